@@ -1,0 +1,23 @@
+//! The pure half of spanhook: no clock, no network, no environment.
+//!
+//! One delivery runs through it in one direction:
+//!
+//! 1. [`signature`] checks the raw bytes,
+//! 2. [`circleci`] or [`gitlab`] maps them to a [`span::Trace`] whose ids come from [`id`],
+//! 3. [`encode`] turns the trace into queue [`message`]s that each fit the queue.
+//!
+//! [`traceparent`] computes the same ids for a job that is still running.
+
+pub mod circleci;
+pub mod encode;
+pub mod gitlab;
+pub mod id;
+pub mod lenient;
+pub mod mapping;
+pub mod message;
+pub mod secret;
+pub mod semconv;
+pub mod signature;
+pub mod span;
+pub mod time;
+pub mod traceparent;

@@ -1,0 +1,285 @@
+//! The queue message: the one format that a webhook function writes and the forwarder reads.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::{
+    id::TraceId,
+    mapping::{Provider, Unmappable},
+};
+
+/// The largest body that is written, in bytes. It fits every SQS queue (256 KiB with attributes;
+/// newer queues take 1 MiB) and bills as four 64 KiB requests at most.
+pub const BODY_LIMIT: usize = 240 * 1024;
+
+/// The largest protobuf that a message is believed to hold, in bytes: more is an attack on memory.
+const RAW_LIMIT: usize = 16 * 1024 * 1024;
+
+/// The largest delivery that may come out of a quarantined message, in bytes. GitLab sends 25 MB.
+const DELIVERY_LIMIT: usize = 64 * 1024 * 1024;
+
+/// Compression level. CI telemetry repeats itself so much that the lowest level is close to the
+/// best ones, at a multiple of their speed.
+const ZSTD_LEVEL: i32 = 1;
+
+const TRACES: &str = "otlp-proto+zstd";
+const RAW: &str = "raw+zstd";
+
+/// A message as it is queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Base64, because SQS refuses some characters that JSON allows.
+    pub body: String,
+    /// String attributes; SQS allows ten.
+    pub attributes: BTreeMap<String, String>,
+    /// `MessageGroupId`: one busy project does not delay the others (fair queueing).
+    pub group: String,
+}
+
+impl Message {
+    /// Spans to forward; `body` comes from [`pack`].
+    #[must_use]
+    pub fn traces(
+        provider: Provider,
+        project: &str,
+        trace: TraceId,
+        spans: usize,
+        body: String,
+    ) -> Self {
+        let attributes = named([
+            ("signal", "traces".to_owned()),
+            ("encoding", TRACES.to_owned()),
+            ("schema", "1".to_owned()),
+            ("provider", provider.to_string()),
+            ("trace_id", trace.to_string()),
+            ("spans", spans.to_string()),
+        ]);
+        Self { body, attributes, group: group(provider, project) }
+    }
+
+    /// A verified delivery that can't be mapped, for the dead-letter queue. Pipeline variables are
+    /// blanked wherever the body parses. One that is too large for a message is cut into several,
+    /// numbered `part` of `1/3`.
+    #[must_use]
+    pub fn quarantine(
+        provider: Provider,
+        event: &str,
+        headers: &BTreeMap<&str, &str>,
+        reason: Unmappable,
+        body: &[u8],
+    ) -> Vec<Self> {
+        let digest = Sha256::digest(body);
+        let packed = compress(&blank_variables(body));
+        let parts: Vec<_> = packed.chunks(BODY_LIMIT / 4 * 3).collect();
+        let attributes = named([
+            ("encoding", RAW.to_owned()),
+            ("schema", "1".to_owned()),
+            ("provider", provider.to_string()),
+            ("event", printable(event, 128)),
+            ("reason", reason.to_string()),
+            ("headers", printable(&serde_json::json!(headers).to_string(), 2048)),
+            ("delivery", hex::encode(&digest[..8])),
+        ]);
+        let message = |(index, part): (usize, &&[u8])| {
+            let mut attributes = attributes.clone();
+            attributes.insert("part".to_owned(), format!("{}/{}", index + 1, parts.len()));
+            Self { body: STANDARD.encode(part), attributes, group: group(provider, "quarantine") }
+        };
+        parts.iter().enumerate().map(message).collect()
+    }
+}
+
+fn named<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String> {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// SQS takes 128 characters; a hash keeps project names out of metrics and logs.
+fn group(provider: Provider, project: &str) -> String {
+    hex::encode(&Sha256::digest(format!("{provider}:{project}"))[..16])
+}
+
+/// SQS refuses control characters, and refuses an empty attribute.
+fn printable(text: &str, limit: usize) -> String {
+    let clean = |it: char| if it.is_ascii_graphic() || it == ' ' { it } else { '?' };
+    let text: String = text.chars().take(limit).map(clean).collect();
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+fn compress(raw: &[u8]) -> Vec<u8> {
+    // In memory and with a bound on the output that zstd itself gives, it has no way to fail.
+    zstd::bulk::compress(raw, ZSTD_LEVEL).unwrap_or_default()
+}
+
+/// The body of a message: base64 of zstd of `raw`.
+#[must_use]
+pub fn pack(raw: &[u8]) -> String {
+    STANDARD.encode(compress(raw))
+}
+
+/// What a message holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// An `ExportTraceServiceRequest`, checked to be whole but not decoded.
+    Traces(Vec<u8>),
+    /// A delivery, or a part of one, as it came.
+    Quarantined(Vec<u8>),
+}
+
+/// Why a message can't be read.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Undecodable {
+    /// Another program wrote it, or a newer spanhook.
+    #[error("the attribute `encoding` is none that this version knows")]
+    Encoding,
+    /// The body is no base64.
+    #[error("the body is not base64")]
+    Base64,
+    /// The body holds no complete zstd frame, or an absurdly large one.
+    #[error("the body is not zstd, or too large when decompressed")]
+    Zstd,
+    /// The protobuf breaks off; joined to others it would swallow the next one's spans.
+    #[error("the body is not a whole OTLP request")]
+    Protobuf,
+}
+
+/// Reads a message. `encoding` is its attribute.
+pub fn unpack(body: &str, encoding: Option<&str>) -> Result<Content, Undecodable> {
+    let traces = match encoding {
+        Some(TRACES) => true,
+        Some(RAW) => false,
+        _ => return Err(Undecodable::Encoding),
+    };
+    let packed = STANDARD.decode(body.trim()).map_err(|_| Undecodable::Base64)?;
+    if !traces {
+        return decompress(&packed, DELIVERY_LIMIT).map(Content::Quarantined);
+    }
+    let raw = decompress(&packed, RAW_LIMIT)?;
+    if !is_whole(&raw) {
+        return Err(Undecodable::Protobuf);
+    }
+    Ok(Content::Traces(raw))
+}
+
+/// Base64-decodes one part of a quarantined delivery; the parts are joined before [`decompress`].
+pub fn unpack_part(body: &str) -> Result<Vec<u8>, Undecodable> {
+    STANDARD.decode(body.trim()).map_err(|_| Undecodable::Base64)
+}
+
+/// The delivery of all parts together.
+pub fn join_parts(parts: &[Vec<u8>]) -> Result<Vec<u8>, Undecodable> {
+    decompress(&parts.concat(), DELIVERY_LIMIT)
+}
+
+fn decompress(packed: &[u8], limit: usize) -> Result<Vec<u8>, Undecodable> {
+    // The frame says how large it is, and is only believed up to the limit.
+    let size = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
+    let size = size.and_then(|it| usize::try_from(it).ok()).ok_or(Undecodable::Zstd)?;
+    if size > limit {
+        return Err(Undecodable::Zstd);
+    }
+    zstd::bulk::decompress(packed, size).map_err(|_| Undecodable::Zstd)
+}
+
+/// Whether the bytes are `resource_spans` (field 1) one after the other, the last one complete.
+///
+/// <https://protobuf.dev/programming-guides/encoding/#last-one-wins> is what lets such requests be
+/// joined by joining their bytes.
+fn is_whole(mut raw: &[u8]) -> bool {
+    while !raw.is_empty() {
+        let Ok((1, prost::encoding::WireType::LengthDelimited)) =
+            prost::encoding::decode_key(&mut raw)
+        else {
+            return false;
+        };
+        let length = prost::encoding::decode_varint(&mut raw).ok();
+        let Some(rest) = length.and_then(|it| raw.get(usize::try_from(it).ok()?..)) else {
+            return false;
+        };
+        raw = rest;
+    }
+    true
+}
+
+/// GitLab sends pipeline variables in clear text; their values are secrets more often than not.
+fn blank_variables(body: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    let Ok(mut json) = serde_json::from_slice::<serde_json::Value>(body) else {
+        return body.into();
+    };
+    blank(&mut json);
+    serde_json::to_vec(&json).map_or_else(|_| body.into(), Into::into)
+}
+
+fn blank(json: &mut serde_json::Value) {
+    match json {
+        serde_json::Value::Object(fields) => {
+            for (key, value) in fields {
+                if key == "variables" { blank_values(value) } else { blank(value) }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(blank),
+        _ => {}
+    }
+}
+
+/// Below `variables` every value goes; names stay.
+fn blank_values(json: &mut serde_json::Value) {
+    match json {
+        serde_json::Value::Object(fields) => {
+            fields.iter_mut().filter(|(key, _)| *key != "key").for_each(|(_, it)| blank_values(it));
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(blank_values),
+        serde_json::Value::Null => {}
+        value => *value = "[blanked]".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_out_again(raw: Vec<u8>) {
+            prop_assert_eq!(unpack(&pack(&raw), Some(RAW)), Ok(Content::Quarantined(raw)));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(body: String, raw: Vec<u8>) {
+            let _ = unpack(&body, Some(TRACES));
+            let _ = unpack(&STANDARD.encode(&raw), Some(TRACES));
+            let _ = unpack(&pack(&raw), Some(TRACES));
+        }
+
+        #[test]
+        fn a_quarantined_delivery_survives_in_parts(raw in prop::collection::vec(any::<u8>(), 0..1000), times in 1..2000usize) {
+            // Not JSON, so that nothing is blanked, and hard to compress.
+            let mut body: Vec<u8> = (0..times).flat_map(|round| {
+                Sha256::digest([raw.as_slice(), &round.to_be_bytes()].concat()).to_vec()
+            }).collect();
+            body.push(b'!');
+            let messages = Message::quarantine(Provider::Gitlab, "Pipeline Hook", &BTreeMap::new(), Unmappable::NotJson, &body);
+            let parts: Vec<_> = messages.iter().map(|it| unpack_part(&it.body).unwrap()).collect();
+            prop_assert!(messages.iter().all(|it| it.body.len() <= BODY_LIMIT && it.attributes.len() <= 10));
+            prop_assert_eq!(join_parts(&parts).unwrap(), body);
+        }
+    }
+
+    #[test]
+    fn a_request_that_breaks_off_is_refused_before_it_is_joined() {
+        assert_eq!(unpack(&pack(&[10, 2, 1]), Some(TRACES)), Err(Undecodable::Protobuf));
+        assert_eq!(unpack(&pack(&[18, 1, 1]), Some(TRACES)), Err(Undecodable::Protobuf));
+        assert!(unpack(&pack(&[10, 2, 1, 1]), Some(TRACES)).is_ok());
+        assert!(unpack(&pack(&[]), Some(TRACES)).is_ok());
+    }
+
+    #[test]
+    fn variables_lose_their_values_and_keep_their_names() {
+        let body = br#"{"object_attributes":{"variables":[{"key":"TOKEN","value":"s3cret"}]}}"#;
+        let blanked = String::from_utf8(blank_variables(body).into_owned()).unwrap();
+        assert!(blanked.contains("TOKEN") && !blanked.contains("s3cret"), "{blanked}");
+    }
+}

@@ -1,0 +1,71 @@
+//! Attribute names and enum values of the OpenTelemetry semantic conventions 1.44.
+//!
+//! The names come from the conventions' own crate, which trails the repository by two versions:
+//! CI/CD and VCS names did not change between 1.42 and 1.44, where they became release candidates.
+//!
+//! <https://opentelemetry.io/docs/specs/semconv/cicd/cicd-spans/>
+
+pub use opentelemetry_semantic_conventions::attribute::{
+    CICD_PIPELINE_ACTION_NAME, CICD_PIPELINE_NAME, CICD_PIPELINE_RESULT, CICD_PIPELINE_RUN_ID,
+    CICD_PIPELINE_RUN_URL_FULL, CICD_PIPELINE_TASK_NAME, CICD_PIPELINE_TASK_RUN_ID,
+    CICD_PIPELINE_TASK_RUN_RESULT, CICD_PIPELINE_TASK_RUN_URL_FULL, CICD_PIPELINE_TASK_TYPE,
+    CICD_WORKER_ID, CICD_WORKER_NAME, DEPLOYMENT_ENVIRONMENT_NAME, ERROR_TYPE, SERVICE_NAME,
+    VCS_CHANGE_ID, VCS_CHANGE_STATE, VCS_CHANGE_TITLE, VCS_OWNER_NAME, VCS_PROVIDER_NAME,
+    VCS_REF_BASE_NAME, VCS_REF_BASE_TYPE, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
+    VCS_REF_HEAD_TYPE, VCS_REF_TYPE, VCS_REPOSITORY_NAME, VCS_REPOSITORY_URL_FULL,
+};
+
+/// The conventions that the spans follow.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+
+/// The instrumentation scope of every span that is made from a delivery.
+pub const SCOPE_NAME: &str = "spanhook";
+
+/// The version of that scope.
+pub const SCOPE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// `cicd.pipeline.action.name` of a run that is neither a pure build nor a sync.
+pub const ACTION_RUN: &str = "RUN";
+
+/// Set on a span whose times were missing or reversed in the payload.
+pub const TIME_REPAIRED: &str = "spanhook.time_repaired";
+
+/// `cicd.pipeline.result` and `cicd.pipeline.task.run.result`.
+///
+/// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/cicd/>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunResult {
+    /// It did what it was to do.
+    Success,
+    /// The work failed: a command returned non-zero.
+    Failure,
+    /// The CI system failed.
+    Error,
+    /// It took longer than it was allowed to.
+    Timeout,
+    /// Somebody or something stopped it.
+    Cancellation,
+    /// It did not run.
+    Skip,
+}
+
+impl RunResult {
+    /// The enum value of the conventions.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Cancellation => "cancellation",
+            Self::Skip => "skip",
+        }
+    }
+
+    /// Whether the span gets status ERROR, and with it `error.type`.
+    #[must_use]
+    pub fn is_error(self) -> bool {
+        matches!(self, Self::Failure | Self::Error | Self::Timeout)
+    }
+}

@@ -1,0 +1,12 @@
+//! The half of spanhook that does I/O, shared by the functions and the local process.
+//!
+//! - [`settings`] reads the environment once, purely.
+//! - [`webhook`] and [`traceparent`] are axum routers.
+//! - [`queue`] is what lies between the webhook functions and the forwarder.
+//! - [`export`] speaks OTLP, [`forward`] decides what becomes of every message.
+//! - [`telemetry`] is what spanhook says of itself.
+
+pub mod export;
+pub mod forward;
+pub mod queue;
+pub mod settings;
