@@ -1,2 +1,55 @@
-//! stub
-fn main() {}
+//! `spanhook`: the whole pipeline in one process, and the tools around it.
+
+mod check;
+mod demo;
+mod forwarding;
+mod inspect;
+mod logs;
+mod samples;
+mod send;
+mod serve;
+mod store;
+mod terminal;
+mod traceparent;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// CI webhooks in, OpenTelemetry traces out
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receive webhooks, keep them safe and forward their spans, all in one process
+    Serve(serve::Serve),
+    /// Show the whole way with sample deliveries, in the terminal and on a local page
+    Demo(demo::Demo),
+    /// Sign deliveries and post them as a provider would
+    Send(send::Send),
+    /// Print the trace context of a job, as the endpoint would
+    Traceparent(traceparent::Traceparent),
+    /// Show what queue and dead-letter messages hold
+    Inspect(inspect::Inspect),
+    /// Check the settings, and with a URL a deployment, hop by hop
+    Check(check::Check),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Serve(command) => command.run().await,
+        Command::Demo(command) => command.run().await,
+        Command::Send(command) => command.run().await,
+        Command::Traceparent(command) => command.run(),
+        Command::Inspect(command) => command.run().await,
+        Command::Check(command) => command.run().await,
+    };
+    terminal::exit_code(result)
+}

@@ -1,2 +1,16 @@
-//! stub
-fn main() {}
+//! AWS Lambda function: the trace context of a running CI job.
+
+use std::process::ExitCode;
+
+use spanhook_service::{settings::environment, startup, telemetry::init_logs};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let vars = environment();
+    init_logs(&vars);
+    let service = match startup::traceparent(&vars).await {
+        Ok(service) => service,
+        Err(error) => return startup::refuse(&error),
+    };
+    startup::exit_code(lambda_http::run(service).await)
+}

@@ -68,8 +68,12 @@ fn compress(
     messages: &mut Vec<Message>,
 ) {
     let body = message::pack(&raw);
+    let message = |body| {
+        let ended_at = spans.iter().map(|(_, span)| span.end).max().unwrap_or(0);
+        Message::traces(provider, project, trace.id, spans.len(), ended_at, body)
+    };
     if body.len() <= limits.body && raw.len() <= limits.raw {
-        messages.push(Message::traces(provider, project, trace.id, spans.len(), body));
+        messages.push(message(body));
         return;
     }
     let write = |spans: &[Placed<'_, '_>]| write_request(trace, spans, usize::MAX).0;
@@ -83,9 +87,7 @@ fn compress(
             compress(trace, provider, project, limits, (&spans, raw), messages);
         }
         // Its texts are cut and their number is fixed, so it is below what the queue takes.
-        [_] | [] => {
-            messages.push(Message::traces(provider, project, trace.id, spans.len(), body));
-        }
+        [_] | [] => messages.push(message(body)),
         _ => {
             let (left, right) = spans.split_at(spans.len() / 2);
             for half in [left, right] {

@@ -39,6 +39,9 @@ pub enum Unmappable {
     /// Not one date can be read, and a span needs a time.
     #[error("the event holds no readable date")]
     NoTime,
+    /// The mapping panicked: our mistake, and no reason to lose the delivery.
+    #[error("spanhook could not map the event; please report it")]
+    Bug,
 }
 
 /// Reads a body leniently, telling a broken one from one of another shape.

@@ -40,13 +40,15 @@ pub struct Message {
 }
 
 impl Message {
-    /// Spans to forward; `body` comes from [`pack`].
+    /// Spans to forward; `body` comes from [`pack`]. `ended_at`, in nanoseconds since the epoch, is
+    /// when the last of them ended: the forwarder measures its delay by it.
     #[must_use]
     pub fn traces(
         provider: Provider,
         project: &str,
         trace: TraceId,
         spans: usize,
+        ended_at: u64,
         body: String,
     ) -> Self {
         let attributes = named([
@@ -56,6 +58,7 @@ impl Message {
             ("provider", provider.to_string()),
             ("trace_id", trace.to_string()),
             ("spans", spans.to_string()),
+            ("ended_at", (ended_at / 1_000_000).to_string()),
         ]);
         Self { body, attributes, group: group(provider, project) }
     }

@@ -1,0 +1,133 @@
+//! OTLP export: one request out, one [`Outcome`] back.
+//!
+//! `opentelemetry-otlp` is the wrong tool for a forwarder: it takes decoded spans of one resource,
+//! and reports neither a partial success nor the status of a refusal. Requests are forwarded here
+//! as the bytes they are.
+//!
+//! <https://opentelemetry.io/docs/specs/otlp/>
+
+mod grpc;
+mod http;
+mod settings;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
+use thiserror::Error;
+
+pub use settings::{Compression, ExportSettings, Protocol};
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver has it. It may have refused some spans, which must not be sent again.
+    Delivered {
+        /// What it refused.
+        partial: Option<Partial>,
+    },
+    /// Not now.
+    Retry {
+        /// When the receiver wants to be asked again.
+        after: Option<Duration>,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Never: something in the request is wrong.
+    Reject {
+        /// What the receiver said.
+        reason: String,
+    },
+    /// The request is larger than the receiver takes.
+    TooLarge {
+        /// What the receiver said.
+        reason: String,
+    },
+    /// The operator's mistake, not the request's.
+    Misconfigured {
+        /// What to mend.
+        reason: String,
+    },
+}
+
+/// A partial success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// How many spans were refused.
+    pub rejected: u64,
+    /// Why, in the receiver's words.
+    pub message: String,
+}
+
+/// Something that takes `ExportTraceServiceRequest`s.
+pub trait Export: Send + Sync + 'static {
+    /// Sends one request and waits for the answer.
+    fn export(&self, request: Bytes) -> impl Future<Output = Outcome> + Send;
+}
+
+/// An exporter that can't be set up.
+#[derive(Debug, Error)]
+pub enum ExporterError {
+    /// A certificate or key file.
+    #[error("{variable} names a file that can't be used ({reason}); give the path of a PEM file")]
+    Pem {
+        /// The variable that names it.
+        variable: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The HTTP client.
+    #[error("the HTTP client can't be set up: {0}")]
+    Http(#[from] reqwest::Error),
+    /// The gRPC channel.
+    #[error("the gRPC channel can't be set up: {0}; check OTEL_EXPORTER_OTLP_ENDPOINT")]
+    Grpc(#[from] tonic::transport::Error),
+}
+
+/// Exports over the protocol that the settings name, with one client for its life.
+#[derive(Debug)]
+pub struct Exporter(Client);
+
+#[derive(Debug)]
+enum Client {
+    Http(http::HttpExporter),
+    Grpc(Box<grpc::GrpcExporter>),
+}
+
+impl Exporter {
+    /// Connects with the first request.
+    pub fn new(settings: &ExportSettings) -> Result<Self, ExporterError> {
+        Ok(Self(match settings.protocol {
+            Protocol::Http => Client::Http(http::HttpExporter::new(settings)?),
+            Protocol::Grpc => Client::Grpc(Box::new(grpc::GrpcExporter::new(settings)?)),
+        }))
+    }
+}
+
+impl Export for Exporter {
+    async fn export(&self, request: Bytes) -> Outcome {
+        match &self.0 {
+            Client::Http(http) => http.export(request).await,
+            Client::Grpc(grpc) => grpc.export(request).await,
+        }
+    }
+}
+
+/// The refused spans in an answer. An answer that is no such message says nothing: it was a 2xx.
+fn partial(body: &[u8]) -> Option<Partial> {
+    let partial = ExportTraceServiceResponse::decode(body).ok()?.partial_success?;
+    let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
+    let message = clip(&partial.error_message);
+    (rejected > 0 || !message.is_empty()).then_some(Partial { rejected, message })
+}
+
+/// A receiver's words, fit for one line of a log.
+fn clip(text: &str) -> String {
+    text.chars().filter(|it| !it.is_control()).take(200).collect()
+}
+
+/// What an operator has to mend when a receiver refuses for reasons beyond the request.
+fn advice(status: &str, hint: &str) -> String {
+    format!("the receiver answered {status}: {hint}")
+}

@@ -6,7 +6,14 @@
 //! - [`export`] speaks OTLP, [`forward`] decides what becomes of every message.
 //! - [`telemetry`] is what spanhook says of itself.
 
+pub mod answer;
+pub mod clock;
 pub mod export;
 pub mod forward;
 pub mod queue;
+pub mod secret;
 pub mod settings;
+pub mod startup;
+pub mod telemetry;
+pub mod traceparent;
+pub mod webhook;

@@ -1,9 +1,13 @@
 //! What lies between the webhook functions and the forwarder.
 
+mod sqs;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use spanhook_core::message::Message;
 use thiserror::Error;
+
+pub use sqs::SqsQueue;
 
 /// The queue did not take a message, after retries.
 #[derive(Debug, Error)]

@@ -1,0 +1,71 @@
+//! `spanhook demo`: the whole way with sample deliveries.
+
+use std::time::Duration;
+
+use clap::Args;
+use spanhook_service::settings::Vars;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::{
+    logs, samples,
+    send::Sender,
+    serve::Running,
+    terminal::{Failure, color, failure, print, width},
+    view::{self, waterfall},
+};
+
+/// How long the samples may take to show up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// Port of the page; 0 chooses a free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// End after the waterfalls instead of serving the page until Ctrl-C
+    #[arg(long)]
+    exit: bool,
+}
+
+impl Demo {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        logs::init(&Vars::new(), "error");
+        let folder = tempfile::Builder::new().prefix("spanhook-demo-").tempdir().map_err(failure)?;
+        // Secrets of this one run; the environment's settings stay out of a demonstration.
+        let secret = || Uuid::new_v4().simple().to_string();
+        let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, secret());
+        let vars = Vars::from([
+            ("CIRCLECI_HOOK_SECRET".to_owned(), secret()),
+            ("GITLAB_SIGNING_TOKEN".to_owned(), format!("whsec_{key}")),
+            ("GITLAB_SECRET_TOKEN".to_owned(), secret()),
+        ]);
+        let running =
+            Running::start(&vars, ([127, 0, 0, 1], self.port).into(), folder.path()).await?;
+        let url = format!("http://{}", running.address);
+
+        print(format!("Sending {} signed sample deliveries to {url}\n\n", samples::ALL.len()));
+        let sender = Sender::new(&vars).map_err(failure)?;
+        for (name, body) in samples::ALL {
+            let answer = sender.send(&url, body.as_bytes(), None).await.map_err(failure)?;
+            print(format!("  {name:<46} {} {}\n", answer.status, answer.body.trim()));
+        }
+        let until = Instant::now() + PATIENCE;
+        while running.store.depth() > 0 && Instant::now() < until {
+            sleep(Duration::from_millis(10)).await;
+        }
+
+        for id in running.store.traces(usize::MAX).iter().rev() {
+            for trace in view::traces(running.store.trace(id).map_err(failure)?) {
+                print(format!("\n{}", waterfall::render(&trace, width(), color())));
+            }
+        }
+        print(format!("\nThe same traces as a page:  {url}/\n"));
+        if self.exit {
+            running.shut_down().await;
+            return Ok(());
+        }
+        print("Ctrl-C ends the demo.\n");
+        running.until_signal().await
+    }
+}

@@ -1,0 +1,101 @@
+//! The local forwarder: the same decisions as on AWS, driven by the embedded queue.
+
+use std::time::Duration;
+
+use spanhook_service::{
+    clock::Clock,
+    export::Exporter,
+    forward::{Tally, Verdict, forward, settle},
+    queue::{Inbox, Received},
+    startup::report,
+    telemetry::Telemetry,
+};
+use tokio::{sync::watch, time::Instant};
+
+use crate::store::{Store, StoreError};
+
+/// Messages of a batch, as many as the event source mapping takes.
+const BATCH: usize = 1000;
+
+/// How long one batch may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the queue may stay empty before it is looked at again.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Empties the queue until `stop` says otherwise; a batch that was begun is settled.
+pub(crate) async fn run(
+    store: Store,
+    exporter: Option<Exporter>,
+    telemetry: Telemetry,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let received = tokio::select! {
+            // Stopping is not to wait for a busy queue to be empty.
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            received = store.receive(BATCH, Instant::now() + WAIT) => received,
+        };
+        let batch = match received {
+            Ok(batch) => batch,
+            Err(error) => return give_up(&error),
+        };
+        match &exporter {
+            Some(exporter) => deliver(&store, exporter, &telemetry, &batch, &mut stop).await,
+            None => show(&store, &batch).await,
+        }
+    }
+}
+
+fn give_up(error: &StoreError) {
+    tracing::error!(%error, "forwarding has stopped; restart spanhook");
+}
+
+async fn deliver(
+    store: &Store,
+    exporter: &Exporter,
+    telemetry: &Telemetry,
+    batch: &[Received],
+    stop: &mut watch::Receiver<bool>,
+) {
+    if batch.is_empty() {
+        return;
+    }
+    let mut tally = Tally::default();
+    let verdicts = tokio::select! {
+        biased;
+        verdicts = forward(batch, exporter, Instant::now() + DEADLINE, &mut tally) => verdicts,
+        // What was not answered yet stays queued; it may arrive twice, as the same span.
+        () = grace(stop) => return,
+    };
+    settle(store, batch, &verdicts, Clock::SYSTEM, &mut tally).await;
+    let delivered: Vec<_> =
+        batch.iter().zip(&verdicts).filter(|(_, it)| **it == Verdict::Ack).map(|it| it.0).collect();
+    if let Err(error) = store.delete(&delivered).await {
+        tracing::error!(%error, "delivered messages could not be deleted and will be sent again");
+    }
+    report(telemetry, tally, None);
+}
+
+async fn grace(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+}
+
+/// Without a Collector the traces are shown here.
+async fn show(store: &Store, batch: &[Received]) {
+    let (spans, others): (Vec<_>, Vec<_>) =
+        batch.iter().partition(|it| it.attributes.contains_key("trace_id"));
+    for message in others {
+        if let Err(error) = store.reject(message, "it holds no trace").await {
+            tracing::error!(%error, "a message could not be moved to the dead letters");
+        }
+    }
+    if spans.is_empty() {
+        return;
+    }
+    if let Err(error) = store.show(&spans).await {
+        tracing::error!(%error, "traces could not be kept; they stay queued");
+    }
+}

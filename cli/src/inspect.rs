@@ -1,0 +1,259 @@
+//! `spanhook inspect`: what queue and dead-letter messages hold.
+
+use std::{collections::BTreeMap, fmt::Write, io::Read, path::PathBuf, time::Duration};
+
+use clap::Args;
+use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span};
+use prost::Message;
+use serde_json::Value;
+use spanhook_core::message::{Content, Undecodable, join_parts, unpack, unpack_part};
+use spanhook_service::queue::SqsQueue;
+use thiserror::Error;
+
+use crate::{
+    terminal::{Failure, failure, print},
+    view::{duration, hex, named},
+};
+
+#[derive(Args, Debug)]
+#[command(after_help = "A file, or standard input, holds what `aws sqs receive-message --message-attribute-names All` prints,
+an SQS event of Lambda, one message of either, or a bare message body.")]
+pub(crate) struct Inspect {
+    /// Files to read; standard input when there is none
+    #[arg(value_name = "FILE", conflicts_with = "queue")]
+    files: Vec<PathBuf>,
+    /// Read from an SQS queue instead; messages stay in it, but count as received once more
+    #[arg(long, value_name = "URL")]
+    queue: Option<String>,
+}
+
+/// Input that holds no messages.
+#[derive(Debug, Error)]
+pub(crate) enum InspectError {
+    #[error("this is no queue message; give the output of `aws sqs receive-message --message-attribute-names All`, an SQS event, or a message body")]
+    NoMessage,
+    #[error("message {number} can't be read: {error}")]
+    Undecodable { number: usize, error: Undecodable },
+    #[error("message {number} holds a delivery of which other parts are missing; give all its parts ({part}) at once")]
+    Incomplete { number: usize, part: String },
+}
+
+/// A body and its attributes.
+type Raw = (String, BTreeMap<String, String>);
+
+impl Inspect {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let mut messages = Vec::new();
+        if let Some(url) = self.queue {
+            let client = aws_sdk_sqs::Client::new(&aws_config::load_from_env().await);
+            let queue = SqsQueue::new(client, url, None);
+            let peek = queue.receive(Duration::ZERO, Duration::from_secs(1)).await.map_err(failure)?;
+            if peek.is_empty() {
+                print("the queue is empty, or all of its messages are being worked on\n");
+                return Ok(());
+            }
+            messages.extend(peek.into_iter().map(|it| (it.body, it.attributes)));
+        } else if self.files.is_empty() {
+            let mut input = String::new();
+            std::io::stdin().read_to_string(&mut input).map_err(failure)?;
+            messages.extend(parse(&input).map_err(failure)?);
+        } else {
+            for file in &self.files {
+                let input = std::fs::read_to_string(file)
+                    .map_err(|error| failure(format!("{} can't be read: {error}", file.display())))?;
+                messages.extend(parse(&input).map_err(failure)?);
+            }
+        }
+        print(render(&messages).map_err(failure)?);
+        Ok(())
+    }
+}
+
+/// Finds messages in any of the accepted forms.
+fn parse(input: &str) -> Result<Vec<Raw>, InspectError> {
+    let Ok(json) = serde_json::from_str::<Value>(input) else {
+        return bare(input.trim());
+    };
+    let list = ["Messages", "Records"].iter().find_map(|key| json.get(key)?.as_array().cloned());
+    let list = list.or_else(|| json.as_array().cloned()).unwrap_or_else(|| vec![json]);
+    let messages = list.iter().map(message).collect::<Option<Vec<_>>>();
+    messages.filter(|it| !it.is_empty()).ok_or(InspectError::NoMessage)
+}
+
+fn message(json: &Value) -> Option<Raw> {
+    let either = |upper: &str, lower: &str| json.get(upper).or_else(|| json.get(lower));
+    let body = either("Body", "body")?.as_str()?.to_owned();
+    let attributes = either("MessageAttributes", "messageAttributes").and_then(Value::as_object);
+    let text = |it: &Value| {
+        it.get("StringValue").or_else(|| it.get("stringValue"))?.as_str().map(ToOwned::to_owned)
+    };
+    let named = attributes.into_iter().flatten();
+    Some((body, named.filter_map(|(name, it)| Some((name.clone(), text(it)?))).collect()))
+}
+
+/// A body without its attributes tells by itself what it is.
+fn bare(body: &str) -> Result<Vec<Raw>, InspectError> {
+    for encoding in ["otlp-proto+zstd", "raw+zstd"] {
+        if unpack(body, Some(encoding)).is_ok() {
+            let attributes = BTreeMap::from([("encoding".to_owned(), encoding.to_owned())]);
+            return Ok(vec![(body.to_owned(), attributes)]);
+        }
+    }
+    Err(InspectError::NoMessage)
+}
+
+fn render(messages: &[Raw]) -> Result<String, InspectError> {
+    let mut text = String::new();
+    for (index, (body, attributes)) in messages.iter().enumerate() {
+        let number = index + 1;
+        let undecodable = |error| InspectError::Undecodable { number, error };
+        let get = |name: &str| attributes.get(name).map(String::as_str);
+        let part = get("part").unwrap_or("1/1");
+        if part != "1/1" {
+            // Several parts are shown once, where the first one stands.
+            if part.starts_with("1/") {
+                let payload = whole(messages, attributes, number)?;
+                quarantined(&mut text, number, attributes, &payload);
+            }
+            continue;
+        }
+        match unpack(body, get("encoding")).map_err(undecodable)? {
+            Content::Quarantined(payload) => quarantined(&mut text, number, attributes, &payload),
+            Content::Traces(raw) => {
+                let request = ExportTraceServiceRequest::decode(raw.as_slice())
+                    .map_err(|_| undecodable(Undecodable::Protobuf))?;
+                let _ = writeln!(text, "message {number}: spans");
+                about(&mut text, attributes);
+                spans(&mut text, request);
+            }
+        }
+    }
+    Ok(text)
+}
+
+fn whole(
+    messages: &[Raw],
+    attributes: &BTreeMap<String, String>,
+    number: usize,
+) -> Result<Vec<u8>, InspectError> {
+    let delivery = attributes.get("delivery");
+    let mut parts: Vec<_> = messages
+        .iter()
+        .filter(|(_, it)| it.get("delivery") == delivery)
+        .filter_map(|(body, it)| {
+            let nth: usize = it.get("part")?.split('/').next()?.parse().ok()?;
+            Some((nth, unpack_part(body).ok()?))
+        })
+        .collect();
+    parts.sort_by_key(|(nth, _)| *nth);
+    parts.dedup_by_key(|(nth, _)| *nth);
+    let part = attributes.get("part").cloned().unwrap_or_default();
+    let total = part.split('/').nth(1).and_then(|it| it.parse().ok());
+    if total != Some(parts.len()) {
+        return Err(InspectError::Incomplete { number, part });
+    }
+    let parts: Vec<_> = parts.into_iter().map(|(_, part)| part).collect();
+    join_parts(&parts).map_err(|error| InspectError::Undecodable { number, error })
+}
+
+fn about(text: &mut String, attributes: &BTreeMap<String, String>) {
+    for (name, value) in attributes {
+        let _ = writeln!(text, "  {name}: {}", printable(value));
+    }
+}
+
+fn quarantined(
+    text: &mut String,
+    number: usize,
+    attributes: &BTreeMap<String, String>,
+    payload: &[u8],
+) {
+    let reason = attributes.get("reason").map_or("unknown", String::as_str);
+    let _ = writeln!(text, "message {number}: quarantined delivery, because {}", printable(reason));
+    about(text, attributes);
+    let json = serde_json::from_slice::<Value>(payload);
+    let pretty = json.ok().and_then(|it| serde_json::to_string_pretty(&it).ok());
+    let payload = pretty.unwrap_or_else(|| String::from_utf8_lossy(payload).into_owned());
+    for line in payload.lines() {
+        let _ = writeln!(text, "  | {}", printable(line));
+    }
+}
+
+fn spans(text: &mut String, request: ExportTraceServiceRequest) {
+    for group in request.resource_spans {
+        let _ = writeln!(text, "  resource");
+        for (key, value) in named(group.resource.map(|it| it.attributes).unwrap_or_default()) {
+            let _ = writeln!(text, "    {key} = {}", printable(&value));
+        }
+        for span in group.scope_spans.into_iter().flat_map(|it| it.spans) {
+            one(text, span);
+        }
+    }
+}
+
+fn one(text: &mut String, span: Span) {
+    let status = if span.status.as_ref().is_some_and(|it| it.code == 2) { "  ERROR" } else { "" };
+    let took = duration(span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano));
+    let _ = writeln!(text, "  span {:?}  {took}{status}", span.name);
+    let (trace, id) = (hex(&span.trace_id), hex(&span.span_id));
+    let _ = writeln!(text, "    trace {trace} span {id} parent {}", hex(&span.parent_span_id));
+    let times = (span.start_time_unix_nano, span.end_time_unix_nano);
+    let _ = writeln!(text, "    from {} to {} (ns since 1970)", times.0, times.1);
+    for (key, value) in named(span.attributes) {
+        let _ = writeln!(text, "    {key} = {}", printable(&value));
+    }
+    for event in span.events {
+        let pairs: Vec<_> = named(event.attributes).iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let _ = writeln!(text, "    event {}: {}", event.name, printable(&pairs.join(" ")));
+    }
+    for link in span.links {
+        let _ = writeln!(text, "    link {} {}", hex(&link.trace_id), hex(&link.span_id));
+    }
+}
+
+/// Nothing in a payload may steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { '·' } else { it }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use spanhook_core::{
+        mapping::{Provider, Unmappable},
+        message::{Message, pack},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_quarantined_delivery_is_shown_with_its_reason_from_every_form_of_input() {
+        let mut messages = Message::quarantine(
+            Provider::Gitlab,
+            "Pipeline Hook",
+            &BTreeMap::new(),
+            Unmappable::NoRun,
+            br#"{"object_kind":"pipeline","note":"\u001b[31mred"}"#,
+        );
+        let message = messages.remove(0);
+        let values = |key: &str| -> Value {
+            let pairs = message.attributes.iter();
+            pairs.map(|(name, it)| (name.clone(), serde_json::json!({ key: it }))).collect()
+        };
+        let aws = serde_json::json!({ "Messages": [{ "Body": message.body, "MessageAttributes": values("StringValue") }] });
+        let event = serde_json::json!({ "Records": [{ "body": message.body, "messageAttributes": values("stringValue") }] });
+        for input in [aws.to_string(), event.to_string(), message.body.clone()] {
+            let text = render(&parse(&input).unwrap()).unwrap();
+            assert!(text.contains("\"object_kind\": \"pipeline\""), "{text}");
+            assert!(!text.contains('\x1b'), "{text}");
+        }
+        let text = render(&parse(&aws.to_string()).unwrap()).unwrap();
+        assert!(text.contains("because the event names no run"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_message_is_told_so() {
+        for input in ["", "hello", "{}", "[]", "{\"Messages\":[]}", &pack(&[1, 2, 3])[..4]] {
+            assert!(matches!(parse(input), Err(InspectError::NoMessage)), "{input}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! `spanhook serve`: all functions behind one port.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use axum::{Router, http::StatusCode, routing::any};
+use clap::Args;
+use spanhook_service::{
+    answer::{Problem, health, not_found, wrong_method},
+    clock::Clock,
+    export::Exporter,
+    settings::{
+        CircleciReceiverSettings, GitlabReceiverSettings, SettingsError, TRACEPARENT_TOKEN,
+        TraceparentEndpointSettings, Vars, WebhookSettings, environment,
+    },
+    startup::export_settings,
+    telemetry::{Telemetry, TelemetrySettings},
+    traceparent::Traceparent,
+    webhook::{Receiver, ReceiverError, Webhook},
+};
+use tokio::{net::TcpListener, signal, sync::watch, task::JoinHandle};
+use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+
+use crate::{
+    forwarding, logs,
+    store::Store,
+    terminal::{Failure, failure, print},
+    view::{
+        self,
+        page::{Status, TraceSource},
+    },
+};
+
+/// How long a request may take, its body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long open requests may take once the process is asked to stop.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
+#[derive(Args, Debug)]
+#[command(after_help = "Settings come from the environment:
+  CIRCLECI_HOOK_SECRET                        secret token of CircleCI's webhook
+  GITLAB_SIGNING_TOKEN, GITLAB_SECRET_TOKEN   signing token, secret token of GitLab's webhook
+  OTEL_EXPORTER_OTLP_ENDPOINT                 Collector to forward to; without one, traces are shown at /
+All of them: docs/settings.md. `spanhook check` says which are missing or wrong.")]
+pub(crate) struct Serve {
+    /// Address to listen on; 0.0.0.0:3000 for every interface
+    #[arg(long, value_name = "ADDRESS", env = "SPANHOOK_LISTEN", default_value = "127.0.0.1:3000")]
+    pub(crate) listen: SocketAddr,
+    /// Folder of the queue; what was answered 2xx is in it
+    #[arg(long, value_name = "FOLDER", env = "SPANHOOK_DATA", default_value = "spanhook-data")]
+    pub(crate) data: PathBuf,
+}
+
+impl Serve {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let vars = environment();
+        logs::init(&vars, "info");
+        let running = Running::start(&vars, self.listen, &self.data).await?;
+        print(running.welcome());
+        running.until_signal().await
+    }
+}
+
+/// A started process.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Store,
+    providers: Vec<&'static str>,
+    forwarding_to: Option<String>,
+    server: JoinHandle<std::io::Result<()>>,
+    forwarder: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    telemetry: Telemetry,
+}
+
+impl Running {
+    pub(crate) async fn start(
+        vars: &Vars,
+        listen: SocketAddr,
+        data: &std::path::Path,
+    ) -> Result<Self, Failure> {
+        let common = WebhookSettings::parse(vars).map_err(failure)?;
+        let receivers = receivers(vars, common).await?;
+        let traceparent = TraceparentEndpointSettings::parse(vars).map_err(failure)?;
+        let export = export_settings(vars).await.map_err(failure)?;
+        let forwarding_to = export.as_ref().map(|it| without_query(&it.endpoint));
+        let exporter = export.as_ref().map(Exporter::new).transpose().map_err(failure)?;
+        let telemetry = TelemetrySettings::parse(vars).map_err(failure)?;
+        let telemetry = Telemetry::exporting("spanhook-serve", &telemetry).map_err(failure)?;
+        let store = Store::open(data).map_err(failure)?;
+
+        let providers: Vec<_> = receivers.iter().map(|it| it.provider().as_str()).collect();
+        let source = Source {
+            store: store.clone(),
+            forwarding_to: forwarding_to.clone(),
+            telemetry: telemetry.clone(),
+        };
+        let mut router = view::page::router(Arc::new(source))
+            .route("/health", axum::routing::get(health))
+            .merge(
+                Traceparent {
+                    tokens: traceparent.token.resolve(TRACEPARENT_TOKEN).await.map_err(failure)?,
+                    ids: traceparent.ids,
+                    telemetry: telemetry.clone(),
+                }
+                .into_routes(),
+            );
+        for receiver in receivers {
+            router = router.merge(webhook(receiver, common, &store, &telemetry));
+        }
+        router = unconfigured(router, &providers)
+            .fallback(not_found)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(CatchPanicLayer::new())
+            .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
+
+        let listener = TcpListener::bind(listen).await.map_err(|error| {
+            failure(format!("{listen} can't be listened on ({error}); choose another --listen"))
+        })?;
+        let address = listener.local_addr().map_err(failure)?;
+        let (stop, stopped) = watch::channel(false);
+        let mut shutdown = stopped.clone();
+        let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
+            let _ = shutdown.wait_for(|stop| *stop).await;
+        });
+        Ok(Self {
+            address,
+            server: tokio::spawn(async move { serving.await }),
+            forwarder: tokio::spawn(forwarding::run(
+                store.clone(),
+                exporter,
+                telemetry.clone(),
+                stopped,
+            )),
+            store,
+            providers,
+            forwarding_to,
+            stop,
+            telemetry,
+        })
+    }
+
+    fn welcome(&self) -> String {
+        let mut text = format!("spanhook listens on http://{}\n", self.address);
+        for provider in &self.providers {
+            text += &format!("  {provider} webhooks   POST /{provider}\n");
+        }
+        text += "  trace context      GET  /traceparent/…\n";
+        text += &match &self.forwarding_to {
+            Some(target) => format!("  spans go to        {target}\n"),
+            None => "  traces are shown at / (no Collector: OTEL_EXPORTER_OTLP_ENDPOINT is not set)\n".to_owned(),
+        };
+        text
+    }
+
+    /// Serves until SIGINT or SIGTERM, then finishes what was begun.
+    pub(crate) async fn until_signal(mut self) -> Result<(), Failure> {
+        let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate()).map_err(failure)?;
+        tokio::select! {
+            _ = signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+            ended = &mut self.server => {
+                let reason = match ended {
+                    Ok(Ok(())) => "it ended".to_owned(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                return Err(failure(format!("the server stopped: {reason}")));
+            }
+        }
+        self.shut_down().await;
+        Ok(())
+    }
+
+    pub(crate) async fn shut_down(self) {
+        tracing::info!("stopping: open requests are finished, what is queued stays queued");
+        let _ = self.stop.send(true);
+        let _ = tokio::time::timeout(SHUTDOWN, async {
+            let _ = self.server.await;
+            let _ = self.forwarder.await;
+        })
+        .await;
+        self.telemetry.flush().await;
+    }
+}
+
+fn webhook(
+    receiver: Receiver,
+    common: WebhookSettings,
+    store: &Store,
+    telemetry: &Telemetry,
+) -> Router {
+    // circleci-hook's own path is the root.
+    let paths: &[&str] = match receiver {
+        Receiver::Circleci { .. } => &["/", "/circleci"],
+        Receiver::Gitlab { .. } => &["/gitlab"],
+    };
+    let webhook = Webhook {
+        receiver,
+        max_body: common.max_body,
+        queue: Arc::new(store.clone()),
+        telemetry: telemetry.clone(),
+        clock: Clock::SYSTEM,
+    };
+    webhook.into_routes(paths)
+}
+
+/// The providers that have a secret; at least one must.
+async fn receivers(vars: &Vars, common: WebhookSettings) -> Result<Vec<Receiver>, Failure> {
+    let circleci = CircleciReceiverSettings::parse(vars).map_err(failure)?;
+    let gitlab = GitlabReceiverSettings::parse(vars).map_err(failure)?;
+    let mut receivers = Vec::new();
+    for receiver in
+        [Receiver::circleci(circleci, common).await, Receiver::gitlab(gitlab, common).await]
+    {
+        match receiver {
+            Ok(receiver) => receivers.push(receiver),
+            Err(ReceiverError::Settings(SettingsError::Missing { .. })) => {}
+            Err(error) => return Err(failure(error)),
+        }
+    }
+    if receivers.is_empty() {
+        return Err(failure(
+            "no webhook secret is set; set CIRCLECI_HOOK_SECRET to the secret token of CircleCI's webhook, \
+             or GITLAB_SIGNING_TOKEN (or GITLAB_SECRET_TOKEN) to GitLab's \
+             (or ALLOW_UNSIGNED=true to accept anybody's deliveries)",
+        ));
+    }
+    Ok(receivers)
+}
+
+/// A provider without a secret is told apart from a wrong path.
+fn unconfigured(mut router: Router, configured: &[&'static str]) -> Router {
+    let missing = [
+        ("circleci", "CircleCI is not set up here; set CIRCLECI_HOOK_SECRET"),
+        ("gitlab", "GitLab is not set up here; set GITLAB_SIGNING_TOKEN or GITLAB_SECRET_TOKEN"),
+    ];
+    for (provider, detail) in missing {
+        if !configured.contains(&provider) {
+            let answer = move || async move { Problem { status: StatusCode::NOT_FOUND, detail } };
+            router = router.route(&format!("/{provider}"), any(answer));
+        }
+    }
+    router
+}
+
+/// An endpoint may carry a key in its query.
+fn without_query(endpoint: &str) -> String {
+    let endpoint = endpoint.split('?').next().unwrap_or_default();
+    match (endpoint.split_once("://"), endpoint.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        _ => endpoint.to_owned(),
+    }
+}
+
+struct Source {
+    store: Store,
+    forwarding_to: Option<String>,
+    telemetry: Telemetry,
+}
+
+impl TraceSource for Source {
+    fn version(&self) -> String {
+        format!("{}-{}", self.store.version(), self.store.dead_letters())
+    }
+
+    fn list(&self, limit: usize) -> Vec<view::Summary> {
+        let traces = self.store.traces(limit);
+        traces.iter().filter_map(|id| Some(self.trace(id)?.summary)).collect()
+    }
+
+    fn trace(&self, id: &str) -> Option<view::Trace> {
+        view::traces(self.store.trace(id).ok()?).into_iter().find(|trace| trace.summary.id == id)
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            queued: self.store.depth(),
+            dead_letters: self.store.dead_letters(),
+            forwarding_to: self.forwarding_to.clone(),
+            counters: self.telemetry.totals(),
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! The embedded queue of the local process, in place of SQS, and the traces that it shows.
+//!
+//! One writer thread takes everything that waits, writes it as one batch with one `fdatasync`, and
+//! then answers all of it (group commit). Bodies live on disk; memory holds eight bytes for each
+//! waiting message.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    fmt,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use spanhook_core::message::Message;
+use spanhook_service::queue::{Inbox, Outbox, QueueError, Received};
+use thiserror::Error;
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+
+/// Writes that may wait for the disk before senders wait too.
+const WAITING_WRITES: usize = 4096;
+
+/// The most that one commit takes along, in bytes of bodies.
+const COMMIT_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long a received message is hidden unless it is settled.
+const VISIBILITY: Duration = Duration::from_secs(300);
+
+/// The most bytes of bodies that one batch holds in memory.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many traces are kept to be shown.
+const KEPT_TRACES: usize = 1000;
+
+/// A queue that can't be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another process has it.
+    #[error("another spanhook uses {0}; stop that one, or choose another folder with --data")]
+    Locked(String),
+    /// The files can't be read or written.
+    #[error("the queue in {folder} can't be opened ({reason}); check the folder's permissions and free space, or choose another with --data")]
+    Unusable {
+        /// The folder.
+        folder: String,
+        /// What the storage engine said.
+        reason: String,
+    },
+    /// Reading or writing failed.
+    #[error("the queue can't be read: {0}")]
+    Read(#[from] fjall::Error),
+    /// The writer has stopped.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+/// A message as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Record<'a> {
+    body: std::borrow::Cow<'a, str>,
+    attributes: BTreeMap<String, String>,
+}
+
+/// What the writer is asked for.
+enum Write {
+    Enqueue(Vec<Message>),
+    DeadLetter(Vec<Message>),
+    /// Delivered: forget them.
+    Delete(Vec<u64>),
+    /// To the dead letters, with a reason.
+    Reject(u64, String),
+    /// Delivered to the process's own page.
+    Show(Vec<(u64, String, String)>),
+    /// Dead letters, back to the queue.
+    Redrive,
+}
+
+struct Request {
+    write: Write,
+    done: oneshot::Sender<Result<usize, QueueError>>,
+}
+
+/// The queue. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    writer: mpsc::Sender<Request>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("depth", &self.depth()).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    db: Database,
+    queue: Keyspace,
+    dead: Keyspace,
+    /// `{trace id}/{hash of the body}` to the body.
+    traces: Keyspace,
+    /// Sequence number to trace id, oldest first.
+    recent: Keyspace,
+    index: Mutex<Index>,
+    arrived: Notify,
+    /// Grows with every trace that is kept.
+    shown: AtomicU64,
+}
+
+/// What is known of waiting messages without reading them.
+#[derive(Default)]
+struct Index {
+    next: u64,
+    ready: VecDeque<u64>,
+    /// Hidden until then: received and not settled, or resting.
+    hidden: BTreeSet<(Instant, u64)>,
+    hidden_until: HashMap<u64, Instant>,
+    /// How often those were received that were received at all.
+    received: HashMap<u64, u32>,
+    dead: usize,
+    shown: HashMap<String, u64>,
+    shown_order: BTreeMap<u64, String>,
+}
+
+impl Index {
+    fn hide(&mut self, id: u64, until: Instant) {
+        self.reveal(id);
+        self.hidden.insert((until, id));
+        self.hidden_until.insert(id, until);
+    }
+
+    fn reveal(&mut self, id: u64) -> bool {
+        self.hidden_until.remove(&id).is_some_and(|until| self.hidden.remove(&(until, id)))
+    }
+
+    fn forget(&mut self, id: u64) {
+        self.reveal(id);
+        self.received.remove(&id);
+    }
+
+    /// Makes what has rested long enough ready again, before what is new.
+    fn wake(&mut self, now: Instant) {
+        while let Some(&(until, id)) = self.hidden.first().filter(|(until, _)| *until <= now) {
+            self.hidden.remove(&(until, id));
+            self.hidden_until.remove(&id);
+            self.ready.push_front(id);
+        }
+    }
+}
+
+impl Store {
+    /// Opens the queue in a folder, and makes both if need be. What was hidden when the process
+    /// ended is ready again.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let unusable = |error: fjall::Error| match error {
+            fjall::Error::Locked => StoreError::Locked(folder.display().to_string()),
+            error => StoreError::Unusable {
+                folder: folder.display().to_string(),
+                reason: error.to_string(),
+            },
+        };
+        let db = Database::builder(folder)
+            .cache_size(4 * 1024 * 1024)
+            .max_journaling_size(64 * 1024 * 1024)
+            .worker_threads(1)
+            .manual_journal_persist(true)
+            .open()
+            .map_err(unusable)?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(4 * 1024 * 1024);
+        let keyspace = |name| db.keyspace(name, options).map_err(unusable);
+        let inner = Inner {
+            queue: keyspace("queue")?,
+            dead: keyspace("dead")?,
+            traces: keyspace("traces")?,
+            recent: keyspace("recent")?,
+            db,
+            index: Mutex::default(),
+            arrived: Notify::new(),
+            shown: AtomicU64::new(0),
+        };
+        inner.load()?;
+        let inner = Arc::new(inner);
+        let (writer, requests) = mpsc::channel(WAITING_WRITES);
+        let writing = Arc::clone(&inner);
+        thread::Builder::new().name("store".to_owned()).spawn(move || writing.run(requests)).map_err(
+            |error| StoreError::Unusable {
+                folder: folder.display().to_string(),
+                reason: error.to_string(),
+            },
+        )?;
+        Ok(Self { inner, writer })
+    }
+
+    async fn write(&self, write: Write) -> Result<usize, QueueError> {
+        let closed = |reason: &str| QueueError::Refused { failed: 1, total: 1, reason: reason.to_owned() };
+        let (done, answer) = oneshot::channel();
+        let sent = self.writer.send(Request { write, done }).await;
+        sent.map_err(|_| closed("the queue is closed"))?;
+        answer.await.map_err(|_| closed("the queue is closed"))?
+    }
+
+    /// Messages that wait, hidden ones included.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let index = self.inner.index();
+        index.ready.len() + index.hidden.len()
+    }
+
+    /// Messages and deliveries in the dead-letter queue.
+    #[must_use]
+    pub fn dead_letters(&self) -> usize {
+        self.inner.index().dead
+    }
+
+    /// Receives up to `max` messages, waiting until there is one or `until` comes.
+    pub async fn receive(&self, max: usize, until: Instant) -> Result<Vec<Received>, StoreError> {
+        loop {
+            let arrived = self.inner.arrived.notified();
+            let batch = self.inner.take(max)?;
+            if !batch.is_empty() || Instant::now() >= until {
+                return Ok(batch);
+            }
+            let next = self.inner.index().hidden.first().map(|(at, _)| *at);
+            let _ = timeout_at(next.unwrap_or(until).min(until), arrived).await;
+        }
+    }
+
+    /// Forgets delivered messages. Lost in a crash, it only means a second delivery.
+    pub async fn delete(&self, messages: &[&Received]) -> Result<(), QueueError> {
+        let ids = messages.iter().filter_map(|it| it.receipt.parse().ok()).collect();
+        self.write(Write::Delete(ids)).await.map(drop)
+    }
+
+    /// Moves delivered messages to the traces that are shown.
+    pub async fn show(&self, messages: &[&Received]) -> Result<(), QueueError> {
+        let moved = messages.iter().filter_map(|message| {
+            let trace = message.attributes.get("trace_id")?.clone();
+            Some((message.receipt.parse().ok()?, trace, message.body.clone()))
+        });
+        self.write(Write::Show(moved.collect())).await.map(drop)
+    }
+
+    /// Returns dead letters that hold spans to the queue, and says how many.
+    pub async fn redrive(&self) -> Result<usize, QueueError> {
+        self.write(Write::Redrive).await
+    }
+
+    /// The newest traces' ids, newest first.
+    #[must_use]
+    pub fn traces(&self, limit: usize) -> Vec<String> {
+        self.inner.index().shown_order.values().rev().take(limit).cloned().collect()
+    }
+
+    /// A number that changes whenever a trace does.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.inner.shown.load(Ordering::Acquire)
+    }
+
+    /// The bodies of a trace's messages.
+    pub fn trace(&self, id: &str) -> Result<Vec<String>, StoreError> {
+        let mut bodies = Vec::new();
+        for entry in self.inner.traces.prefix(format!("{id}/")) {
+            bodies.push(String::from_utf8_lossy(&entry.value()?).into_owned());
+        }
+        Ok(bodies)
+    }
+}
+
+impl Inner {
+    fn index(&self) -> MutexGuard<'_, Index> {
+        // A panic elsewhere leaves the index whole: every change to it is a single step.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn load(&self) -> Result<(), StoreError> {
+        let mut index = self.index();
+        for entry in self.queue.iter() {
+            let id = sequence(&entry.key()?);
+            index.ready.push_back(id);
+            index.next = id + 1;
+        }
+        for entry in self.dead.iter() {
+            index.next = index.next.max(sequence(&entry.key()?) + 1);
+            index.dead += 1;
+        }
+        for entry in self.recent.iter() {
+            let (key, value) = entry.into_inner()?;
+            let trace = String::from_utf8_lossy(&value).into_owned();
+            let id = sequence(&key);
+            index.next = index.next.max(id + 1);
+            index.shown.insert(trace.clone(), id);
+            index.shown_order.insert(id, trace);
+        }
+        Ok(())
+    }
+
+    fn take(&self, max: usize) -> Result<Vec<Received>, StoreError> {
+        let now = Instant::now();
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < max && bytes < BATCH_BYTES {
+            let id = {
+                let mut index = self.index();
+                index.wake(now);
+                let Some(id) = index.ready.pop_front() else { break };
+                index.hide(id, now + VISIBILITY);
+                id
+            };
+            let Some(value) = self.queue.get(id.to_be_bytes())? else {
+                self.index().forget(id);
+                continue;
+            };
+            let mut index = self.index();
+            let count = index.received.entry(id).or_insert(0);
+            *count += 1;
+            // A record that can't be read is handed on empty: the forwarder rejects it.
+            let record = serde_json::from_slice(&value);
+            let record: Record<'_> = record
+                .unwrap_or_else(|_| Record { body: "".into(), attributes: BTreeMap::new() });
+            bytes += record.body.len();
+            batch.push(Received {
+                id: id.to_string(),
+                receipt: id.to_string(),
+                body: record.body.into_owned(),
+                attributes: record.attributes,
+                receive_count: *count,
+            });
+        }
+        Ok(batch)
+    }
+
+    fn run(&self, mut requests: mpsc::Receiver<Request>) {
+        while let Some(first) = requests.blocking_recv() {
+            let mut batch = vec![first];
+            let mut bytes = 0;
+            while bytes < COMMIT_BYTES {
+                let Ok(next) = requests.try_recv() else { break };
+                if let Write::Enqueue(messages) | Write::DeadLetter(messages) = &next.write {
+                    bytes += messages.iter().map(|it| it.body.len()).sum::<usize>();
+                }
+                batch.push(next);
+            }
+            let (writes, waiting): (Vec<_>, Vec<_>) =
+                batch.into_iter().map(|it| (it.write, it.done)).unzip();
+            match self.commit(writes) {
+                Ok(counts) => {
+                    for (done, count) in waiting.into_iter().zip(counts) {
+                        // Who asked may have gone away; what it asked for is done all the same.
+                        let _ = done.send(Ok(count));
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the queue can't be written; free disk space and restart");
+                    for done in waiting {
+                        let reason = "the disk refused the write".to_owned();
+                        let _ = done.send(Err(QueueError::Refused { failed: 1, total: 1, reason }));
+                    }
+                }
+            }
+        }
+    }
+
+    /// One batch on disk, then the index: what is not durable is not visible.
+    fn commit(&self, writes: Vec<Write>) -> Result<Vec<usize>, fjall::Error> {
+        let durable = writes.iter().any(|it| !matches!(it, Write::Delete(_)));
+        let mode = if durable { PersistMode::SyncData } else { PersistMode::Buffer };
+        let mut batch = self.db.batch().durability(Some(mode));
+        let mut changes: Vec<Box<dyn FnOnce(&mut Index)>> = Vec::new();
+        let mut counts = Vec::with_capacity(writes.len());
+        let mut next = self.index().next;
+        let mut sequence_number = || {
+            next += 1;
+            next - 1
+        };
+        for write in writes {
+            let mut count = 0;
+            match write {
+                Write::Enqueue(messages) => {
+                    for message in messages {
+                        let id = sequence_number();
+                        batch.insert(&self.queue, id.to_be_bytes(), encode(message));
+                        changes.push(Box::new(move |index| index.ready.push_back(id)));
+                        count += 1;
+                    }
+                }
+                Write::DeadLetter(messages) => {
+                    for message in messages {
+                        batch.insert(&self.dead, sequence_number().to_be_bytes(), encode(message));
+                        changes.push(Box::new(|index| index.dead += 1));
+                        count += 1;
+                    }
+                }
+                Write::Delete(ids) => {
+                    for id in ids {
+                        batch.remove(&self.queue, id.to_be_bytes());
+                        changes.push(Box::new(move |index| index.forget(id)));
+                        count += 1;
+                    }
+                }
+                Write::Reject(id, reason) => {
+                    let value = self.queue.get(id.to_be_bytes())?;
+                    if let Some(value) = value {
+                        batch.insert(&self.dead, id.to_be_bytes(), with_reason(&value, reason));
+                        batch.remove(&self.queue, id.to_be_bytes());
+                        changes.push(Box::new(move |index| {
+                            index.forget(id);
+                            index.dead += 1;
+                        }));
+                        count += 1;
+                    }
+                }
+                Write::Show(messages) => {
+                    for (id, trace, body) in messages {
+                        let at = sequence_number();
+                        let old = self.index().shown.get(&trace).copied();
+                        if let Some(old) = old {
+                            batch.remove(&self.recent, old.to_be_bytes());
+                        }
+                        let hash = hex(&Sha256::digest(&body)[..8]);
+                        batch.insert(&self.traces, format!("{trace}/{hash}"), body);
+                        batch.insert(&self.recent, at.to_be_bytes(), trace.as_bytes());
+                        batch.remove(&self.queue, id.to_be_bytes());
+                        // At once, so that a second message of the trace in this batch sees it.
+                        let mut index = self.index();
+                        if let Some(old) = index.shown.insert(trace.clone(), at) {
+                            index.shown_order.remove(&old);
+                        }
+                        index.shown_order.insert(at, trace);
+                        changes.push(Box::new(move |index| index.forget(id)));
+                        count += 1;
+                    }
+                    self.expire(&mut batch)?;
+                }
+                Write::Redrive => {
+                    for entry in self.dead.iter() {
+                        let (key, value) = entry.into_inner()?;
+                        let record: Option<Record<'_>> = serde_json::from_slice(&value).ok();
+                        let encoding = record.and_then(|it| it.attributes.get("encoding").cloned());
+                        if encoding.is_some_and(|it| it.starts_with("otlp-proto")) {
+                            let id = sequence_number();
+                            batch.insert(&self.queue, id.to_be_bytes(), value);
+                            batch.remove(&self.dead, key);
+                            changes.push(Box::new(move |index| {
+                                index.ready.push_back(id);
+                                index.dead -= 1;
+                            }));
+                            count += 1;
+                        }
+                    }
+                }
+            }
+            counts.push(count);
+        }
+        batch.commit()?;
+        let mut index = self.index();
+        index.next = next;
+        for change in changes {
+            change(&mut index);
+        }
+        drop(index);
+        self.shown.fetch_add(1, Ordering::AcqRel);
+        self.arrived.notify_waiters();
+        Ok(counts)
+    }
+
+    /// Removes the oldest traces that are too many to show.
+    fn expire(&self, batch: &mut fjall::OwnedWriteBatch) -> Result<(), fjall::Error> {
+        let mut index = self.index();
+        while index.shown_order.len() > KEPT_TRACES {
+            let Some((at, trace)) = index.shown_order.pop_first() else { break };
+            index.shown.remove(&trace);
+            batch.remove(&self.recent, at.to_be_bytes());
+            for entry in self.traces.prefix(format!("{trace}/")) {
+                batch.remove(&self.traces, entry.key()?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Outbox for Store {
+    async fn send(&self, messages: Vec<Message>) -> Result<(), QueueError> {
+        self.write(Write::Enqueue(messages)).await.map(drop)
+    }
+
+    async fn dead_letter(&self, messages: Vec<Message>) -> Result<(), QueueError> {
+        self.write(Write::DeadLetter(messages)).await.map(drop)
+    }
+}
+
+impl Inbox for Store {
+    async fn back_off(&self, messages: &[(&Received, Duration)]) -> Result<(), QueueError> {
+        let mut index = self.inner.index();
+        for (message, pause) in messages {
+            if let Ok(id) = message.receipt.parse() {
+                index.hide(id, Instant::now() + *pause);
+            }
+        }
+        Ok(())
+    }
+
+    async fn reject(&self, message: &Received, reason: &str) -> Result<(), QueueError> {
+        let id = message.receipt.parse().unwrap_or(u64::MAX);
+        self.write(Write::Reject(id, reason.to_owned())).await.map(drop)
+    }
+}
+
+fn encode(message: Message) -> Vec<u8> {
+    let record = Record { body: message.body.into(), attributes: message.attributes };
+    // Text under text keys always serializes.
+    serde_json::to_vec(&record).unwrap_or_default()
+}
+
+fn with_reason(value: &[u8], reason: String) -> Vec<u8> {
+    let record: Result<Record<'_>, _> = serde_json::from_slice(value);
+    let Ok(mut record) = record else { return value.to_vec() };
+    record.attributes.insert("reason".to_owned(), reason);
+    serde_json::to_vec(&record).unwrap_or_else(|_| value.to_vec())
+}
+
+fn sequence(key: &[u8]) -> u64 {
+    key.try_into().map_or(0, u64::from_be_bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,44 @@
+//! `spanhook traceparent`: the endpoint's answer, computed here.
+
+use clap::{Args, builder::PossibleValuesParser};
+use spanhook_core::traceparent::{Format, Job};
+use spanhook_service::settings::{TraceparentEndpointSettings, environment};
+
+use crate::{
+    send::ProviderName,
+    terminal::{Failure, failure, print},
+};
+
+#[derive(Args, Debug)]
+#[command(after_help = "In a job:
+  CircleCI  spanhook traceparent circleci $CIRCLE_WORKFLOW_ID $CIRCLE_WORKFLOW_JOB_ID >> \"$BASH_ENV\"
+  GitLab    eval \"$(spanhook traceparent gitlab $CI_PIPELINE_ID $CI_JOB_ID --instance $CI_SERVER_HOST)\"
+TRACE_IDS, CIRCLECI_HOST and GITLAB_HOST must be set as for the webhook.")]
+pub(crate) struct Traceparent {
+    /// Whose job it is
+    provider: ProviderName,
+    /// Workflow id (CircleCI) or pipeline id (GitLab)
+    run: String,
+    /// Job id
+    job: String,
+    /// Form of the answer
+    #[arg(long, default_value = "sh", value_parser = PossibleValuesParser::new(Format::ALL.map(|it| it.0)))]
+    format: String,
+    /// Host of the GitLab instance, as in $CI_SERVER_HOST
+    #[arg(long, value_name = "HOST")]
+    instance: Option<String>,
+    /// Root pipeline of a child pipeline, for native ids
+    #[arg(long, value_name = "ID")]
+    root: Option<String>,
+}
+
+impl Traceparent {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let settings = TraceparentEndpointSettings::parse(&environment()).map_err(failure)?;
+        let (instance, root) = (self.instance.as_deref(), self.root.as_deref());
+        let job = Job::new(self.provider.into(), &self.run, &self.job, instance, root);
+        let format = Format::named(&self.format).unwrap_or_default();
+        print(format.render(job.map_err(failure)?.context(&settings.ids)));
+        Ok(())
+    }
+}

@@ -1,0 +1,331 @@
+//! Traces as people look at them: a tree of spans, made from the OTLP that is forwarded.
+
+pub mod page;
+pub mod waterfall;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{AnyValue, KeyValue, any_value},
+    trace::v1,
+};
+use prost::Message;
+use serde::Serialize;
+use spanhook_core::{
+    message::{Content, unpack},
+    semconv::{
+        CICD_PIPELINE_NAME, CICD_PIPELINE_RESULT, CICD_PIPELINE_RUN_URL_FULL,
+        CICD_PIPELINE_TASK_NAME, CICD_PIPELINE_TASK_RUN_ID, CICD_PIPELINE_TASK_RUN_RESULT,
+        ERROR_TYPE, SERVICE_NAME, VCS_OWNER_NAME, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
+        VCS_REPOSITORY_NAME,
+    },
+};
+
+/// One trace.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Trace {
+    /// What a list shows of it.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// Spans in the order of a tree: a parent before its children, siblings by their start.
+    pub spans: Vec<Row>,
+}
+
+/// What a list shows of a trace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Hexadecimal.
+    pub id: String,
+    /// `service.name`
+    pub service: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Owner and name of the repository.
+    pub repository: String,
+    /// Branch or tag.
+    pub reference: String,
+    /// The commit.
+    pub revision: String,
+    /// The run's page at the provider.
+    pub url: String,
+    /// `cicd.pipeline.result`; empty while only jobs of the run arrived.
+    pub result: String,
+    /// Nanoseconds since the epoch, as text: JavaScript's numbers are too short for them.
+    #[serde(serialize_with = "as_text")]
+    pub start: u64,
+    /// As `start`.
+    #[serde(serialize_with = "as_text")]
+    pub end: u64,
+    /// How many spans there are.
+    pub span_count: usize,
+}
+
+fn as_text<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
+}
+
+/// What a span stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The run.
+    Run,
+    /// A stage of it.
+    Stage,
+    /// A job.
+    Job,
+    /// The time that a job waited.
+    Queue,
+    /// Anything else.
+    Other,
+}
+
+/// One span in the tree.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Hexadecimal.
+    pub id: String,
+    /// How deep in the tree.
+    pub depth: usize,
+    /// What it stands for.
+    pub role: Role,
+    /// Its name.
+    pub name: String,
+    /// Nanoseconds since the epoch.
+    #[serde(serialize_with = "as_text")]
+    pub start: u64,
+    /// As `start`.
+    #[serde(serialize_with = "as_text")]
+    pub end: u64,
+    /// When the job began to wait, shown on the job's own row; 0 when it did not wait.
+    #[serde(serialize_with = "as_text")]
+    pub queued: u64,
+    /// The result attribute.
+    pub result: String,
+    /// Whether the status is ERROR.
+    pub failed: bool,
+    /// `error.type`
+    pub error: String,
+    /// Whether the pipeline goes on when it fails.
+    pub allowed_to_fail: bool,
+    /// Attributes of the span and then of its resource.
+    pub attributes: Vec<(String, String)>,
+    /// Events with their own attributes.
+    pub events: Vec<Happening>,
+    /// `trace/span`, hexadecimal.
+    pub links: Vec<String>,
+}
+
+/// A span event.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Happening {
+    /// What.
+    pub name: String,
+    /// Nanoseconds since the epoch.
+    #[serde(serialize_with = "as_text")]
+    pub time: u64,
+    /// What is known of it.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// The traces in queue messages. Messages that hold none are passed over; duplicate spans are one.
+pub fn traces(bodies: impl IntoIterator<Item = String>) -> Vec<Trace> {
+    let requests = bodies.into_iter().filter_map(|body| {
+        match unpack(&body, Some("otlp-proto+zstd")) {
+            Ok(Content::Traces(raw)) => ExportTraceServiceRequest::decode(raw.as_slice()).ok(),
+            _ => None,
+        }
+    });
+    let mut found: BTreeMap<Vec<u8>, Collected> = BTreeMap::new();
+    for group in requests.flat_map(|request| request.resource_spans) {
+        let resource = named(group.resource.map(|it| it.attributes).unwrap_or_default());
+        for span in group.scope_spans.into_iter().flat_map(|it| it.spans) {
+            let trace = found.entry(span.trace_id.clone()).or_default();
+            trace.spans.entry(span.span_id.clone()).or_insert_with(|| (span, resource.clone()));
+        }
+    }
+    found.into_iter().map(|(id, trace)| trace.arrange(&hex(&id))).collect()
+}
+
+#[derive(Default)]
+struct Collected {
+    spans: HashMap<Vec<u8>, (v1::Span, Vec<(String, String)>)>,
+}
+
+impl Collected {
+    fn arrange(mut self, id: &str) -> Trace {
+        // The queue time of a job is drawn on the job's own row.
+        let queues: Vec<_> = self
+            .spans
+            .iter()
+            .filter(|(_, (span, _))| is_queue(span))
+            .filter_map(|(id, (span, _))| Some((id.clone(), span.links.first()?.span_id.clone())))
+            .filter(|(_, job)| self.spans.contains_key(job))
+            .collect();
+        let mut queued = HashMap::new();
+        for (queue, job) in queues {
+            if let Some((span, _)) = self.spans.remove(&queue) {
+                queued.insert(job, span.start_time_unix_nano);
+            }
+        }
+
+        let mut children: HashMap<Option<&[u8]>, Vec<&v1::Span>> = HashMap::new();
+        for (span, _) in self.spans.values() {
+            let parent = Some(span.parent_span_id.as_slice());
+            // A span whose parent has not arrived stands at the top.
+            let known = parent.filter(|it| self.spans.contains_key(*it) && **it != *span.span_id);
+            children.entry(known).or_default().push(span);
+        }
+        for siblings in children.values_mut() {
+            siblings.sort_by_key(|span| (span.start_time_unix_nano, span.name.clone(), span.span_id.clone()));
+        }
+
+        let mut rows = Vec::with_capacity(self.spans.len());
+        let mut seen = HashSet::new();
+        let mut waiting: Vec<(&v1::Span, usize)> = Vec::new();
+        let tops = children.get(&None).into_iter().flatten().copied();
+        // What hangs in a circle is reached from no top.
+        let mut rest: Vec<_> = self.spans.values().map(|(span, _)| span).collect();
+        rest.sort_by_key(|span| (span.start_time_unix_nano, span.span_id.clone()));
+        for top in tops.chain(rest) {
+            waiting.push((top, 0));
+            while let Some((span, depth)) = waiting.pop() {
+                if !seen.insert(span.span_id.as_slice()) {
+                    continue;
+                }
+                let resource = &self.spans[&span.span_id].1;
+                rows.push(row(span, resource, depth, queued.get(&span.span_id).copied()));
+                let below = children.get(&Some(span.span_id.as_slice()));
+                waiting.extend(below.into_iter().flatten().rev().map(|it| (*it, depth + 1)));
+            }
+        }
+        Trace { summary: summary(id, &rows), spans: rows }
+    }
+}
+
+fn is_queue(span: &v1::Span) -> bool {
+    span.name.starts_with("queue ") && span.links.len() == 1
+        && !span.attributes.iter().any(|it| it.key == CICD_PIPELINE_TASK_RUN_ID)
+}
+
+fn row(
+    span: &v1::Span,
+    resource: &[(String, String)],
+    depth: usize,
+    queued: Option<u64>,
+) -> Row {
+    let mut attributes = named(span.attributes.clone());
+    let get = |key: &str| {
+        attributes.iter().find(|(name, _)| name == key).map(|(_, it)| it.clone()).unwrap_or_default()
+    };
+    let result = [CICD_PIPELINE_RESULT, CICD_PIPELINE_TASK_RUN_RESULT]
+        .map(get)
+        .into_iter()
+        .find(|it| !it.is_empty());
+    let role = match span.kind {
+        2 if !get(CICD_PIPELINE_RESULT).is_empty() => Role::Run,
+        _ if !get(CICD_PIPELINE_TASK_RUN_ID).is_empty() => Role::Job,
+        _ if !get("gitlab.stage.name").is_empty() => Role::Stage,
+        _ if is_queue(span) => Role::Queue,
+        _ => Role::Other,
+    };
+    let (error, allowed_to_fail) = (get(ERROR_TYPE), get("gitlab.job.allow_failure") == "true");
+    attributes.extend(resource.iter().cloned());
+    Row {
+        id: hex(&span.span_id),
+        depth,
+        role,
+        name: span.name.clone(),
+        start: span.start_time_unix_nano,
+        end: span.end_time_unix_nano.max(span.start_time_unix_nano),
+        queued: queued.filter(|it| *it < span.start_time_unix_nano).unwrap_or(0),
+        result: result.unwrap_or_default(),
+        failed: span.status.as_ref().is_some_and(|it| it.code == 2),
+        error,
+        allowed_to_fail,
+        attributes,
+        events: span
+            .events
+            .iter()
+            .map(|event| Happening {
+                name: event.name.clone(),
+                time: event.time_unix_nano,
+                attributes: named(event.attributes.clone()),
+            })
+            .collect(),
+        links: span
+            .links
+            .iter()
+            .map(|link| format!("{}/{}", hex(&link.trace_id), hex(&link.span_id)))
+            .collect(),
+    }
+}
+
+fn summary(id: &str, rows: &[Row]) -> Summary {
+    let run = rows.iter().find(|row| row.role == Role::Run).or(rows.first());
+    let get = |key: &str| {
+        let attributes = run.map(|row| row.attributes.as_slice()).unwrap_or_default();
+        attributes.iter().find(|(name, _)| name == key).map(|(_, it)| it.clone()).unwrap_or_default()
+    };
+    let (owner, repository) = (get(VCS_OWNER_NAME), get(VCS_REPOSITORY_NAME));
+    let start = |row: &Row| if row.queued > 0 { row.queued } else { row.start };
+    Summary {
+        id: id.to_owned(),
+        service: get(SERVICE_NAME),
+        pipeline: match get(CICD_PIPELINE_NAME) {
+            name if name.is_empty() => run.map(|row| row.name.clone()).unwrap_or_default(),
+            name => name,
+        },
+        repository: if owner.is_empty() { repository } else { format!("{owner}/{repository}") },
+        reference: get(VCS_REF_HEAD_NAME),
+        revision: get(VCS_REF_HEAD_REVISION),
+        url: get(CICD_PIPELINE_RUN_URL_FULL),
+        result: get(CICD_PIPELINE_RESULT),
+        start: rows.iter().map(start).min().unwrap_or(0),
+        end: rows.iter().map(|row| row.end).max().unwrap_or(0),
+        span_count: rows.len() + rows.iter().filter(|row| row.queued > 0).count(),
+    }
+}
+
+/// The name and reason of a job that never ran, of an event that says so.
+#[must_use]
+pub fn not_run(event: &Happening) -> Option<(&str, &str)> {
+    let get = |key: &str| event.attributes.iter().find(|(name, _)| name == key).map(|(_, it)| it.as_str());
+    (event.name == "job not run")
+        .then(|| (get(CICD_PIPELINE_TASK_NAME).unwrap_or("job"), get("reason").unwrap_or("")))
+}
+
+/// Attributes as text.
+pub(crate) fn named(attributes: Vec<KeyValue>) -> Vec<(String, String)> {
+    attributes.into_iter().map(|it| (it.key, it.value.map(text).unwrap_or_default())).collect()
+}
+
+fn text(value: AnyValue) -> String {
+    match value.value {
+        Some(any_value::Value::StringValue(it)) => it,
+        Some(any_value::Value::BoolValue(it)) => it.to_string(),
+        Some(any_value::Value::IntValue(it)) => it.to_string(),
+        Some(any_value::Value::DoubleValue(it)) => it.to_string(),
+        Some(any_value::Value::ArrayValue(it)) => {
+            it.values.into_iter().map(text).collect::<Vec<_>>().join(", ")
+        }
+        _ => String::new(),
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `1 h 02 min`, `3 min 04 s`, `12.3 s`, `450 ms`.
+#[must_use]
+pub fn duration(nanos: u64) -> String {
+    let seconds = nanos / 1_000_000_000;
+    match seconds {
+        0 => format!("{} ms", nanos / 1_000_000),
+        1..60 => format!("{}.{} s", seconds, nanos / 100_000_000 % 10),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}

@@ -1,0 +1,105 @@
+//! The local page: a list of traces, one trace as a waterfall. No external asset, no inline script.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+
+use super::{Summary, Trace};
+
+/// Where the page finds traces.
+pub trait TraceSource: Send + Sync + 'static {
+    /// A text that changes whenever the list does.
+    fn version(&self) -> String;
+    /// The newest traces, newest first.
+    fn list(&self, limit: usize) -> Vec<Summary>;
+    /// One trace by its id.
+    fn trace(&self, id: &str) -> Option<Trace>;
+    /// How the process is doing.
+    fn status(&self) -> Status;
+}
+
+/// How the process is doing.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Status {
+    /// Messages that wait.
+    pub queued: usize,
+    /// Messages and deliveries that nobody could take.
+    pub dead_letters: usize,
+    /// Where spans go; none means that they are shown here.
+    pub forwarding_to: Option<String>,
+    /// Counters since the start.
+    pub counters: Vec<(&'static str, u64)>,
+}
+
+/// Traces that a list shows.
+const LISTED: usize = 200;
+
+/// The page and the JSON behind it.
+pub fn router<S: TraceSource>(source: Arc<S>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/traces/{id}", get(index))
+        .route("/assets/app.js", get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/app.js"))))
+        .route("/assets/app.css", get(|| asset("text/css; charset=utf-8", include_str!("../../assets/app.css"))))
+        .route("/api/traces", get(list::<S>))
+        .route("/api/traces/{id}", get(one::<S>))
+        .with_state(source)
+}
+
+async fn index() -> Response {
+    asset("text/html; charset=utf-8", include_str!("../../assets/index.html")).await
+}
+
+async fn asset(kind: &'static str, text: &'static str) -> Response {
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+                  connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'";
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text).into_response()
+}
+
+#[derive(Serialize)]
+struct Listing {
+    status: Status,
+    traces: Vec<Summary>,
+}
+
+async fn list<S: TraceSource>(State(source): State<Arc<S>>, headers: HeaderMap) -> Response {
+    let version = format!("\"{}\"", source.version());
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|it| it.as_bytes() == version.as_bytes()) {
+        return StatusCode::NOT_MODIFIED.into_response();
+    }
+    // Reading and decoding traces is no work for the threads that answer webhooks.
+    let read = move || Listing { status: source.status(), traces: source.list(LISTED) };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(listing) => {
+            let mut response = Json(listing).into_response();
+            if let Ok(version) = HeaderValue::try_from(version) {
+                response.headers_mut().insert(header::ETAG, version);
+            }
+            response
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn one<S: TraceSource>(State(source): State<Arc<S>>, Path(id): Path<String>) -> Response {
+    let valid = id.len() == 32 && id.bytes().all(|it| it.is_ascii_hexdigit());
+    let read = move || valid.then(|| source.trace(&id.to_ascii_lowercase())).flatten();
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Some(trace)) => Json(trace).into_response(),
+        _ => StatusCode::NOT_FOUND.into_response(),
+    }
+}

@@ -1,0 +1,141 @@
+//! A trace as a waterfall in the terminal.
+
+use std::fmt::Write;
+
+use super::{Role, Row, Trace, duration, not_run};
+
+const RESET: &str = "\x1b[0m";
+const BOLD: &str = "\x1b[1m";
+const DIM: &str = "\x1b[2m";
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const BLUE: &str = "\x1b[34m";
+
+/// Draws a trace on `width` columns.
+#[must_use]
+pub fn render(trace: &Trace, width: usize, color: bool) -> String {
+    let width = width.clamp(60, 200);
+    let names = (width / 3).clamp(20, 44);
+    let canvas = Canvas {
+        color,
+        names,
+        bars: width - names - 24,
+        start: trace.summary.start,
+        span: trace.summary.end.saturating_sub(trace.summary.start).max(1),
+    };
+    let mut text = canvas.header(trace);
+    for row in &trace.spans {
+        text += &canvas.row(row);
+        for (name, reason) in row.events.iter().filter_map(not_run) {
+            let name = clip(&format!("{}– {name}", "  ".repeat(row.depth + 1)), names);
+            let line = format!("{} not run: {}", pad(&name, names), printable(reason));
+            let _ = writeln!(text, "{}", canvas.paint(DIM, line.trim_end()));
+        }
+    }
+    text
+}
+
+struct Canvas {
+    color: bool,
+    names: usize,
+    bars: usize,
+    start: u64,
+    span: u64,
+}
+
+impl Canvas {
+    fn paint(&self, style: &str, text: &str) -> String {
+        if self.color { format!("{style}{text}{RESET}") } else { text.to_owned() }
+    }
+
+    fn header(&self, trace: &Trace) -> String {
+        let summary = &trace.summary;
+        let mut about = printable(&summary.repository);
+        if !summary.reference.is_empty() {
+            let _ = write!(about, " @ {}", printable(&summary.reference));
+        }
+        if !summary.revision.is_empty() {
+            let revision: String = printable(&summary.revision).chars().take(8).collect();
+            let _ = write!(about, " ({revision})");
+        }
+        let result = if summary.result.is_empty() { "jobs only so far" } else { &summary.result };
+        let (symbol, style) = mark(&summary.result, summary.result != "success", false);
+        let title = self.paint(BOLD, &printable(&summary.pipeline));
+        let verdict = self.paint(style, &format!("{symbol} {}", printable(result)));
+        let took = duration(self.span);
+        let mut text = format!("{title}  {verdict}  {took}\n");
+        let id = self.paint(DIM, &format!("trace {}", summary.id));
+        let _ = writeln!(text, "{}{}{id}", about, if about.is_empty() { "" } else { "   " });
+        text
+    }
+
+    fn row(&self, row: &Row) -> String {
+        let (symbol, style) = match row.role {
+            Role::Run | Role::Job => mark(&row.result, row.failed, row.allowed_to_fail),
+            _ if row.failed => ("✗", RED),
+            _ => (" ", BLUE),
+        };
+        let indent = "  ".repeat(row.depth.min(8));
+        let name = pad(&clip(&format!("{indent}{}", printable(&row.name)), self.names), self.names);
+        let name = if row.role == Role::Run || row.role == Role::Stage {
+            self.paint(BOLD, &name)
+        } else {
+            name
+        };
+        let (before, waited, bar) = self.bar(row);
+        let bar = format!("{}{}{}", " ".repeat(before), self.paint(DIM, &"░".repeat(waited)), self.paint(style, &bar.0))
+            + &" ".repeat(self.bars.saturating_sub(before + waited + bar.1));
+        let error = if row.error.is_empty() { String::new() } else { format!(" {}", printable(&row.error)) };
+        let took = format!("{:>12}", duration(row.end - row.start));
+        let line = format!("{name} {bar} {took} {}{}", self.paint(style, symbol), self.paint(style, &clip(&error, 24)));
+        format!("{}\n", line.trim_end())
+    }
+
+    /// Columns before the bar, columns of waiting, and the bar with its width. Its right end is
+    /// drawn in eighths of a column, and it is never narrower than one of them.
+    fn bar(&self, row: &Row) -> (usize, usize, (String, usize)) {
+        let eighths = |time: u64| {
+            let total = u128::from(self.bars as u64) * 8;
+            let at = u128::from(time.saturating_sub(self.start)) * total / u128::from(self.span);
+            usize::try_from(at).unwrap_or(0).min(self.bars * 8)
+        };
+        let begins = (eighths(row.start) / 8).min(self.bars - 1);
+        let ends = eighths(row.end).max(begins * 8 + 1);
+        let waits = if row.queued == 0 { begins } else { (eighths(row.queued) / 8).min(begins) };
+        let (full, rest) = ((ends - begins * 8) / 8, (ends - begins * 8) % 8);
+        let mut bar = "█".repeat(full);
+        if rest > 0 {
+            bar.push(['▏', '▎', '▍', '▌', '▋', '▊', '▉'][rest - 1]);
+        }
+        (waits, begins - waits, (bar, full + usize::from(rest > 0)))
+    }
+}
+
+fn mark(result: &str, failed: bool, allowed: bool) -> (&'static str, &'static str) {
+    match result {
+        "success" => ("✓", GREEN),
+        _ if allowed && failed => ("!", YELLOW),
+        "timeout" => ("⧖", RED),
+        "cancellation" => ("⏹", YELLOW),
+        "skip" => ("–", DIM),
+        "failure" | "error" => ("✗", RED),
+        _ => ("·", BLUE),
+    }
+}
+
+/// Names come from whoever can push a branch: nothing in them may steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { '·' } else { it }).collect()
+}
+
+fn clip(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width - 1).chain(['…']).collect()
+}
+
+fn pad(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.chars().count())))
+}

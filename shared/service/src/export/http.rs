@@ -1,0 +1,218 @@
+//! OTLP over HTTP with protobuf. <https://opentelemetry.io/docs/specs/otlp/#otlphttp>
+
+use std::{io::Write, time::Duration};
+
+use bytes::Bytes;
+use http::{StatusCode, header};
+use reqwest::{Certificate, Client, Identity, Response, redirect::Policy};
+
+use super::{Compression, ExportSettings, ExporterError, Outcome, advice, clip, partial};
+use crate::clock::Clock;
+
+/// How much of an answer is read: an endless body must not hold the forwarder.
+const ANSWER_LIMIT: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub(super) struct HttpExporter {
+    client: Client,
+    endpoint: String,
+    compression: Compression,
+}
+
+impl HttpExporter {
+    pub(super) fn new(settings: &ExportSettings) -> Result<Self, ExporterError> {
+        let mut client = Client::builder()
+            .default_headers(settings.headers.clone())
+            .timeout(settings.timeout)
+            .connect_timeout(settings.timeout)
+            // A redirect would carry the headers elsewhere.
+            .redirect(Policy::none())
+            .user_agent(concat!("spanhook/", env!("CARGO_PKG_VERSION")));
+        if let Some(path) = &settings.certificate {
+            let roots = Certificate::from_pem_bundle(&pem("OTEL_EXPORTER_OTLP_CERTIFICATE", path)?)?;
+            client = client.tls_certs_merge(roots);
+        }
+        if let Some((certificate, key)) = &settings.client_identity {
+            let mut identity = pem("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certificate)?;
+            identity.extend(pem("OTEL_EXPORTER_OTLP_CLIENT_KEY", key)?);
+            client = client.identity(Identity::from_pem(&identity)?);
+        }
+        Ok(Self {
+            client: client.build()?,
+            endpoint: settings.endpoint.clone(),
+            compression: settings.compression,
+        })
+    }
+
+    pub(super) async fn export(&self, request: Bytes) -> Outcome {
+        let (encoding, body) = compress(self.compression, request);
+        let mut post = self
+            .client
+            .post(&self.endpoint)
+            .header(header::CONTENT_TYPE, "application/x-protobuf")
+            .body(body);
+        if let Some(encoding) = encoding {
+            post = post.header(header::CONTENT_ENCODING, encoding);
+        }
+        match post.send().await {
+            Err(error) => retry(&error),
+            Ok(response) => {
+                let status = response.status();
+                let after = response
+                    .headers()
+                    .get(header::RETRY_AFTER)
+                    .and_then(|value| retry_after(value.to_str().ok()?, Clock::SYSTEM));
+                match read(response).await {
+                    // The answer broke off: whether the spans arrived is not known.
+                    Err(error) if status.is_success() => retry(&error),
+                    body => judge(status, after, &body.unwrap_or_default()),
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn pem(variable: &'static str, path: &str) -> Result<Vec<u8>, ExporterError> {
+    std::fs::read(path)
+        .map_err(|error| ExporterError::Pem { variable, reason: error.kind().to_string() })
+}
+
+fn compress(compression: Compression, request: Bytes) -> (Option<&'static str>, Bytes) {
+    let compressed = match compression {
+        Compression::None => None,
+        Compression::Gzip => gzip(&request).map(|body| ("gzip", body)),
+        Compression::Zstd => zstd::bulk::compress(&request, 1).ok().map(|body| ("zstd", body)),
+    };
+    // Compression in memory does not fail; if it did, the plain request is as good.
+    compressed.map_or((None, request), |(encoding, body)| (Some(encoding), body.into()))
+}
+
+fn gzip(request: &[u8]) -> Option<Vec<u8>> {
+    let buffer = Vec::with_capacity(request.len() / 8);
+    let mut encoder = flate2::write::GzEncoder::new(buffer, flate2::Compression::fast());
+    encoder.write_all(request).ok()?;
+    encoder.finish().ok()
+}
+
+fn retry(error: &reqwest::Error) -> Outcome {
+    // The innermost cause says what happened; the outer ones repeat the address.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    Outcome::Retry { after: None, reason: clip(&cause.to_string()) }
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk[..chunk.len().min(ANSWER_LIMIT - body.len())]);
+        if body.len() == ANSWER_LIMIT {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+/// Seconds, or a date. <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
+fn retry_after(value: &str, clock: Clock) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    let date = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(date.saturating_sub(clock.since_epoch()))
+}
+
+/// <https://opentelemetry.io/docs/specs/otlp/#failures-1>
+fn judge(status: StatusCode, after: Option<Duration>, body: &[u8]) -> Outcome {
+    match status.as_u16() {
+        200..=299 => Outcome::Delivered { partial: partial(body) },
+        429 | 502 | 503 | 504 => Outcome::Retry { after, reason: format!("HTTP {status}") },
+        400 | 422 => Outcome::Reject { reason: said(status, body) },
+        413 => Outcome::TooLarge { reason: said(status, body) },
+        401 | 403 => Outcome::Misconfigured {
+            reason: advice(status.as_str(), "check the credentials in OTEL_EXPORTER_OTLP_HEADERS"),
+        },
+        404 | 405 => Outcome::Misconfigured {
+            reason: advice(
+                status.as_str(),
+                "check OTEL_EXPORTER_OTLP_ENDPOINT; the path is to be /v1/traces",
+            ),
+        },
+        300..=399 => Outcome::Misconfigured {
+            reason: advice(
+                status.as_str(),
+                "set OTEL_EXPORTER_OTLP_ENDPOINT to the address it redirects to",
+            ),
+        },
+        415 => Outcome::Misconfigured {
+            reason: advice(
+                status.as_str(),
+                "it does not take this encoding; set OTEL_EXPORTER_OTLP_COMPRESSION=none",
+            ),
+        },
+        _ => Outcome::Misconfigured {
+            reason: advice(status.as_str(), "check the receiver's own log"),
+        },
+    }
+}
+
+/// A refusal carries a `google.rpc.Status`, whose second field is the message, or plain text.
+fn said(status: StatusCode, body: &[u8]) -> String {
+    use prost::Message;
+    let text = tonic_types::pb::Status::decode(body).map_or_else(
+        |_| String::from_utf8_lossy(body).into_owned(),
+        |status| status.message,
+    );
+    clip(&format!("HTTP {status} {text}")).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_its_outcome() {
+        for code in 200..=599 {
+            let status = StatusCode::from_u16(code).unwrap();
+            let after = Some(Duration::from_secs(7));
+            let outcome = judge(status, after, b"");
+            let expected = match code {
+                200..300 => "delivered",
+                429 | 502 | 503 | 504 => "retry",
+                400 | 422 => "reject",
+                413 => "too large",
+                _ => "misconfigured",
+            };
+            let found = match outcome {
+                Outcome::Delivered { .. } => "delivered",
+                Outcome::Retry { after: waits, .. } => {
+                    assert_eq!(waits, after);
+                    "retry"
+                }
+                Outcome::Reject { .. } => "reject",
+                Outcome::TooLarge { .. } => "too large",
+                Outcome::Misconfigured { .. } => "misconfigured",
+            };
+            assert_eq!(found, expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let clock = Clock::new(|| std::time::UNIX_EPOCH + Duration::from_secs(784_111_777));
+        assert_eq!(retry_after("120", clock), Some(Duration::from_secs(120)));
+        let date = "Sun, 06 Nov 1994 08:49:47 GMT";
+        assert_eq!(retry_after(date, clock), Some(Duration::from_secs(10)));
+        assert_eq!(retry_after("Sat, 06 Nov 1993 08:49:47 GMT", clock), Some(Duration::ZERO));
+        assert_eq!(retry_after("soon", clock), None);
+    }
+
+    #[test]
+    fn what_a_receiver_says_fits_one_line() {
+        let reason = said(StatusCode::BAD_REQUEST, "bad\nspan\x1b[31m".repeat(100).as_bytes());
+        assert!(reason.starts_with("HTTP 400 Bad Request bad"), "{reason}");
+        assert!(reason.len() <= 200 && !reason.contains(['\n', '\x1b']), "{reason}");
+    }
+}

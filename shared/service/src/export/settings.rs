@@ -1,0 +1,248 @@
+//! The exporter's settings, in OpenTelemetry's own variables.
+//!
+//! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
+
+use std::{fmt, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::settings::{SettingsError, Vars, var};
+
+/// Where requests go, and how.
+#[derive(Clone)]
+pub struct ExportSettings {
+    /// For HTTP the whole address of the traces receiver, for gRPC scheme and authority.
+    pub endpoint: String,
+    /// OTLP's transport.
+    pub protocol: Protocol,
+    /// Of request bodies.
+    pub compression: Compression,
+    /// Added to every request. Values are secrets.
+    pub headers: HeaderMap,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Path of a PEM file with further root certificates.
+    pub certificate: Option<String>,
+    /// Paths of PEM files with a client's certificate and key.
+    pub client_identity: Option<(String, String)>,
+}
+
+impl fmt::Debug for ExportSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.keys().map(HeaderName::as_str).collect();
+        f.debug_struct("ExportSettings")
+            .field("endpoint", &self.endpoint)
+            .field("protocol", &self.protocol)
+            .field("compression", &self.compression)
+            .field("headers", &names)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// OTLP's transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `http/protobuf`
+    Http,
+    /// `grpc`
+    Grpc,
+}
+
+/// Compression of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// As they are.
+    None,
+    /// What every receiver knows.
+    Gzip,
+    /// Faster and smaller; the Collector knows it.
+    Zstd,
+}
+
+/// circleci-hook's own variable for the endpoint, and the prefix of its headers.
+const HOOK_ENDPOINT: &str = "CIRCLECI_OTLP_ENDPOINT";
+const HOOK_PREFIX: &str = "CIRCLECI_OTLP_";
+
+impl ExportSettings {
+    /// Reads the `OTEL_EXPORTER_OTLP_` variables, those for traces before the general ones, and
+    /// circleci-hook's after them. None when no endpoint is set.
+    pub fn parse(vars: &Vars) -> Result<Option<Self>, SettingsError> {
+        let both = |name: &str| {
+            let traces = format!("OTEL_EXPORTER_OTLP_TRACES_{name}");
+            let general = format!("OTEL_EXPORTER_OTLP_{name}");
+            [traces, general].into_iter().find_map(|name| Some((var(vars, &name)?.to_owned(), name)))
+        };
+        let hook = var(vars, HOOK_ENDPOINT);
+        let (endpoint, name) = match (both("ENDPOINT"), hook) {
+            (Some(found), _) => found,
+            (None, Some(endpoint)) => (endpoint.to_owned(), HOOK_ENDPOINT.to_owned()),
+            (None, None) => return Ok(None),
+        };
+        let default = if name == HOOK_ENDPOINT { Protocol::Grpc } else { Protocol::Http };
+        let protocol = match both("PROTOCOL") {
+            None => default,
+            Some((value, name)) => match value.as_str() {
+                "http/protobuf" => Protocol::Http,
+                "grpc" => Protocol::Grpc,
+                _ => return Err(invalid(name, "use http/protobuf or grpc")),
+            },
+        };
+        let compression = match both("COMPRESSION") {
+            None => Compression::Gzip,
+            Some((value, name)) => match value.as_str() {
+                "none" => Compression::None,
+                "gzip" => Compression::Gzip,
+                "zstd" => Compression::Zstd,
+                _ => return Err(invalid(name, "use gzip, zstd or none")),
+            },
+        };
+        let milliseconds = match both("TIMEOUT") {
+            None => 10_000,
+            Some((value, name)) => {
+                let number = value.parse().ok().filter(|it| *it > 0);
+                number.ok_or_else(|| invalid(name, "use a number of milliseconds, such as 10000"))?
+            }
+        };
+        let file = |name| both(name).map(|(path, _)| path);
+        Ok(Some(Self {
+            endpoint: address(&endpoint, &name, protocol)?,
+            protocol,
+            compression,
+            headers: headers(vars, both("HEADERS"))?,
+            timeout: Duration::from_millis(milliseconds),
+            certificate: file("CERTIFICATE"),
+            client_identity: file("CLIENT_CERTIFICATE").zip(file("CLIENT_KEY")),
+        }))
+    }
+}
+
+fn invalid(variable: String, expected: &'static str) -> SettingsError {
+    SettingsError::Invalid { variable, expected }
+}
+
+/// A general endpoint is the base of the signals' paths, one for traces is the whole address.
+fn address(endpoint: &str, name: &str, protocol: Protocol) -> Result<String, SettingsError> {
+    let expected = "use a whole URL, such as http://collector:4318 (HTTP) or http://collector:4317 (gRPC)";
+    let uri: http::Uri = endpoint.parse().map_err(|_| invalid(name.to_owned(), expected))?;
+    let web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let host = uri.host().is_some_and(|host| !host.is_empty());
+    if !web || !host {
+        return Err(invalid(name.to_owned(), expected));
+    }
+    let whole = name.ends_with("TRACES_ENDPOINT") || protocol == Protocol::Grpc;
+    Ok(if whole { endpoint.to_owned() } else { format!("{}/v1/traces", endpoint.trim_end_matches('/')) })
+}
+
+/// `key=value,…` with percent-encoded values; circleci-hook's are one variable each.
+fn headers(vars: &Vars, given: Option<(String, String)>) -> Result<HeaderMap, SettingsError> {
+    let mut headers = HeaderMap::new();
+    let expected = "use name=value,name=value, with values percent-encoded";
+    if given.is_none() {
+        for (variable, value) in vars.iter().filter(|(name, _)| *name != HOOK_ENDPOINT) {
+            let Some(name) = variable.strip_prefix(HOOK_PREFIX) else { continue };
+            let name = name.replace('_', "-").to_ascii_lowercase();
+            let error = || invalid(variable.clone(), "use a header's value; its name is the variable's");
+            let name = HeaderName::try_from(name).map_err(|_| error())?;
+            headers.insert(name, secret(value).ok_or_else(error)?);
+        }
+    }
+    let (list, variable) = given.unwrap_or_default();
+    for pair in list.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let header = pair.split_once('=').and_then(|(name, value)| {
+            let name = HeaderName::try_from(name.trim()).ok()?;
+            Some((name, secret(&percent_decode(value.trim())?)?))
+        });
+        let (name, value) = header.ok_or_else(|| invalid(variable.clone(), expected))?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+fn secret(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(value.trim()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, tail)) = rest.split_first() {
+        let code = tail.get(..2).filter(|_| *byte == b'%');
+        let decoded = code.and_then(|it| u8::from_str_radix(std::str::from_utf8(it).ok()?, 16).ok());
+        bytes.push(decoded.unwrap_or(*byte));
+        rest = if decoded.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(vars: &[(&str, &str)]) -> Result<Option<ExportSettings>, SettingsError> {
+        ExportSettings::parse(&vars.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect())
+    }
+
+    fn endpoint(vars: &[(&str, &str)]) -> String {
+        parse(vars).unwrap().unwrap().endpoint
+    }
+
+    #[test]
+    fn a_general_endpoint_is_a_base_and_one_for_traces_is_whole() {
+        let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/");
+        assert_eq!(endpoint(&[general]), "http://collector:4318/v1/traces");
+        let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://o.example.com/x?k=1");
+        assert_eq!(endpoint(&[general, traces]), "https://o.example.com/x?k=1");
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        assert_eq!(endpoint(&[general, grpc]), "http://collector:4318/");
+        assert!(parse(&[]).unwrap().is_none());
+    }
+
+    #[test]
+    fn circleci_hooks_variables_are_understood() {
+        let settings = parse(&[
+            ("CIRCLECI_OTLP_ENDPOINT", "http://localhost:4317"),
+            ("CIRCLECI_OTLP_X_TEST_TEAM", "blue"),
+        ])
+        .unwrap()
+        .unwrap();
+        assert_eq!(settings.protocol, Protocol::Grpc);
+        assert_eq!(settings.headers["x-test-team"], "blue");
+    }
+
+    #[test]
+    fn headers_are_decoded_and_never_printed() {
+        let settings = parse(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret, x-a=b=c"),
+        ])
+        .unwrap()
+        .unwrap();
+        assert_eq!(settings.headers["authorization"], "Bearer s3cret");
+        assert_eq!(settings.headers["x-a"], "b=c");
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_what_to_type_and_not_repeated() {
+        for (name, value) in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret"),
+        ] {
+            let error = parse(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1"), (name, value)])
+                .err()
+                .or_else(|| parse(&[(name, value)]).err())
+                .unwrap_or_else(|| panic!("{name}={value} was accepted"))
+                .to_string();
+            assert!(error.contains(name) && error.contains("use "), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+}

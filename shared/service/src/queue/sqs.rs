@@ -1,0 +1,270 @@
+//! Amazon SQS.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use aws_sdk_sqs::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    types::{
+        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
+        MessageSystemAttributeName, SendMessageBatchRequestEntry,
+    },
+};
+use spanhook_core::message::Message;
+
+use super::{Inbox, Outbox, QueueError, Received};
+
+/// `SendMessageBatch` takes ten entries and 1 MiB; attributes count too.
+const BATCH_ENTRIES: usize = 10;
+const BATCH_BYTES: usize = 900 * 1024;
+
+/// Tries of an entry that the service did not take.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A queue and its dead-letter queue.
+#[derive(Clone, Debug)]
+pub struct SqsQueue {
+    client: Client,
+    queue_url: String,
+    dead_letter_url: Option<String>,
+}
+
+impl SqsQueue {
+    /// Uses one client for its life.
+    #[must_use]
+    pub fn new(client: Client, queue_url: String, dead_letter_url: Option<String>) -> Self {
+        Self { client, queue_url, dead_letter_url }
+    }
+
+    /// Receives up to ten messages, which stay hidden for `visibility`.
+    pub async fn receive(
+        &self,
+        visibility: Duration,
+        wait: Duration,
+    ) -> Result<Vec<Received>, QueueError> {
+        let answer = self
+            .client
+            .receive_message()
+            .queue_url(&self.queue_url)
+            .max_number_of_messages(10)
+            .visibility_timeout(seconds(visibility))
+            .wait_time_seconds(seconds(wait))
+            .message_attribute_names("All")
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .send()
+            .await
+            .map_err(|error| refused(1, 1, reason(&error)))?;
+        Ok(answer.messages.unwrap_or_default().into_iter().map(received).collect())
+    }
+
+    /// Deletes a message.
+    pub async fn delete(&self, message: &Received) -> Result<(), QueueError> {
+        let request = self.client.delete_message().queue_url(&self.queue_url);
+        let sent = request.receipt_handle(&message.receipt).send().await;
+        sent.map(drop).map_err(|error| refused(1, 1, reason(&error)))
+    }
+
+    async fn send_to(&self, url: &str, messages: Vec<Message>) -> Result<(), QueueError> {
+        let total = messages.len();
+        let mut failed = 0;
+        let mut reason = String::new();
+        for batch in batches(messages) {
+            if let Err((count, why)) = self.send_batch(url, batch).await {
+                failed += count;
+                reason = why;
+            }
+        }
+        if failed == 0 { Ok(()) } else { Err(refused(failed, total, reason)) }
+    }
+
+    /// Sends until every entry is taken: the service may take some and refuse others.
+    async fn send_batch(&self, url: &str, batch: Vec<Message>) -> Result<(), (usize, String)> {
+        let mut waiting: Vec<_> = batch.into_iter().enumerate().collect();
+        let mut why = String::new();
+        for tried in 0..TRIES {
+            if tried > 0 {
+                tokio::time::sleep(PAUSE * tried).await;
+            }
+            let entries = waiting.iter().filter_map(|(id, it)| entry(*id, it)).collect();
+            let request = self.client.send_message_batch().queue_url(url);
+            match request.set_entries(Some(entries)).send().await {
+                Ok(answer) => {
+                    let taken: Vec<_> = answer.successful.iter().map(|it| it.id.as_str()).collect();
+                    waiting.retain(|(id, _)| !taken.contains(&id.to_string().as_str()));
+                    if waiting.is_empty() {
+                        return Ok(());
+                    }
+                    why = entry_reason(&answer.failed);
+                }
+                // The total of a batch is limited by the queue's own message limit.
+                Err(error) if code(&error) == "AWS.SimpleQueueService.BatchRequestTooLong" => {
+                    return self.send_singly(url, waiting).await;
+                }
+                Err(error) => why = self::reason(&error),
+            }
+        }
+        Err((waiting.len(), why))
+    }
+
+    async fn send_singly(
+        &self,
+        url: &str,
+        messages: Vec<(usize, Message)>,
+    ) -> Result<(), (usize, String)> {
+        let mut refused = (0, String::new());
+        for (_, message) in messages {
+            let request = self.client.send_message().queue_url(url).message_body(message.body);
+            let request = request.message_group_id(message.group);
+            let attributes = attributes(&message.attributes).collect();
+            if let Err(error) = request.set_message_attributes(Some(attributes)).send().await {
+                refused = (refused.0 + 1, reason(&error));
+            }
+        }
+        if refused.0 == 0 { Ok(()) } else { Err(refused) }
+    }
+
+    fn dead_letter_url(&self) -> Result<&str, QueueError> {
+        let missing = || refused(1, 1, "DEAD_LETTER_QUEUE_URL is not set".to_owned());
+        self.dead_letter_url.as_deref().ok_or_else(missing)
+    }
+}
+
+impl Outbox for SqsQueue {
+    async fn send(&self, messages: Vec<Message>) -> Result<(), QueueError> {
+        self.send_to(&self.queue_url, messages).await
+    }
+
+    async fn dead_letter(&self, messages: Vec<Message>) -> Result<(), QueueError> {
+        self.send_to(self.dead_letter_url()?, messages).await
+    }
+}
+
+impl Inbox for SqsQueue {
+    async fn back_off(&self, messages: &[(&Received, Duration)]) -> Result<(), QueueError> {
+        let mut failed = 0;
+        let mut why = String::new();
+        for chunk in messages.chunks(BATCH_ENTRIES) {
+            let entries = chunk.iter().enumerate().filter_map(|(id, (message, pause))| {
+                ChangeMessageVisibilityBatchRequestEntry::builder()
+                    .id(id.to_string())
+                    .receipt_handle(&message.receipt)
+                    .visibility_timeout(seconds(*pause))
+                    .build()
+                    .ok()
+            });
+            let request = self.client.change_message_visibility_batch().queue_url(&self.queue_url);
+            match request.set_entries(Some(entries.collect())).send().await {
+                Ok(answer) if answer.failed.is_empty() => {}
+                Ok(answer) => {
+                    failed += answer.failed.len();
+                    why = entry_reason(&answer.failed);
+                }
+                Err(error) => {
+                    failed += chunk.len();
+                    why = reason(&error);
+                }
+            }
+        }
+        if failed == 0 { Ok(()) } else { Err(refused(failed, messages.len(), why)) }
+    }
+
+    async fn reject(&self, message: &Received, reason: &str) -> Result<(), QueueError> {
+        let mut attributes = message.attributes.clone();
+        // SQS allows ten attributes; the reason is worth more than the number of spans.
+        if attributes.len() >= 10 {
+            attributes.remove("spans");
+        }
+        let printable = |it: char| if it.is_ascii_graphic() || it == ' ' { it } else { '?' };
+        let reason: String = reason.chars().take(512).map(printable).collect();
+        attributes.insert("reason".to_owned(), reason);
+        let group = attributes.get("trace_id").map_or("rejected", String::as_str).to_owned();
+        let copy = Message { body: message.body.clone(), attributes, group };
+        self.send_to(self.dead_letter_url()?, vec![copy]).await
+    }
+}
+
+fn batches(messages: Vec<Message>) -> Vec<Vec<Message>> {
+    let mut batches: Vec<Vec<Message>> = Vec::new();
+    let mut size = 0;
+    for message in messages {
+        let attributes = message.attributes.iter().map(|(name, it)| name.len() + it.len() + 8);
+        let len = message.body.len() + attributes.sum::<usize>();
+        match batches.last_mut() {
+            Some(batch) if batch.len() < BATCH_ENTRIES && size + len <= BATCH_BYTES => {
+                size += len;
+                batch.push(message);
+            }
+            _ => {
+                size = len;
+                batches.push(vec![message]);
+            }
+        }
+    }
+    batches
+}
+
+/// None never happens: only a missing id or body fails. An entry that was not sent counts as
+/// refused, so even then nothing would be lost.
+fn entry(id: usize, message: &Message) -> Option<SendMessageBatchRequestEntry> {
+    let mut entry = SendMessageBatchRequestEntry::builder()
+        .id(id.to_string())
+        .message_body(&message.body)
+        .message_group_id(&message.group);
+    for (name, value) in attributes(&message.attributes) {
+        entry = entry.message_attributes(name, value);
+    }
+    entry.build().ok()
+}
+
+fn attributes(
+    attributes: &BTreeMap<String, String>,
+) -> impl Iterator<Item = (String, MessageAttributeValue)> {
+    attributes.iter().filter_map(|(name, value)| {
+        let value = MessageAttributeValue::builder().data_type("String").string_value(value);
+        Some((name.clone(), value.build().ok()?))
+    })
+}
+
+fn received(message: aws_sdk_sqs::types::Message) -> Received {
+    let attributes = message.message_attributes.unwrap_or_default();
+    let count = message.attributes.unwrap_or_default();
+    let count = count.get(&MessageSystemAttributeName::ApproximateReceiveCount);
+    Received {
+        id: message.message_id.unwrap_or_default(),
+        receipt: message.receipt_handle.unwrap_or_default(),
+        body: message.body.unwrap_or_default(),
+        attributes: attributes
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.string_value?)))
+            .collect(),
+        receive_count: count.and_then(|it| it.parse().ok()).unwrap_or(1),
+    }
+}
+
+fn seconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_secs()).unwrap_or(i32::MAX).min(43_200)
+}
+
+fn refused(failed: usize, total: usize, reason: String) -> QueueError {
+    QueueError::Refused { failed, total, reason }
+}
+
+fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
+    error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default()
+}
+
+/// The service's code and words, or that it could not be reached.
+fn reason<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    let said = error.as_service_error().map(|it| {
+        format!("{} {}", it.code().unwrap_or("error"), it.message().unwrap_or_default())
+    });
+    said.unwrap_or_else(|| {
+        format!("{error}; check QUEUE_URL, the network and the function's credentials")
+    })
+}
+
+fn entry_reason(failed: &[BatchResultErrorEntry]) -> String {
+    let first = failed.first();
+    first.map_or_else(|| "entries without an answer".to_owned(), |it| it.code.clone())
+}

@@ -1,0 +1,232 @@
+//! Puts each function together from its variables.
+
+use std::{process::ExitCode, sync::Arc};
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
+use axum::Router;
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use thiserror::Error;
+
+use crate::{
+    clock::Clock,
+    export::{ExportSettings, Exporter, ExporterError},
+    forward::{Tally, Verdict, forward, settle},
+    queue::{Received, SqsQueue},
+    secret::{SecretError, SecretSpec},
+    settings::{
+        CircleciReceiverSettings, GitlabReceiverSettings, QueueSettings, SettingsError,
+        TRACEPARENT_TOKEN, TraceparentEndpointSettings, Vars, WebhookSettings,
+    },
+    telemetry::{Metric, Telemetry, TelemetryError, TelemetrySettings},
+    traceparent::Traceparent,
+    webhook::{Receiver, ReceiverError, Webhook},
+};
+
+/// Why a function does not start.
+#[derive(Debug, Error)]
+pub enum StartupError {
+    /// A variable is missing or wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A secret can't be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Nothing could be verified.
+    #[error(transparent)]
+    Receiver(#[from] ReceiverError),
+    /// Nothing could be exported.
+    #[error(transparent)]
+    Exporter(#[from] ExporterError),
+    /// Its own telemetry can't be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+}
+
+/// Says why a function does not start.
+#[must_use]
+pub fn refuse(error: &StartupError) -> ExitCode {
+    tracing::error!(%error, "the function can't start");
+    ExitCode::FAILURE
+}
+
+/// How a function ends: never, unless the runtime fails.
+pub fn exit_code<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the Lambda runtime failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// CircleCI's webhook function.
+pub async fn circleci_webhook(vars: &Vars) -> Result<Router, StartupError> {
+    let common = WebhookSettings::parse(vars)?;
+    let receiver = Receiver::circleci(CircleciReceiverSettings::parse(vars)?, common).await?;
+    webhook(vars, "spanhook-circleci-webhook", receiver, common).await
+}
+
+/// GitLab's webhook function.
+pub async fn gitlab_webhook(vars: &Vars) -> Result<Router, StartupError> {
+    let common = WebhookSettings::parse(vars)?;
+    let receiver = Receiver::gitlab(GitlabReceiverSettings::parse(vars)?, common).await?;
+    webhook(vars, "spanhook-gitlab-webhook", receiver, common).await
+}
+
+async fn webhook(
+    vars: &Vars,
+    function: &'static str,
+    receiver: Receiver,
+    common: WebhookSettings,
+) -> Result<Router, StartupError> {
+    let webhook = Webhook {
+        receiver,
+        max_body: common.max_body,
+        queue: Arc::new(sqs_queue(vars).await?),
+        telemetry: Telemetry::queued(function, &TelemetrySettings::parse(vars)?),
+        clock: Clock::SYSTEM,
+    };
+    Ok(webhook.into_router())
+}
+
+/// One client for the life of the process. `AWS_ENDPOINT_URL_SQS` points it elsewhere.
+async fn sqs_queue(vars: &Vars) -> Result<SqsQueue, StartupError> {
+    let settings = QueueSettings::parse(vars)?;
+    let client = aws_sdk_sqs::Client::new(&aws_config::load_from_env().await);
+    Ok(SqsQueue::new(client, settings.queue_url, Some(settings.dead_letter_queue_url)))
+}
+
+/// The traceparent function.
+pub async fn traceparent(vars: &Vars) -> Result<Router, StartupError> {
+    let settings = TraceparentEndpointSettings::parse(vars)?;
+    let service = Traceparent {
+        tokens: settings.token.resolve(TRACEPARENT_TOKEN).await?,
+        ids: settings.ids,
+        telemetry: Telemetry::queued("spanhook-traceparent", &TelemetrySettings::parse(vars)?),
+    };
+    Ok(service.into_router())
+}
+
+/// The forwarder function.
+pub async fn forwarder(vars: &Vars) -> Result<Forwarder, StartupError> {
+    let settings = export_settings(vars).await?.ok_or(SettingsError::Missing {
+        variable: "OTEL_EXPORTER_OTLP_ENDPOINT",
+        hint: "set it to the Collector's address, such as http://collector:4318",
+    })?;
+    Ok(Forwarder {
+        queue: sqs_queue(vars).await?,
+        exporter: Exporter::new(&settings)?,
+        telemetry: Telemetry::exporting("spanhook-forwarder", &TelemetrySettings::parse(vars)?)?,
+    })
+}
+
+/// The exporter's settings, with headers from a secret where the variable names one.
+pub async fn export_settings(vars: &Vars) -> Result<Option<ExportSettings>, StartupError> {
+    const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+    let spec = SecretSpec::parse(vars, HEADERS);
+    if !matches!(spec, SecretSpec::Parameter(_) | SecretSpec::Secret(_)) {
+        return Ok(ExportSettings::parse(vars)?);
+    }
+    let mut vars = vars.clone();
+    let secrets = spec.resolve(HEADERS).await?;
+    let headers: Vec<_> = secrets.expose().map(String::from_utf8_lossy).collect();
+    vars.insert(HEADERS.to_owned(), headers.join(","));
+    Ok(ExportSettings::parse(&vars)?)
+}
+
+/// The forwarder function's state.
+#[derive(Debug)]
+pub struct Forwarder {
+    queue: SqsQueue,
+    exporter: Exporter,
+    telemetry: Telemetry,
+}
+
+/// An event that can't be answered message by message.
+#[derive(Debug, Error)]
+#[error("a message without an id or receipt handle came in; the whole batch stays queued")]
+pub struct UnidentifiedMessage;
+
+impl From<UnidentifiedMessage> for Diagnostic {
+    fn from(error: UnidentifiedMessage) -> Self {
+        Self { error_type: "UnidentifiedMessage".to_owned(), error_message: error.to_string() }
+    }
+}
+
+impl Forwarder {
+    /// Delivers one batch of the event source mapping, which deletes all but the reported failures.
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<SqsEvent>,
+    ) -> Result<SqsBatchResponse, UnidentifiedMessage> {
+        let started = Clock::SYSTEM.nanos();
+        let remaining = event.context.deadline().duration_since(std::time::UNIX_EPOCH);
+        let remaining = remaining.unwrap_or_default().saturating_sub(Clock::SYSTEM.since_epoch());
+        let deadline = tokio::time::Instant::now() + remaining;
+        let messages =
+            event.payload.records.into_iter().map(received).collect::<Result<Vec<_>, _>>()?;
+
+        let mut tally = Tally::default();
+        let verdicts = forward(&messages, &self.exporter, deadline, &mut tally).await;
+        let failed =
+            settle(&self.queue, &messages, &verdicts, Clock::SYSTEM, &mut tally).await;
+
+        let lag = lag(&messages, &verdicts, Clock::SYSTEM);
+        report(&self.telemetry, tally, lag);
+        let ended = Clock::SYSTEM.nanos();
+        let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+        let failures = i64::try_from(failed.len()).unwrap_or(i64::MAX);
+        self.telemetry.span("forward", started, ended, &[
+            ("messaging.batch.message_count", count),
+            ("spanhook.failures", failures),
+        ]);
+        self.telemetry.flush().await;
+
+        let mut response = SqsBatchResponse::default();
+        failed.into_iter().for_each(|id| response.add_failure(id));
+        Ok(response)
+    }
+}
+
+/// An empty item identifier would fail the whole batch, so an empty id must not come this far.
+fn received(record: SqsMessage) -> Result<Received, UnidentifiedMessage> {
+    let present = |text: Option<String>| text.filter(|it| !it.is_empty());
+    let text = |(name, it): (String, SqsMessageAttribute)| Some((name, it.string_value?));
+    Ok(Received {
+        id: present(record.message_id).ok_or(UnidentifiedMessage)?,
+        receipt: present(record.receipt_handle).ok_or(UnidentifiedMessage)?,
+        body: record.body.unwrap_or_default(),
+        attributes: record.message_attributes.into_iter().filter_map(text).collect(),
+        receive_count: record
+            .attributes
+            .get("ApproximateReceiveCount")
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(1),
+    })
+}
+
+/// From the end of the newest delivered work to now, in milliseconds.
+fn lag(messages: &[Received], verdicts: &[Verdict], clock: Clock) -> Option<u64> {
+    let ended = messages
+        .iter()
+        .zip(verdicts)
+        .filter(|(_, verdict)| **verdict == Verdict::Ack)
+        .filter_map(|(message, _)| message.attributes.get("ended_at")?.parse::<u64>().ok())
+        .max()?;
+    u64::try_from(clock.since_epoch().as_millis()).ok().map(|now| now.saturating_sub(ended))
+}
+
+/// Counts what a batch came to.
+pub fn report(telemetry: &Telemetry, tally: Tally, lag: Option<u64>) {
+    let mut metrics = vec![
+        (Metric::Delivered, tally.delivered),
+        (Metric::Spans, tally.spans),
+        (Metric::Retried, tally.retried),
+        (Metric::DeadLettered, tally.dead_lettered),
+        (Metric::PartiallyRejected, tally.partially_rejected),
+        (Metric::Misconfigured, tally.misconfigured),
+    ];
+    metrics.extend(lag.map(|lag| (Metric::DeliveryLag, lag)));
+    telemetry.count("queue", "forwarded", &metrics);
+}

@@ -1,0 +1,360 @@
+//! What spanhook says of itself: JSON logs, CloudWatch metrics on Lambda, OTLP when it has an
+//! endpoint.
+//!
+//! A webhook function adds no network call to its path: its counters are log lines, and its own
+//! span rides in the queue with those it made. The other functions export through
+//! `opentelemetry-otlp` and flush before the runtime freezes them.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Histogram, MeterProvider},
+};
+use opentelemetry_otlp::{Protocol, WithExportConfig};
+use opentelemetry_sdk::{
+    Resource,
+    metrics::{SdkMeterProvider, Temporality},
+    trace::SdkTracerProvider,
+};
+use serde_json::json;
+use spanhook_core::{
+    encode::{Limits, encode},
+    id::Hashed,
+    mapping::Provider,
+    message::Message,
+    semconv,
+    span::{Attributes, Group, Kind, Link, Span, Trace},
+};
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+
+use crate::settings::{SettingsError, Vars, var};
+
+/// The CloudWatch namespace and the OTLP scope.
+const NAMESPACE: &str = "spanhook";
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// Deliveries, whatever became of them.
+    Received,
+    /// Deliveries whose signature held.
+    Verified,
+    /// Deliveries whose signature did not, by reason.
+    Rejected,
+    /// Verified deliveries with nothing to emit.
+    Ignored,
+    /// Deliveries that the queue did not take; the provider was asked to retry.
+    Refused,
+    /// Spans queued, and on the forwarder's side delivered.
+    Spans,
+    /// Messages queued.
+    Messages,
+    /// Messages that the Collector took.
+    Delivered,
+    /// Messages that wait for another try.
+    Retried,
+    /// Messages and deliveries that went to the dead-letter queue.
+    DeadLettered,
+    /// Spans that the Collector refused within a request that it took.
+    PartiallyRejected,
+    /// Answers that only an operator can mend (401, 403, 404 …).
+    Misconfigured,
+    /// From the end of the work to the Collector's acknowledgement, in milliseconds.
+    DeliveryLag,
+}
+
+impl Metric {
+    /// The name, without a namespace.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Verified => "verified",
+            Self::Rejected => "rejected",
+            Self::Ignored => "ignored",
+            Self::Refused => "refused",
+            Self::Spans => "spans",
+            Self::Messages => "messages",
+            Self::Delivered => "delivered",
+            Self::Retried => "retried",
+            Self::DeadLettered => "dead_lettered",
+            Self::PartiallyRejected => "partially_rejected",
+            Self::Misconfigured => "misconfigured",
+            Self::DeliveryLag => "delivery_lag",
+        }
+    }
+
+    fn cloudwatch_unit(self) -> &'static str {
+        if self == Self::DeliveryLag { "Milliseconds" } else { "Count" }
+    }
+}
+
+/// Where telemetry goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TelemetrySettings {
+    /// Base URL of an OTLP/HTTP receiver (`TELEMETRY_OTLP_ENDPOINT`).
+    pub endpoint: Option<String>,
+    /// Whether counters are printed in CloudWatch's embedded metric format: on Lambda.
+    pub embedded_metrics: bool,
+}
+
+impl TelemetrySettings {
+    /// Reads `TELEMETRY_OTLP_ENDPOINT`; AWS sets the other one.
+    pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
+        let endpoint = var(vars, "TELEMETRY_OTLP_ENDPOINT").map(|it| it.trim_end_matches('/'));
+        if endpoint.is_some_and(|it| !it.starts_with("http://") && !it.starts_with("https://")) {
+            return Err(SettingsError::Invalid {
+                variable: "TELEMETRY_OTLP_ENDPOINT".to_owned(),
+                expected: "use the base URL of an OTLP/HTTP receiver, such as http://localhost:4318",
+            });
+        }
+        Ok(Self {
+            endpoint: endpoint.map(ToOwned::to_owned),
+            embedded_metrics: var(vars, "AWS_LAMBDA_FUNCTION_NAME").is_some(),
+        })
+    }
+}
+
+/// Telemetry that can't be set up.
+#[derive(Debug, Error)]
+#[error("own telemetry can't be exported to TELEMETRY_OTLP_ENDPOINT: {0}")]
+pub struct TelemetryError(#[from] opentelemetry_otlp::ExporterBuildError);
+
+/// Starts JSON logs on standard output. `LOG_LEVEL` takes a level or a list of `target=level`.
+pub fn init_logs(vars: &Vars) {
+    let filter = EnvFilter::new(var(vars, "LOG_LEVEL").unwrap_or("info,opentelemetry=off"));
+    // A second call, as in tests, keeps the first subscriber.
+    let _ = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_env_filter(filter)
+        .try_init();
+}
+
+/// The process's own counters and spans. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Telemetry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    function: &'static str,
+    embedded_metrics: bool,
+    exports_spans: bool,
+    otlp: Option<Otlp>,
+    totals: [AtomicU64; METRICS.len()],
+    spans: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Otlp {
+    traces: SdkTracerProvider,
+    meters: SdkMeterProvider,
+    counters: BTreeMap<Metric, Counter<u64>>,
+    lag: Histogram<u64>,
+}
+
+const METRICS: [Metric; 13] = [
+    Metric::Received,
+    Metric::Verified,
+    Metric::Rejected,
+    Metric::Ignored,
+    Metric::Refused,
+    Metric::Spans,
+    Metric::Messages,
+    Metric::Delivered,
+    Metric::Retried,
+    Metric::DeadLettered,
+    Metric::PartiallyRejected,
+    Metric::Misconfigured,
+    Metric::DeliveryLag,
+];
+
+impl Telemetry {
+    /// Telemetry of a function that exports over the network itself.
+    pub fn exporting(
+        function: &'static str,
+        settings: &TelemetrySettings,
+    ) -> Result<Self, TelemetryError> {
+        let otlp = settings.endpoint.as_deref().map(|it| Otlp::new(function, it)).transpose()?;
+        Ok(Self::new(function, settings, otlp))
+    }
+
+    /// Telemetry of a webhook function, which makes no network call for it.
+    #[must_use]
+    pub fn queued(function: &'static str, settings: &TelemetrySettings) -> Self {
+        Self::new(function, settings, None)
+    }
+
+    fn new(function: &'static str, settings: &TelemetrySettings, otlp: Option<Otlp>) -> Self {
+        Self(Arc::new(Inner {
+            function,
+            embedded_metrics: settings.embedded_metrics,
+            exports_spans: settings.endpoint.is_some(),
+            otlp,
+            totals: std::array::from_fn(|_| AtomicU64::new(0)),
+            spans: AtomicU64::new(0),
+        }))
+    }
+
+    /// Counts; `provider` and `reason` are dimensions of few values.
+    pub fn count(&self, provider: &str, reason: &str, metrics: &[(Metric, u64)]) {
+        for (metric, value) in metrics {
+            if let Some(at) = METRICS.iter().position(|it| it == metric) {
+                self.0.totals[at].fetch_add(*value, Ordering::Relaxed);
+            }
+        }
+        if self.0.embedded_metrics {
+            self.print_embedded(provider, reason, metrics);
+        }
+        if let Some(otlp) = &self.0.otlp {
+            let labels = [
+                KeyValue::new("function", self.0.function),
+                KeyValue::new("provider", provider.to_owned()),
+                KeyValue::new("reason", reason.to_owned()),
+            ];
+            for (metric, value) in metrics {
+                match otlp.counters.get(metric) {
+                    Some(counter) => counter.add(*value, &labels),
+                    None => otlp.lag.record(*value, &labels),
+                }
+            }
+        }
+    }
+
+    /// All that was counted since the start, for a status page.
+    #[must_use]
+    pub fn totals(&self) -> Vec<(&'static str, u64)> {
+        let totals = METRICS.iter().zip(&self.0.totals);
+        totals.map(|(metric, total)| (metric.as_str(), total.load(Ordering::Relaxed))).collect()
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+    fn print_embedded(&self, provider: &str, reason: &str, metrics: &[(Metric, u64)]) {
+        let now = crate::clock::Clock::SYSTEM.since_epoch().as_millis();
+        let named: Vec<_> = metrics
+            .iter()
+            .map(|(it, _)| json!({ "Name": it.as_str(), "Unit": it.cloudwatch_unit() }))
+            .collect();
+        let mut line = json!({
+            "_aws": {
+                "Timestamp": u64::try_from(now).unwrap_or_default(),
+                "CloudWatchMetrics": [{
+                    "Namespace": NAMESPACE,
+                    "Dimensions": [["function"], ["function", "provider", "reason"]],
+                    "Metrics": named,
+                }],
+            },
+            "function": self.0.function,
+            "provider": provider,
+            "reason": reason,
+        });
+        for (metric, value) in metrics {
+            line[metric.as_str()] = (*value).into();
+        }
+        // A closed standard output costs counters, never a delivery.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+
+    /// The message with a webhook function's own span, linked to the run that it queued. It is in
+    /// a trace of its own: CI traces hold CI only.
+    #[must_use]
+    pub fn own_span(&self, provider: Provider, run: Link, start: u64, end: u64) -> Option<Message> {
+        if !self.0.exports_spans || self.0.otlp.is_some() {
+            return None;
+        }
+        let nth = self.0.spans.fetch_add(1, Ordering::Relaxed);
+        let key = format!("{start}-{nth}-{}", std::process::id());
+        let ids = Hashed::new(NAMESPACE, self.0.function);
+        let name = format!("POST /{provider}");
+        let id = ids.span("delivery", &[&key]);
+        let mut span = Span::new(id, None, name, Kind::Server, (start, end.max(start)));
+        span.attributes.set("http.request.method", "POST");
+        span.attributes.set("http.route", format!("/{provider}"));
+        span.attributes.set("faas.trigger", "http");
+        span.links.push(run);
+        let mut resource = Attributes::default();
+        resource.set(semconv::SERVICE_NAME, self.0.function);
+        let trace = Trace { id: ids.trace(&key), groups: vec![Group { resource, spans: vec![span] }] };
+        encode(&trace, provider, NAMESPACE, Limits::default()).pop()
+    }
+
+    /// A span of this process, exported when there is an endpoint.
+    pub fn span(&self, name: &'static str, start: u64, end: u64, attributes: &[(&'static str, i64)]) {
+        use opentelemetry::trace::{Span as _, SpanKind, Tracer, TracerProvider};
+        let Some(otlp) = &self.0.otlp else { return };
+        let at = |nanos| std::time::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
+        let tracer = otlp.traces.tracer(NAMESPACE);
+        let mut span = tracer
+            .span_builder(name)
+            .with_kind(SpanKind::Consumer)
+            .with_start_time(at(start))
+            .with_attributes(attributes.iter().map(|(key, value)| KeyValue::new(*key, *value)))
+            .start(&tracer);
+        span.end_with_timestamp(at(end));
+    }
+
+    /// Exports what is waiting, before the runtime freezes the process.
+    pub async fn flush(&self) {
+        if self.0.otlp.is_none() {
+            return;
+        }
+        let inner = Arc::clone(&self.0);
+        let flushed = tokio::task::spawn_blocking(move || {
+            let Some(otlp) = &inner.otlp else { return };
+            for result in [otlp.traces.force_flush(), otlp.meters.force_flush()] {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "own telemetry was not exported");
+                }
+            }
+        });
+        // A panic of the SDK is no reason to fail an invocation.
+        let _ = flushed.await;
+    }
+}
+
+impl Otlp {
+    fn new(function: &'static str, endpoint: &str) -> Result<Self, TelemetryError> {
+        let resource = Resource::builder().with_service_name(function).build();
+        let spans = opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(format!("{endpoint}/v1/traces"))
+            .build()?;
+        let metrics = opentelemetry_otlp::MetricExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(format!("{endpoint}/v1/metrics"))
+            .with_temporality(Temporality::Delta)
+            .build()?;
+        let traces = SdkTracerProvider::builder()
+            .with_batch_exporter(spans)
+            .with_resource(resource.clone())
+            .build();
+        let meters = SdkMeterProvider::builder()
+            .with_periodic_exporter(metrics)
+            .with_resource(resource)
+            .build();
+        let meter = meters.meter(NAMESPACE);
+        let counter = |metric: &Metric| {
+            (*metric, meter.u64_counter(format!("{NAMESPACE}.{}", metric.as_str())).build())
+        };
+        let counters =
+            METRICS.iter().filter(|it| **it != Metric::DeliveryLag).map(counter).collect();
+        let lag = meter
+            .u64_histogram(format!("{NAMESPACE}.{}", Metric::DeliveryLag.as_str()))
+            .with_unit("ms")
+            .build();
+        Ok(Self { traces, meters, counters, lag })
+    }
+}

@@ -1,0 +1,311 @@
+//! The webhook services: verify, map, encode, queue, answer.
+//!
+//! The same router runs in a Lambda function and in the local process.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes, to_bytes},
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use http_body_util::LengthLimitError;
+use serde_json::json;
+use spanhook_core::{
+    circleci::{self, CircleciSettings},
+    encode::{Limits, encode},
+    gitlab::{self, GitlabSettings},
+    mapping::{Mapped, Provider, Unmappable},
+    message::Message,
+    secret::Secrets,
+    span::Link,
+    signature::{Rejection, WebhookHeaders, signing_key, verify_circleci, verify_standard, verify_token},
+};
+
+use crate::{
+    answer::{Problem, health, not_found, wrong_method},
+    clock::Clock,
+    queue::Outbox,
+    secret::SecretError,
+    settings::{
+        CIRCLECI_SECRET, CircleciReceiverSettings, GITLAB_SECRET_TOKEN, GITLAB_SIGNING_TOKEN,
+        GitlabReceiverSettings, SettingsError, WebhookSettings,
+    },
+    telemetry::{Metric, Telemetry},
+};
+
+/// A provider's deliveries: how they are verified and mapped.
+#[derive(Clone, Debug)]
+pub enum Receiver {
+    /// CircleCI's.
+    Circleci {
+        /// Keys of the HMAC; empty only when unsigned deliveries are accepted.
+        secrets: Secrets,
+        /// The mapping.
+        mapping: CircleciSettings,
+    },
+    /// GitLab's.
+    Gitlab {
+        /// Keys of the Standard Webhooks signature.
+        signing_keys: Secrets,
+        /// Secret tokens.
+        tokens: Secrets,
+        /// The mapping.
+        mapping: GitlabSettings,
+    },
+}
+
+/// A receiver that can't be set up.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReceiverError {
+    /// A variable is missing or wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A secret can't be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+impl Receiver {
+    /// Sets up CircleCI's receiver; refuses to when nothing could be verified.
+    pub async fn circleci(
+        settings: CircleciReceiverSettings,
+        common: WebhookSettings,
+    ) -> Result<Self, ReceiverError> {
+        let secrets = settings.secret.resolve(CIRCLECI_SECRET).await?;
+        if secrets.is_empty() {
+            accept_unsigned(common, Provider::Circleci, CircleciReceiverSettings::missing_secret)?;
+        }
+        Ok(Self::Circleci { secrets, mapping: settings.mapping })
+    }
+
+    /// Sets up GitLab's receiver; refuses to when nothing could be verified.
+    pub async fn gitlab(
+        settings: GitlabReceiverSettings,
+        common: WebhookSettings,
+    ) -> Result<Self, ReceiverError> {
+        let signing_tokens = settings.signing_token.resolve(GITLAB_SIGNING_TOKEN).await?;
+        let tokens = settings.secret_token.resolve(GITLAB_SECRET_TOKEN).await?;
+        let keys = signing_tokens.expose().map(|token| {
+            std::str::from_utf8(token).ok().and_then(signing_key).ok_or_else(|| {
+                SettingsError::Invalid {
+                    variable: GITLAB_SIGNING_TOKEN.to_owned(),
+                    expected: "use the token as GitLab shows it: whsec_ and 44 characters of base64",
+                }
+            })
+        });
+        let signing_keys = Secrets::new(keys.collect::<Result<Vec<_>, _>>()?);
+        if signing_keys.is_empty() && tokens.is_empty() {
+            accept_unsigned(common, Provider::Gitlab, GitlabReceiverSettings::missing_secret)?;
+        }
+        Ok(Self::Gitlab { signing_keys, tokens, mapping: settings.mapping })
+    }
+
+    /// Whose deliveries these are.
+    #[must_use]
+    pub fn provider(&self) -> Provider {
+        match self {
+            Self::Circleci { .. } => Provider::Circleci,
+            Self::Gitlab { .. } => Provider::Gitlab,
+        }
+    }
+
+    /// Checks the raw bytes. With both of GitLab's secrets configured both must hold: a wrong
+    /// signature is never excused by a right token.
+    fn verify(&self, headers: &HeaderMap, body: &[u8], now: u64) -> Result<(), Rejection> {
+        match self {
+            Self::Circleci { secrets, .. } if secrets.is_empty() => Ok(()),
+            Self::Circleci { secrets, .. } => {
+                // A list may also come as several headers.
+                let lines: Vec<_> = headers.get_all("circleci-signature").iter().collect();
+                let texts: Vec<_> = lines.iter().filter_map(|it| it.to_str().ok()).collect();
+                let malformed = !lines.is_empty() && texts.is_empty();
+                if malformed {
+                    return Err(Rejection::Malformed);
+                }
+                verify_circleci((!texts.is_empty()).then(|| texts.join(",")).as_deref(), body, secrets)
+            }
+            Self::Gitlab { signing_keys, tokens, .. } => {
+                if !signing_keys.is_empty() {
+                    let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
+                    let headers = WebhookHeaders {
+                        id: text("webhook-id"),
+                        timestamp: text("webhook-timestamp"),
+                        signature: text("webhook-signature"),
+                    };
+                    verify_standard(headers, body, signing_keys, now)?;
+                }
+                if !tokens.is_empty() {
+                    let token = headers.get("x-gitlab-token").map(header::HeaderValue::as_bytes);
+                    verify_token(token, tokens)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn map<'a>(&self, body: &'a [u8]) -> Result<Mapped<'a>, Unmappable> {
+        // Mappings are tested never to panic; if one does, the payload must still not be lost.
+        let map = || match self {
+            Self::Circleci { mapping, .. } => circleci::map(body, mapping),
+            Self::Gitlab { mapping, .. } => gitlab::map(body, mapping),
+        };
+        catch_unwind(AssertUnwindSafe(map)).unwrap_or(Err(Unmappable::Bug))
+    }
+}
+
+fn accept_unsigned(
+    common: WebhookSettings,
+    provider: Provider,
+    missing: fn() -> SettingsError,
+) -> Result<(), SettingsError> {
+    if !common.allow_unsigned {
+        return Err(missing());
+    }
+    tracing::warn!(%provider, "ALLOW_UNSIGNED=true: anybody who can reach this address can send deliveries");
+    Ok(())
+}
+
+/// One provider's webhook service.
+#[derive(Debug)]
+pub struct Webhook<Q> {
+    /// How deliveries are verified and mapped.
+    pub receiver: Receiver,
+    /// The largest body that is read, in bytes.
+    pub max_body: usize,
+    /// Where messages go.
+    pub queue: Arc<Q>,
+    /// What it says of itself.
+    pub telemetry: Telemetry,
+    /// Tells a fresh signature from an old one.
+    pub clock: Clock,
+}
+
+impl<Q: Outbox> Webhook<Q> {
+    /// The service of one function, at `/`, at `/{provider}` and, for probes, `/health`.
+    pub fn into_router(self) -> Router {
+        let path = format!("/{}", self.receiver.provider());
+        self.into_routes(&["/", &path])
+            .route("/health", axum::routing::get(health))
+            .fallback(not_found)
+            .method_not_allowed_fallback(wrong_method)
+    }
+
+    /// The service at these paths of a larger router.
+    pub fn into_routes(self, paths: &[&str]) -> Router {
+        let service = post(receive::<Q>).with_state(Arc::new(self));
+        paths.iter().fold(Router::new(), |router, path| router.route(path, service.clone()))
+    }
+}
+
+async fn receive<Q: Outbox>(
+    State(webhook): State<Arc<Webhook<Q>>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let started = webhook.clock.nanos();
+    match to_bytes(body, webhook.max_body).await {
+        Ok(body) => webhook.deliver(&headers, &body, started).await,
+        Err(error) => {
+            let source = std::error::Error::source(&error);
+            let too_large = source.is_some_and(|it| it.is::<LengthLimitError>());
+            let (status, detail) = if too_large {
+                (StatusCode::PAYLOAD_TOO_LARGE, "the delivery is larger than MAX_BODY_BYTES")
+            } else {
+                (StatusCode::BAD_REQUEST, "the body could not be read to its end")
+            };
+            Problem { status, detail }.into_response()
+        }
+    }
+}
+
+impl<Q: Outbox> Webhook<Q> {
+    async fn deliver(&self, headers: &HeaderMap, body: &Bytes, started: u64) -> Response {
+        let provider = self.receiver.provider();
+        let count = |reason, metrics: &[(Metric, u64)]| {
+            self.telemetry.count(provider.as_str(), reason, metrics);
+        };
+        let now = self.clock.since_epoch().as_secs();
+        if let Err(rejection) = self.receiver.verify(headers, body, now) {
+            tracing::warn!(%provider, reason = %rejection, "delivery rejected");
+            count(rejection.as_str(), &[(Metric::Received, 1), (Metric::Rejected, 1)]);
+            let detail = "the signature or token is missing or wrong";
+            return Problem { status: StatusCode::UNAUTHORIZED, detail }.into_response();
+        }
+        match self.receiver.map(body) {
+            Ok(Mapped::Ignored(reason)) => {
+                tracing::debug!(%provider, reason, "delivery ignored");
+                count("ignored", &[(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)]);
+                accepted(&json!({ "status": "ignored", "reason": reason }))
+            }
+            Ok(Mapped::Trace { trace, project }) => {
+                let spans = trace.span_count();
+                let id = trace.id;
+                let first = trace.groups.iter().find_map(|it| it.spans.first()).map(|it| it.id);
+                let mut messages = encode(&trace, provider, &project, Limits::default());
+                drop(trace); // A large pipeline's spans need not wait for the queue.
+                let queued = messages.len() as u64;
+                messages.extend(first.and_then(|span| {
+                    let run = Link { trace: id, span };
+                    self.telemetry.own_span(provider, run, started, self.clock.nanos())
+                }));
+                if let Err(error) = self.queue.send(messages).await {
+                    return self.unavailable(&error);
+                }
+                tracing::debug!(%provider, spans, trace_id = %id, "delivery accepted");
+                count("accepted", &[
+                    (Metric::Received, 1),
+                    (Metric::Verified, 1),
+                    (Metric::Spans, spans as u64),
+                    (Metric::Messages, queued),
+                ]);
+                accepted(&json!({ "status": "accepted", "spans": spans, "trace_id": id.to_string() }))
+            }
+            Err(reason) => self.quarantine(headers, body, reason).await,
+        }
+    }
+
+    /// A verified delivery that can't be mapped is kept where an operator looks for it.
+    async fn quarantine(&self, headers: &HeaderMap, body: &[u8], reason: Unmappable) -> Response {
+        const KEPT: [&str; 9] = [
+            "content-type", "user-agent", "circleci-event-type", "x-gitlab-event",
+            "x-gitlab-event-uuid", "x-gitlab-instance", "idempotency-key", "webhook-id",
+            "webhook-timestamp",
+        ];
+        let provider = self.receiver.provider();
+        let kept: BTreeMap<_, _> = KEPT
+            .into_iter()
+            .filter_map(|name| Some((name, headers.get(name)?.to_str().ok()?)))
+            .collect();
+        let event =
+            ["circleci-event-type", "x-gitlab-event"].iter().find_map(|name| kept.get(name).copied());
+        let messages =
+            Message::quarantine(provider, event.unwrap_or_default(), &kept, reason, body);
+        if let Err(error) = self.queue.dead_letter(messages).await {
+            return self.unavailable(&error);
+        }
+        tracing::warn!(%provider, %reason, "delivery quarantined in the dead-letter queue");
+        let metrics = [(Metric::Received, 1), (Metric::Verified, 1), (Metric::DeadLettered, 1)];
+        self.telemetry.count(provider.as_str(), "quarantined", &metrics);
+        accepted(&json!({ "status": "quarantined", "reason": reason.to_string() }))
+    }
+
+    fn unavailable(&self, error: &crate::queue::QueueError) -> Response {
+        let provider = self.receiver.provider();
+        tracing::error!(%provider, %error, "the queue refused; the provider is asked to retry");
+        self.telemetry.count(provider.as_str(), "queue", &[(Metric::Received, 1), (Metric::Refused, 1)]);
+        let detail = "the queue does not take messages at the moment; send the delivery again";
+        Problem { status: StatusCode::SERVICE_UNAVAILABLE, detail }.into_response()
+    }
+}
+
+fn accepted(body: &serde_json::Value) -> Response {
+    (StatusCode::ACCEPTED, Json(body)).into_response()
+}
