@@ -35,7 +35,7 @@ function ago(time) {
 const absolute = (time) => new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 function badge(result) {
   const known = SYMBOLS[result] ? result : "unknown";
-  return el("span", { class: `badge ${known}` }, `${SYMBOLS[result] || "·"} ${result || "jobs only so far"}`);
+  return el("span", { class: `badge ${known}` }, `${SYMBOLS[result] || "·"} ${result || "no result yet"}`);
 }
 
 // ---- list
@@ -54,7 +54,7 @@ function status(text) { document.getElementById("status").textContent = text; }
 function showStatus(it) {
   const parts = [it.forwarding_to ? `forwarding to ${it.forwarding_to}` : "showing traces here, no Collector configured"];
   if (it.queued) parts.push(`${it.queued} queued`);
-  if (it.dead_letters) parts.push(`${it.dead_letters} dead letters (see: spanhook inspect --data)`);
+  if (it.dead_letters) parts.push(`${it.dead_letters} dead letters (stop it and run: spanhook inspect --data FOLDER)`);
   status(parts.join(" · "));
 }
 let query = "";

@@ -11,6 +11,7 @@ use spanhook_service::queue::SqsQueue;
 use thiserror::Error;
 
 use crate::{
+    store::Store,
     terminal::{Failure, failure, print},
     view::{duration, hex, named},
 };
@@ -20,11 +21,14 @@ use crate::{
 an SQS event of Lambda, one message of either, or a bare message body.")]
 pub(crate) struct Inspect {
     /// Files to read; standard input when there is none
-    #[arg(value_name = "FILE", conflicts_with = "queue")]
+    #[arg(value_name = "FILE", conflicts_with_all = ["queue", "data"])]
     files: Vec<PathBuf>,
     /// Read from an SQS queue instead; messages stay in it, but count as received once more
     #[arg(long, value_name = "URL")]
     queue: Option<String>,
+    /// Read the dead letters of a `spanhook serve` that is stopped, from its folder
+    #[arg(long, value_name = "FOLDER", conflicts_with = "queue")]
+    data: Option<PathBuf>,
 }
 
 /// Input that holds no messages.
@@ -53,6 +57,11 @@ impl Inspect {
                 return Ok(());
             }
             messages.extend(peek.into_iter().map(|it| (it.body, it.attributes)));
+        } else if let Some(folder) = self.data {
+            messages = Store::open(&folder).and_then(|store| store.dead()).map_err(failure)?;
+            if messages.is_empty() {
+                print("there are no dead letters\n");
+            }
         } else if self.files.is_empty() {
             let mut input = String::new();
             std::io::stdin().read_to_string(&mut input).map_err(failure)?;

@@ -44,7 +44,7 @@ const KEPT_TRACES: usize = 1000;
 
 /// A queue that can't be used.
 #[derive(Debug, Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// Another process has it.
     #[error("another spanhook uses {0}; stop that one, or choose another folder with --data")]
     Locked(String),
@@ -59,9 +59,6 @@ pub enum StoreError {
     /// Reading or writing failed.
     #[error("the queue can't be read: {0}")]
     Read(#[from] fjall::Error),
-    /// The writer has stopped.
-    #[error("the queue is closed")]
-    Closed,
 }
 
 /// A message as it is kept.
@@ -81,8 +78,6 @@ enum Write {
     Reject(u64, String),
     /// Delivered to the process's own page.
     Show(Vec<(u64, String, String)>),
-    /// Dead letters, back to the queue.
-    Redrive,
 }
 
 struct Request {
@@ -92,7 +87,7 @@ struct Request {
 
 /// The queue. Clones share it.
 #[derive(Clone)]
-pub struct Store {
+pub(crate) struct Store {
     inner: Arc<Inner>,
     writer: mpsc::Sender<Request>,
 }
@@ -161,7 +156,7 @@ impl Index {
 impl Store {
     /// Opens the queue in a folder, and makes both if need be. What was hidden when the process
     /// ended is ready again.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, StoreError> {
         let unusable = |error: fjall::Error| match error {
             fjall::Error::Locked => StoreError::Locked(folder.display().to_string()),
             error => StoreError::Unusable {
@@ -211,19 +206,19 @@ impl Store {
 
     /// Messages that wait, hidden ones included.
     #[must_use]
-    pub fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         let index = self.inner.index();
         index.ready.len() + index.hidden.len()
     }
 
     /// Messages and deliveries in the dead-letter queue.
     #[must_use]
-    pub fn dead_letters(&self) -> usize {
+    pub(crate) fn dead_letters(&self) -> usize {
         self.inner.index().dead
     }
 
     /// Receives up to `max` messages, waiting until there is one or `until` comes.
-    pub async fn receive(&self, max: usize, until: Instant) -> Result<Vec<Received>, StoreError> {
+    pub(crate) async fn receive(&self, max: usize, until: Instant) -> Result<Vec<Received>, StoreError> {
         loop {
             let arrived = self.inner.arrived.notified();
             let batch = self.inner.take(max)?;
@@ -236,13 +231,13 @@ impl Store {
     }
 
     /// Forgets delivered messages. Lost in a crash, it only means a second delivery.
-    pub async fn delete(&self, messages: &[&Received]) -> Result<(), QueueError> {
+    pub(crate) async fn delete(&self, messages: &[&Received]) -> Result<(), QueueError> {
         let ids = messages.iter().filter_map(|it| it.receipt.parse().ok()).collect();
         self.write(Write::Delete(ids)).await.map(drop)
     }
 
     /// Moves delivered messages to the traces that are shown.
-    pub async fn show(&self, messages: &[&Received]) -> Result<(), QueueError> {
+    pub(crate) async fn show(&self, messages: &[&Received]) -> Result<(), QueueError> {
         let moved = messages.iter().filter_map(|message| {
             let trace = message.attributes.get("trace_id")?.clone();
             Some((message.receipt.parse().ok()?, trace, message.body.clone()))
@@ -250,25 +245,31 @@ impl Store {
         self.write(Write::Show(moved.collect())).await.map(drop)
     }
 
-    /// Returns dead letters that hold spans to the queue, and says how many.
-    pub async fn redrive(&self) -> Result<usize, QueueError> {
-        self.write(Write::Redrive).await
+    /// The dead letters' bodies and attributes, oldest first.
+    pub(crate) fn dead(&self) -> Result<Vec<(String, BTreeMap<String, String>)>, StoreError> {
+        let mut found = Vec::new();
+        for entry in self.inner.dead.iter() {
+            if let Ok(record) = serde_json::from_slice::<Record<'_>>(&entry.value()?) {
+                found.push((record.body.into_owned(), record.attributes));
+            }
+        }
+        Ok(found)
     }
 
     /// The newest traces' ids, newest first.
     #[must_use]
-    pub fn traces(&self, limit: usize) -> Vec<String> {
+    pub(crate) fn traces(&self, limit: usize) -> Vec<String> {
         self.inner.index().shown_order.values().rev().take(limit).cloned().collect()
     }
 
     /// A number that changes whenever a trace does.
     #[must_use]
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.inner.shown.load(Ordering::Acquire)
     }
 
     /// The bodies of a trace's messages.
-    pub fn trace(&self, id: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) fn trace(&self, id: &str) -> Result<Vec<String>, StoreError> {
         let mut bodies = Vec::new();
         for entry in self.inner.traces.prefix(format!("{id}/")) {
             bodies.push(String::from_utf8_lossy(&entry.value()?).into_owned());
@@ -441,23 +442,6 @@ impl Inner {
                         count += 1;
                     }
                     self.expire(&mut batch)?;
-                }
-                Write::Redrive => {
-                    for entry in self.dead.iter() {
-                        let (key, value) = entry.into_inner()?;
-                        let record: Option<Record<'_>> = serde_json::from_slice(&value).ok();
-                        let encoding = record.and_then(|it| it.attributes.get("encoding").cloned());
-                        if encoding.is_some_and(|it| it.starts_with("otlp-proto")) {
-                            let id = sequence_number();
-                            batch.insert(&self.queue, id.to_be_bytes(), value);
-                            batch.remove(&self.dead, key);
-                            changes.push(Box::new(move |index| {
-                                index.ready.push_back(id);
-                                index.dead -= 1;
-                            }));
-                            count += 1;
-                        }
-                    }
                 }
             }
             counts.push(count);

@@ -1,7 +1,7 @@
 //! Traces as people look at them: a tree of spans, made from the OTLP that is forwarded.
 
-pub mod page;
-pub mod waterfall;
+pub(crate) mod page;
+pub(crate) mod waterfall;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -24,41 +24,41 @@ use spanhook_core::{
 
 /// One trace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// What a list shows of it.
     #[serde(flatten)]
-    pub summary: Summary,
+    pub(crate) summary: Summary,
     /// Spans in the order of a tree: a parent before its children, siblings by their start.
-    pub spans: Vec<Row>,
+    pub(crate) spans: Vec<Row>,
 }
 
 /// What a list shows of a trace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Hexadecimal.
-    pub id: String,
+    pub(crate) id: String,
     /// `service.name`
-    pub service: String,
+    pub(crate) service: String,
     /// The pipeline's name.
-    pub pipeline: String,
+    pub(crate) pipeline: String,
     /// Owner and name of the repository.
-    pub repository: String,
+    pub(crate) repository: String,
     /// Branch or tag.
-    pub reference: String,
+    pub(crate) reference: String,
     /// The commit.
-    pub revision: String,
+    pub(crate) revision: String,
     /// The run's page at the provider.
-    pub url: String,
+    pub(crate) url: String,
     /// `cicd.pipeline.result`; empty while only jobs of the run arrived.
-    pub result: String,
+    pub(crate) result: String,
     /// Nanoseconds since the epoch, as text: JavaScript's numbers are too short for them.
     #[serde(serialize_with = "as_text")]
-    pub start: u64,
+    pub(crate) start: u64,
     /// As `start`.
     #[serde(serialize_with = "as_text")]
-    pub end: u64,
+    pub(crate) end: u64,
     /// How many spans there are.
-    pub span_count: usize,
+    pub(crate) span_count: usize,
 }
 
 fn as_text<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -68,7 +68,7 @@ fn as_text<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S
 /// What a span stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub(crate) enum Role {
     /// The run.
     Run,
     /// A stage of it.
@@ -83,54 +83,54 @@ pub enum Role {
 
 /// One span in the tree.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Hexadecimal.
-    pub id: String,
+    pub(crate) id: String,
     /// How deep in the tree.
-    pub depth: usize,
+    pub(crate) depth: usize,
     /// What it stands for.
-    pub role: Role,
+    pub(crate) role: Role,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Nanoseconds since the epoch.
     #[serde(serialize_with = "as_text")]
-    pub start: u64,
+    pub(crate) start: u64,
     /// As `start`.
     #[serde(serialize_with = "as_text")]
-    pub end: u64,
+    pub(crate) end: u64,
     /// When the job began to wait, shown on the job's own row; 0 when it did not wait.
     #[serde(serialize_with = "as_text")]
-    pub queued: u64,
+    pub(crate) queued: u64,
     /// The result attribute.
-    pub result: String,
+    pub(crate) result: String,
     /// Whether the status is ERROR.
-    pub failed: bool,
+    pub(crate) failed: bool,
     /// `error.type`
-    pub error: String,
+    pub(crate) error: String,
     /// Whether the pipeline goes on when it fails.
-    pub allowed_to_fail: bool,
+    pub(crate) allowed_to_fail: bool,
     /// Attributes of the span and then of its resource.
-    pub attributes: Vec<(String, String)>,
+    pub(crate) attributes: Vec<(String, String)>,
     /// Events with their own attributes.
-    pub events: Vec<Happening>,
+    pub(crate) events: Vec<Happening>,
     /// `trace/span`, hexadecimal.
-    pub links: Vec<String>,
+    pub(crate) links: Vec<String>,
 }
 
 /// A span event.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Happening {
+pub(crate) struct Happening {
     /// What.
-    pub name: String,
+    pub(crate) name: String,
     /// Nanoseconds since the epoch.
     #[serde(serialize_with = "as_text")]
-    pub time: u64,
+    pub(crate) time: u64,
     /// What is known of it.
-    pub attributes: Vec<(String, String)>,
+    pub(crate) attributes: Vec<(String, String)>,
 }
 
 /// The traces in queue messages. Messages that hold none are passed over; duplicate spans are one.
-pub fn traces(bodies: impl IntoIterator<Item = String>) -> Vec<Trace> {
+pub(crate) fn traces(bodies: impl IntoIterator<Item = String>) -> Vec<Trace> {
     let requests = bodies.into_iter().filter_map(|body| {
         match unpack(&body, Some("otlp-proto+zstd")) {
             Ok(Content::Traces(raw)) => ExportTraceServiceRequest::decode(raw.as_slice()).ok(),
@@ -290,7 +290,7 @@ fn summary(id: &str, rows: &[Row]) -> Summary {
 
 /// The name and reason of a job that never ran, of an event that says so.
 #[must_use]
-pub fn not_run(event: &Happening) -> Option<(&str, &str)> {
+pub(crate) fn not_run(event: &Happening) -> Option<(&str, &str)> {
     let get = |key: &str| event.attributes.iter().find(|(name, _)| name == key).map(|(_, it)| it.as_str());
     (event.name == "job not run")
         .then(|| (get(CICD_PIPELINE_TASK_NAME).unwrap_or("job"), get("reason").unwrap_or("")))
@@ -320,7 +320,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// `1 h 02 min`, `3 min 04 s`, `12.3 s`, `450 ms`.
 #[must_use]
-pub fn duration(nanos: u64) -> String {
+pub(crate) fn duration(nanos: u64) -> String {
     let seconds = nanos / 1_000_000_000;
     match seconds {
         0 => format!("{} ms", nanos / 1_000_000),

@@ -1,73 +1,91 @@
 #!/usr/bin/env bash
 # Installs the real parts that the end-to-end tests run against, through ordinary package clients.
-# A part whose stamp holds the same version is left alone, so a second run takes no time.
+# A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
 # usage: tests/parts/install.sh [collector] [sqs] [cargo-lambda] [otel-cli]
+# needs: bash, Go, Java 17, Maven, Python 3 with venv
 set -euo pipefail
 
-COLLECTOR=v0.162.0          # the builder and every component in collector/builder.yaml
+COLLECTOR=v0.161.0      # the builder; the components in collector/builder.yaml have the same version
+MAVEN_DEPENDENCY=3.8.1  # fetches what sqs/pom.xml pins
 CARGO_LAMBDA=1.9.2
-ZIG=0.17.0                  # cargo-lambda links arm64 with it
-OTEL_CLI=v0.4.5
+ZIG=0.17.0              # cargo-lambda links with it, for arm64 too
+                        # otel-cli is pinned by otel-cli/go.mod
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 parts=${SPANHOOK_PARTS:-${XDG_CACHE_HOME:-$HOME/.cache}/spanhook/parts}
 mkdir -p "$parts/bin" "$parts/stamps"
+parts=$(cd "$parts" && pwd) # the wrappers need it whole
 
-# up_to_date PART WHAT: whether PART was installed from the same WHAT.
-up_to_date() { [ "$(cat "$parts/stamps/$1" 2>/dev/null)" = "$2" ]; }
-done_with() { printf '%s' "$2" > "$parts/stamps/$1"; }
+# Two runs at once must not write the same files. Not every system has flock.
+exec 9> "$parts/lock"
+if command -v flock > /dev/null; then flock 9; fi
 
-collector() {
-  local what; what="$COLLECTOR $(cksum < "$here/collector/builder.yaml")"
-  up_to_date collector "$what" && return
-  GOBIN="$parts/bin" go install "go.opentelemetry.io/collector/cmd/builder@$COLLECTOR"
-  local build; build=$(mktemp -d)
-  sed "s/@VERSION@/$COLLECTOR/; s|@OUTPUT@|$build|" "$here/collector/builder.yaml" > "$build.yaml"
-  # The builder's own `go mod tidy` also wants what only the tests of its components need, and not
-  # every module proxy keeps all of that. The build itself asks for less.
-  "$parts/bin/builder" --skip-get-modules --skip-compilation --config "$build.yaml"
-  (cd "$build" && go mod init otelcol &&
-    go get "go.opentelemetry.io/collector/otelcol@$COLLECTOR" \
-      $(sed -n 's/.*gomod: \([^ ]*\) \(.*\)/\1@\2/p' "$build.yaml") &&
-    go build -mod=mod -trimpath -ldflags='-s -w' -o "$parts/bin/otelcol" .)
-  rm -rf "$build" "$build.yaml"
-  done_with collector "$what"
+# What each part is made of. The stamp holds this text.
+stamp_of() {
+  case $1 in
+    collector) echo "$COLLECTOR $(cksum < "$here/collector/builder.yaml")" ;;
+    sqs) echo "$MAVEN_DEPENDENCY $(cat "$here"/sqs/{pom.xml,elasticmq.conf,run.sh} | cksum)" ;;
+    cargo-lambda) echo "$CARGO_LAMBDA $ZIG" ;;
+    otel-cli) cat "$here"/otel-cli/go.{mod,sum} | cksum ;;
+    *) echo "no part is called '$1'" >&2; exit 2 ;;
+  esac
 }
 
-sqs() {
-  local what; what=$(cksum < "$here/sqs/pom.xml")
-  up_to_date sqs "$what" && return
-  mvn --batch-mode --quiet --file "$here/sqs/pom.xml" dependency:copy-dependencies \
-    "-DoutputDirectory=$parts/elasticmq"
-  done_with sqs "$what"
+install_collector() {
+  GOBIN="$parts/collector" go install "go.opentelemetry.io/collector/cmd/builder@$COLLECTOR"
+  # The builder writes its sources below the folder that it runs in, and builds stripped, without cgo.
+  (cd "$parts/collector" && ./builder --config "$here/collector/builder.yaml")
+  mv "$parts/collector/build/otelcol" "$parts/bin/otelcol"
+  rm -r "$parts/collector/build"
 }
 
-cargo-lambda() {
-  local what="$CARGO_LAMBDA $ZIG"
-  up_to_date cargo-lambda "$what" && return
+install_sqs() {
+  mvn --batch-mode --quiet --file "$here/sqs/pom.xml" \
+    "org.apache.maven.plugins:maven-dependency-plugin:$MAVEN_DEPENDENCY:copy-dependencies" \
+    "-DoutputDirectory=$parts/sqs/lib"
+  # One start and stop records the classes that it loads: every later start takes half the time.
+  local log="$parts/sqs/first-start.log" pid
+  "$here/sqs/run.sh" 0 "-XX:ArchiveClassesAtExit=$parts/sqs/classes.jsa" > "$log" 2>&1 9>&- & pid=$!
+  local i
+  for ((i = 0; i < 300; i++)); do
+    if grep -q 'ElasticMQ server.*started' "$log"; then break; fi
+    if ! kill -0 "$pid" 2> /dev/null; then break; fi
+    sleep 0.1
+  done
+  kill "$pid" 2> /dev/null || true
+  wait "$pid" || true
+  grep -q 'ElasticMQ server.*started' "$log" || { cat "$log" >&2; return 1; }
+}
+
+install_cargo-lambda() {
   python3 -m venv "$parts/cargo-lambda"
-  "$parts/cargo-lambda/bin/pip" install --quiet "cargo-lambda==$CARGO_LAMBDA" "ziglang==$ZIG"
-  # cargo finds the subcommand by its name, and the subcommand finds zig beside its own python.
+  "$parts/cargo-lambda/bin/pip" install --quiet --disable-pip-version-check \
+    "cargo-lambda==$CARGO_LAMBDA" "ziglang==$ZIG"
+  # Cargo finds the subcommand by its name, and the subcommand runs zig as a module of `python3`.
   printf '#!/bin/sh\nPATH="%s:$PATH" exec "%s" "$@"\n' \
     "$parts/cargo-lambda/bin" "$parts/cargo-lambda/bin/cargo-lambda" > "$parts/bin/cargo-lambda"
   chmod +x "$parts/bin/cargo-lambda"
-  done_with cargo-lambda "$what"
 }
 
-otel-cli() {
-  up_to_date otel-cli "$OTEL_CLI" && return
-  # `go install` also asks for newer versions, which not every module proxy keeps for this module.
-  local source
-  source=$(cd "$parts" && go mod download -json "github.com/equinix-labs/otel-cli@$OTEL_CLI" |
-    python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])')
-  (cd "$source" && go build -mod=mod -trimpath -o "$parts/bin/otel-cli" .)
-  done_with otel-cli "$OTEL_CLI"
+install_otel-cli() {
+  (cd "$here/otel-cli" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags='-s -w' \
+    -o "$parts/bin/otel-cli" github.com/equinix-labs/otel-cli)
 }
 
 [ $# -gt 0 ] || set -- collector sqs cargo-lambda otel-cli
 for part in "$@"; do
+  want=$(stamp_of "$part")
+  stamp="$parts/stamps/$part"
+  if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
+    echo "part $part: up to date"
+    continue
+  fi
+  echo "part $part: installing"
   began=$SECONDS
-  "$part"
-  echo "part $part: ready ($((SECONDS - began)) s)"
+  rm -rf "$stamp" "${parts:?}/$part" # without the stamp, a run that is cut short counts for nothing
+  mkdir -p "$parts/$part"
+  "install_$part"
+  echo "$want" > "$stamp"
+  echo "part $part: installed in $((SECONDS - began)) s"
 done

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Summary, Trace};
 
 /// Where the page finds traces.
-pub trait TraceSource: Send + Sync + 'static {
+pub(crate) trait TraceSource: Send + Sync + 'static {
     /// A text that changes whenever the list does.
     fn version(&self) -> String;
     /// The newest traces, newest first.
@@ -27,22 +27,22 @@ pub trait TraceSource: Send + Sync + 'static {
 
 /// How the process is doing.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Messages that wait.
-    pub queued: usize,
+    pub(crate) queued: usize,
     /// Messages and deliveries that nobody could take.
-    pub dead_letters: usize,
+    pub(crate) dead_letters: usize,
     /// Where spans go; none means that they are shown here.
-    pub forwarding_to: Option<String>,
+    pub(crate) forwarding_to: Option<String>,
     /// Counters since the start.
-    pub counters: Vec<(&'static str, u64)>,
+    pub(crate) counters: Vec<(&'static str, u64)>,
 }
 
 /// Traces that a list shows.
 const LISTED: usize = 200;
 
 /// The page and the JSON behind it.
-pub fn router<S: TraceSource>(source: Arc<S>) -> Router {
+pub(crate) fn router<S: TraceSource>(source: Arc<S>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/traces/{id}", get(index))

@@ -14,7 +14,7 @@ const BLUE: &str = "\x1b[34m";
 
 /// Draws a trace on `width` columns.
 #[must_use]
-pub fn render(trace: &Trace, width: usize, color: bool) -> String {
+pub(crate) fn render(trace: &Trace, width: usize, color: bool) -> String {
     let width = width.clamp(60, 200);
     let names = (width / 3).clamp(20, 44);
     let canvas = Canvas {
@@ -25,13 +25,12 @@ pub fn render(trace: &Trace, width: usize, color: bool) -> String {
         span: trace.summary.end.saturating_sub(trace.summary.start).max(1),
     };
     let mut text = canvas.header(trace);
-    for row in &trace.spans {
-        text += &canvas.row(row);
-        for (name, reason) in row.events.iter().filter_map(not_run) {
-            let name = clip(&format!("{}– {name}", "  ".repeat(row.depth + 1)), names);
-            let line = format!("{} not run: {}", pad(&name, names), printable(reason));
-            let _ = writeln!(text, "{}", canvas.paint(DIM, line.trim_end()));
-        }
+    text += &trace.spans.iter().map(|row| canvas.row(row)).collect::<String>();
+    // Last, as they have no place in time.
+    for (name, reason) in trace.spans.iter().flat_map(|row| &row.events).filter_map(not_run) {
+        let name = clip(&format!("  – {}", printable(name)), names);
+        let line = format!("{} not run: {}", pad(&name, names), printable(reason));
+        let _ = writeln!(text, "{}", canvas.paint(DIM, line.trim_end()));
     }
     text
 }
@@ -59,12 +58,19 @@ impl Canvas {
             let revision: String = printable(&summary.revision).chars().take(8).collect();
             let _ = write!(about, " ({revision})");
         }
-        let result = if summary.result.is_empty() { "jobs only so far" } else { &summary.result };
+        let only_jobs = trace.spans.iter().any(|row| row.role == Role::Job);
+        let result = match summary.result.as_str() {
+            "" if only_jobs => "jobs only so far",
+            result => result,
+        };
         let (symbol, style) = mark(&summary.result, summary.result != "success", false);
         let title = self.paint(BOLD, &printable(&summary.pipeline));
-        let verdict = self.paint(style, &format!("{symbol} {}", printable(result)));
+        let verdict = match result {
+            "" => String::new(),
+            result => self.paint(style, &format!("{symbol} {}  ", printable(result))),
+        };
         let took = duration(self.span);
-        let mut text = format!("{title}  {verdict}  {took}\n");
+        let mut text = format!("{title}  {verdict}{took}\n");
         let id = self.paint(DIM, &format!("trace {}", summary.id));
         let _ = writeln!(text, "{}{}{id}", about, if about.is_empty() { "" } else { "   " });
         text
