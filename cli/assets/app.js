@@ -148,7 +148,7 @@ async function showTrace(id) {
     const rows = list.map(row);
     const run = trace.spans.find((it) => it.role === "run");
     const idle = run && !text && !failedOnly && !folded.has(run.id) ? notRun(run) : [];
-    falls.replaceChildren(el("div", { class: "axis" }, el("span", {}, `${list.length} spans`), el("div", { class: "ticks" }, ...ticks), el("span", { class: "took" }, took(total))), ...rows, ...idle);
+    falls.replaceChildren(el("div", { class: "axis" }, el("span", {}, `${list.length} rows`), el("div", { class: "ticks" }, ...ticks), el("span", { class: "took" }, took(total))), ...rows, ...idle);
     if (!rows.length) falls.append(el("div", { class: "row notrun" }, "No job matches."));
   }
   function details(span) {

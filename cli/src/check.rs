@@ -50,7 +50,10 @@ impl Check {
         if bad == 0 {
             return Ok(());
         }
-        Err(failure(format!("{bad} {} wrong, see above", if bad == 1 { "thing is" } else { "things are" })))
+        Err(failure(format!(
+            "{bad} {} wrong, see above",
+            if bad == 1 { "thing is" } else { "things are" }
+        )))
     }
 }
 
@@ -86,7 +89,9 @@ async fn settings(vars: &Vars) -> Vec<(&'static str, Finding)> {
 fn received(result: Result<Receiver, ReceiverError>, good: String) -> Finding {
     match result {
         Ok(_) => Finding::Good(good),
-        Err(ReceiverError::Settings(error @ SettingsError::Missing { .. })) => Finding::Off(error.to_string()),
+        Err(ReceiverError::Settings(error @ SettingsError::Missing { .. })) => {
+            Finding::Off(error.to_string())
+        }
         Err(error) => Finding::Bad(error.to_string()),
     }
 }
@@ -110,7 +115,10 @@ async fn gitlab(vars: &Vars) -> Finding {
         Err(error) => Finding::Bad(error.to_string()),
         Ok((settings, common)) => {
             let mapping = &settings.mapping;
-            let good = format!("{:?} ids, job spans from {:?} events", mapping.trace_ids, mapping.job_spans);
+            let good = format!(
+                "{:?} ids, job spans from {:?} events",
+                mapping.trace_ids, mapping.job_spans
+            );
             received(Receiver::gitlab(settings, common).await, good.to_lowercase())
         }
     }
@@ -137,7 +145,8 @@ fn forwarder(vars: &Vars) -> Finding {
     match ExportSettings::parse(vars) {
         Err(error) => Finding::Bad(error.to_string()),
         Ok(None) => Finding::Off(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is not set; `spanhook serve` shows the traces itself".to_owned(),
+            "OTEL_EXPORTER_OTLP_ENDPOINT is not set; `spanhook serve` shows the traces itself"
+                .to_owned(),
         ),
         Ok(Some(settings)) => match Exporter::new(&settings) {
             Ok(_) => Finding::Good(format!(
@@ -154,7 +163,10 @@ fn forwarder(vars: &Vars) -> Finding {
 fn telemetry(vars: &Vars) -> Finding {
     match TelemetrySettings::parse(vars) {
         Ok(TelemetrySettings { endpoint: Some(endpoint), .. }) => Finding::Good(endpoint),
-        Ok(_) => Finding::Off("TELEMETRY_OTLP_ENDPOINT is not set; spanhook says nothing of itself over OTLP".to_owned()),
+        Ok(_) => Finding::Off(
+            "TELEMETRY_OTLP_ENDPOINT is not set; spanhook says nothing of itself over OTLP"
+                .to_owned(),
+        ),
         Err(error) => Finding::Bad(error.to_string()),
     }
 }
@@ -167,7 +179,8 @@ async fn deployment(vars: &Vars, url: &str) -> Vec<(&'static str, Finding)> {
     match Sender::new(vars) {
         Err(error) => findings.push(("sender", Finding::Bad(error.to_string()))),
         Ok(sender) => {
-            let now = jiff::SignedDuration::try_from(Clock::SYSTEM.since_epoch()).unwrap_or_default();
+            let now =
+                jiff::SignedDuration::try_from(Clock::SYSTEM.since_epoch()).unwrap_or_default();
             let now = jiff::Timestamp::from_duration(now).unwrap_or_default();
             let now = now.to_string();
             let ping = json!({
@@ -195,7 +208,9 @@ async fn reachable(url: &str) -> Finding {
         Ok((status, _)) => Finding::Bad(format!(
             "GET /health answers {status}; the URL is to be the base, in front of /circleci and /gitlab"
         )),
-        Err(reason) => Finding::Bad(format!("no answer ({reason}); check the URL and that it is deployed")),
+        Err(reason) => {
+            Finding::Bad(format!("no answer ({reason}); check the URL and that it is deployed"))
+        }
     }
 }
 
@@ -222,7 +237,8 @@ async fn delivered(sender: &Sender, url: &str, provider: Provider, body: &Value)
 }
 
 async fn context(vars: &Vars, url: &str) -> Finding {
-    let (run, job) = ("cedf175c-c537-49f8-9b5c-95892f0b2407", "3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34");
+    let (run, job) =
+        ("cedf175c-c537-49f8-9b5c-95892f0b2407", "3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34");
     let expected = TraceparentEndpointSettings::parse(vars).ok().and_then(|settings| {
         let job = Job::new(Provider::Circleci, run, job, None, None).ok()?;
         Some(Format::Value.render(job.context(&settings.ids)))
@@ -233,9 +249,12 @@ async fn context(vars: &Vars, url: &str) -> Finding {
             Finding::Good("the ids there are the ids here".to_owned())
         }
         Ok((200, _)) => Finding::Bad(
-            "it derives other ids than here; set TRACE_IDS and CIRCLECI_HOST alike everywhere".to_owned(),
+            "it derives other ids than here; set TRACE_IDS and CIRCLECI_HOST alike everywhere"
+                .to_owned(),
         ),
-        Ok((401, _)) => Finding::Bad("it wants another bearer token; set TRACEPARENT_TOKEN".to_owned()),
+        Ok((401, _)) => {
+            Finding::Bad("it wants another bearer token; set TRACEPARENT_TOKEN".to_owned())
+        }
         Ok((404, _)) => Finding::Off("no traceparent endpoint at this URL".to_owned()),
         Ok((status, _)) => Finding::Bad(format!("answered {status}; see the function's log")),
         Err(reason) => Finding::Bad(format!("no answer ({reason})")),

@@ -31,7 +31,8 @@ pub(crate) struct Demo {
 impl Demo {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         logs::init(&Vars::new(), "error");
-        let folder = tempfile::Builder::new().prefix("spanhook-demo-").tempdir().map_err(failure)?;
+        let folder =
+            tempfile::Builder::new().prefix("spanhook-demo-").tempdir().map_err(failure)?;
         // Secrets of this one run; the environment's settings stay out of a demonstration.
         let secret = || Uuid::new_v4().simple().to_string();
         let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, secret());

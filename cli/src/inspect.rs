@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, fmt::Write, io::Read, path::PathBuf, time::Duration};
 
 use clap::Args;
-use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span,
+};
 use prost::Message;
 use serde_json::Value;
 use spanhook_core::message::{Content, Undecodable, join_parts, unpack, unpack_part};
@@ -17,8 +19,10 @@ use crate::{
 };
 
 #[derive(Args, Debug)]
-#[command(after_help = "A file, or standard input, holds what `aws sqs receive-message --message-attribute-names All` prints,
-an SQS event of Lambda, one message of either, or a bare message body.")]
+#[command(
+    after_help = "A file, or standard input, holds what `aws sqs receive-message --message-attribute-names All` prints,
+an SQS event of Lambda, one message of either, or a bare message body."
+)]
 pub(crate) struct Inspect {
     /// Files to read; standard input when there is none
     #[arg(value_name = "FILE", conflicts_with_all = ["queue", "data"])]
@@ -34,11 +38,15 @@ pub(crate) struct Inspect {
 /// Input that holds no messages.
 #[derive(Debug, Error)]
 pub(crate) enum InspectError {
-    #[error("this is no queue message; give the output of `aws sqs receive-message --message-attribute-names All`, an SQS event, or a message body")]
+    #[error(
+        "this is no queue message; give the output of `aws sqs receive-message --message-attribute-names All`, an SQS event, or a message body"
+    )]
     NoMessage,
     #[error("message {number} can't be read: {error}")]
     Undecodable { number: usize, error: Undecodable },
-    #[error("message {number} holds a delivery of which other parts are missing; give all its parts ({part}) at once")]
+    #[error(
+        "message {number} holds a delivery of which other parts are missing; give all its parts ({part}) at once"
+    )]
     Incomplete { number: usize, part: String },
 }
 
@@ -51,7 +59,8 @@ impl Inspect {
         if let Some(url) = self.queue {
             let client = aws_sdk_sqs::Client::new(&aws_config::load_from_env().await);
             let queue = SqsQueue::new(client, url, None);
-            let peek = queue.receive(Duration::ZERO, Duration::from_secs(1)).await.map_err(failure)?;
+            let peek =
+                queue.receive(Duration::ZERO, Duration::from_secs(1)).await.map_err(failure)?;
             if peek.is_empty() {
                 print("the queue is empty, or all of its messages are being worked on\n");
                 return Ok(());
@@ -68,8 +77,9 @@ impl Inspect {
             messages.extend(parse(&input).map_err(failure)?);
         } else {
             for file in &self.files {
-                let input = std::fs::read_to_string(file)
-                    .map_err(|error| failure(format!("{} can't be read: {error}", file.display())))?;
+                let input = std::fs::read_to_string(file).map_err(|error| {
+                    failure(format!("{} can't be read: {error}", file.display()))
+                })?;
                 messages.extend(parse(&input).map_err(failure)?);
             }
         }
@@ -212,7 +222,8 @@ fn one(text: &mut String, span: Span) {
         let _ = writeln!(text, "    {key} = {}", printable(&value));
     }
     for event in span.events {
-        let pairs: Vec<_> = named(event.attributes).iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let pairs: Vec<_> =
+            named(event.attributes).iter().map(|(k, v)| format!("{k}={v}")).collect();
         let _ = writeln!(text, "    event {}: {}", event.name, printable(&pairs.join(" ")));
     }
     for link in span.links {

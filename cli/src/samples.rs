@@ -3,14 +3,35 @@
 /// Name and body of each, in the order in which a provider would send them.
 pub(crate) const ALL: [(&str, &str); 11] = [
     ("circleci/ping.json", include_str!("../../events/circleci/ping.json")),
-    ("circleci/job-completed-lint.json", include_str!("../../events/circleci/job-completed-lint.json")),
-    ("circleci/job-completed-unit-tests.json", include_str!("../../events/circleci/job-completed-unit-tests.json")),
-    ("circleci/job-completed-build-image.json", include_str!("../../events/circleci/job-completed-build-image.json")),
-    ("circleci/job-completed-browser-tests.json", include_str!("../../events/circleci/job-completed-browser-tests.json")),
-    ("circleci/workflow-completed.json", include_str!("../../events/circleci/workflow-completed.json")),
-    ("circleci/workflow-completed-github-app.json", include_str!("../../events/circleci/workflow-completed-github-app.json")),
+    (
+        "circleci/job-completed-lint.json",
+        include_str!("../../events/circleci/job-completed-lint.json"),
+    ),
+    (
+        "circleci/job-completed-unit-tests.json",
+        include_str!("../../events/circleci/job-completed-unit-tests.json"),
+    ),
+    (
+        "circleci/job-completed-build-image.json",
+        include_str!("../../events/circleci/job-completed-build-image.json"),
+    ),
+    (
+        "circleci/job-completed-browser-tests.json",
+        include_str!("../../events/circleci/job-completed-browser-tests.json"),
+    ),
+    (
+        "circleci/workflow-completed.json",
+        include_str!("../../events/circleci/workflow-completed.json"),
+    ),
+    (
+        "circleci/workflow-completed-github-app.json",
+        include_str!("../../events/circleci/workflow-completed-github-app.json"),
+    ),
     ("gitlab/pipeline-running.json", include_str!("../../events/gitlab/pipeline-running.json")),
     ("gitlab/job-failed.json", include_str!("../../events/gitlab/job-failed.json")),
     ("gitlab/pipeline-failed.json", include_str!("../../events/gitlab/pipeline-failed.json")),
-    ("gitlab/pipeline-child-success.json", include_str!("../../events/gitlab/pipeline-child-success.json")),
+    (
+        "gitlab/pipeline-child-success.json",
+        include_str!("../../events/gitlab/pipeline-child-success.json"),
+    ),
 ];

@@ -20,8 +20,10 @@ use uuid::Uuid;
 use crate::terminal::{Failure, failure, print};
 
 #[derive(Args, Debug)]
-#[command(after_help = "The secrets are the receiver's own variables: CIRCLECI_HOOK_SECRET, GITLAB_SIGNING_TOKEN and
-GITLAB_SECRET_TOKEN. Of several live values the first one signs; without any the delivery goes out unsigned.")]
+#[command(
+    after_help = "The secrets are the receiver's own variables: CIRCLECI_HOOK_SECRET, GITLAB_SIGNING_TOKEN and
+GITLAB_SECRET_TOKEN. Of several live values the first one signs; without any the delivery goes out unsigned."
+)]
 pub(crate) struct Send {
     /// Payloads, or recordings of the form {\"headers\": …, \"body\": …}
     #[arg(required = true, value_name = "FILE")]
@@ -107,7 +109,10 @@ impl Sender {
             signing_key(&text).ok_or(SendError::Secret { variable: GITLAB_SIGNING_TOKEN, hint })
         });
         let client = Client::builder().timeout(std::time::Duration::from_secs(30)).build();
-        let no_client = |error: reqwest::Error| SendError::NoAnswer { url: String::new(), reason: error.to_string() };
+        let no_client = |error: reqwest::Error| SendError::NoAnswer {
+            url: String::new(),
+            reason: error.to_string(),
+        };
         Ok(Self {
             client: client.map_err(no_client)?,
             circleci: first(vars, CIRCLECI_SECRET)?,
@@ -146,7 +151,8 @@ impl Sender {
 
     fn as_circleci(&self, post: RequestBuilder, json: &Value, body: &[u8]) -> RequestBuilder {
         let event = json["type"].as_str().unwrap_or_default().to_owned();
-        let post = post.header("user-agent", "CircleCI-Webhook/1.0").header("circleci-event-type", event);
+        let post =
+            post.header("user-agent", "CircleCI-Webhook/1.0").header("circleci-event-type", event);
         match self.circleci.as_ref().and_then(|secret| sign_circleci(body, secret)) {
             Some(signature) => post.header("circleci-signature", signature),
             None => post,
@@ -167,7 +173,9 @@ impl Sender {
         });
         let id = Uuid::new_v4().to_string();
         let now = Clock::SYSTEM.since_epoch().as_secs();
-        if let Some(signature) = self.gitlab_key.as_ref().and_then(|key| sign_standard(&id, now, body, key)) {
+        if let Some(signature) =
+            self.gitlab_key.as_ref().and_then(|key| sign_standard(&id, now, body, key))
+        {
             post = post.header("webhook-signature", signature);
         }
         if let Some(token) = &self.gitlab_token {
@@ -175,7 +183,10 @@ impl Sender {
         }
         post.header("user-agent", "GitLab/19.2.0")
             .header("x-gitlab-event", event)
-            .header("x-gitlab-instance", instance.unwrap_or_else(|| "https://gitlab.com".to_owned()))
+            .header(
+                "x-gitlab-instance",
+                instance.unwrap_or_else(|| "https://gitlab.com".to_owned()),
+            )
             .header("x-gitlab-event-uuid", Uuid::new_v4().to_string())
             .header("x-gitlab-webhook-uuid", Uuid::new_v4().to_string())
             .header("idempotency-key", &id)
@@ -188,7 +199,10 @@ fn first(vars: &Vars, variable: &'static str) -> Result<Option<Vec<u8>>, SendErr
     match SecretSpec::parse(vars, variable) {
         SecretSpec::Unset => Ok(None),
         SecretSpec::Values(secrets) => Ok(secrets.expose().next().map(<[u8]>::to_vec)),
-        _ => Err(SendError::Secret { variable, hint: "give the secret itself, not where it is kept" }),
+        _ => Err(SendError::Secret {
+            variable,
+            hint: "give the secret itself, not where it is kept",
+        }),
     }
 }
 
@@ -198,7 +212,8 @@ fn read(
     provider: Option<Provider>,
 ) -> Result<(Provider, Value, Vec<u8>), SendError> {
     let json: Value = serde_json::from_slice(payload).unwrap_or_default();
-    let recorded = json.get("body").filter(|body| json.get("headers").is_some() && body.is_object());
+    let recorded =
+        json.get("body").filter(|body| json.get("headers").is_some() && body.is_object());
     let (json, body) = match recorded {
         Some(body) => (body.clone(), body.to_string().into_bytes()),
         None => (json, payload.to_vec()),
@@ -215,7 +230,8 @@ fn read(
 }
 
 fn address(to: &str, provider: Provider) -> String {
-    let path = to.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |it| it.1);
+    let path =
+        to.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |it| it.1);
     if path.is_empty() { format!("{}/{provider}", to.trim_end_matches('/')) } else { to.to_owned() }
 }
 

@@ -148,14 +148,18 @@ impl Running {
         text += "  trace context      GET  /traceparent/…\n";
         text += &match &self.forwarding_to {
             Some(target) => format!("  spans go to        {target}\n"),
-            None => "  traces are shown at / (no Collector: OTEL_EXPORTER_OTLP_ENDPOINT is not set)\n".to_owned(),
+            None => {
+                "  traces are shown at / (no Collector: OTEL_EXPORTER_OTLP_ENDPOINT is not set)\n"
+                    .to_owned()
+            }
         };
         text
     }
 
     /// Serves until SIGINT or SIGTERM, then finishes what was begun.
     pub(crate) async fn until_signal(mut self) -> Result<(), Failure> {
-        let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate()).map_err(failure)?;
+        let mut terminate =
+            signal::unix::signal(signal::unix::SignalKind::terminate()).map_err(failure)?;
         tokio::select! {
             _ = signal::ctrl_c() => {}
             _ = terminate.recv() => {}

@@ -49,7 +49,9 @@ pub(crate) enum StoreError {
     #[error("another spanhook uses {0}; stop that one, or choose another folder with --data")]
     Locked(String),
     /// The files can't be read or written.
-    #[error("the queue in {folder} can't be opened ({reason}); check the folder's permissions and free space, or choose another with --data")]
+    #[error(
+        "the queue in {folder} can't be opened ({reason}); check the folder's permissions and free space, or choose another with --data"
+    )]
     Unusable {
         /// The folder.
         folder: String,
@@ -187,17 +189,19 @@ impl Store {
         let inner = Arc::new(inner);
         let (writer, requests) = mpsc::channel(WAITING_WRITES);
         let writing = Arc::clone(&inner);
-        thread::Builder::new().name("store".to_owned()).spawn(move || writing.run(requests)).map_err(
-            |error| StoreError::Unusable {
+        thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writing.run(requests))
+            .map_err(|error| StoreError::Unusable {
                 folder: folder.display().to_string(),
                 reason: error.to_string(),
-            },
-        )?;
+            })?;
         Ok(Self { inner, writer })
     }
 
     async fn write(&self, write: Write) -> Result<usize, QueueError> {
-        let closed = |reason: &str| QueueError::Refused { failed: 1, total: 1, reason: reason.to_owned() };
+        let closed =
+            |reason: &str| QueueError::Refused { failed: 1, total: 1, reason: reason.to_owned() };
         let (done, answer) = oneshot::channel();
         let sent = self.writer.send(Request { write, done }).await;
         sent.map_err(|_| closed("the queue is closed"))?;
@@ -218,7 +222,11 @@ impl Store {
     }
 
     /// Receives up to `max` messages, waiting until there is one or `until` comes.
-    pub(crate) async fn receive(&self, max: usize, until: Instant) -> Result<Vec<Received>, StoreError> {
+    pub(crate) async fn receive(
+        &self,
+        max: usize,
+        until: Instant,
+    ) -> Result<Vec<Received>, StoreError> {
         loop {
             let arrived = self.inner.arrived.notified();
             let batch = self.inner.take(max)?;
@@ -327,8 +335,8 @@ impl Inner {
             *count += 1;
             // A record that can't be read is handed on empty: the forwarder rejects it.
             let record = serde_json::from_slice(&value);
-            let record: Record<'_> = record
-                .unwrap_or_else(|_| Record { body: "".into(), attributes: BTreeMap::new() });
+            let record: Record<'_> =
+                record.unwrap_or_else(|_| Record { body: "".into(), attributes: BTreeMap::new() });
             bytes += record.body.len();
             batch.push(Received {
                 id: id.to_string(),

@@ -131,12 +131,11 @@ pub(crate) struct Happening {
 
 /// The traces in queue messages. Messages that hold none are passed over; duplicate spans are one.
 pub(crate) fn traces(bodies: impl IntoIterator<Item = String>) -> Vec<Trace> {
-    let requests = bodies.into_iter().filter_map(|body| {
-        match unpack(&body, Some("otlp-proto+zstd")) {
+    let requests =
+        bodies.into_iter().filter_map(|body| match unpack(&body, Some("otlp-proto+zstd")) {
             Ok(Content::Traces(raw)) => ExportTraceServiceRequest::decode(raw.as_slice()).ok(),
             _ => None,
-        }
-    });
+        });
     let mut found: BTreeMap<Vec<u8>, Collected> = BTreeMap::new();
     for group in requests.flat_map(|request| request.resource_spans) {
         let resource = named(group.resource.map(|it| it.attributes).unwrap_or_default());
@@ -178,7 +177,9 @@ impl Collected {
             children.entry(known).or_default().push(span);
         }
         for siblings in children.values_mut() {
-            siblings.sort_by_key(|span| (span.start_time_unix_nano, span.name.clone(), span.span_id.clone()));
+            siblings.sort_by_key(|span| {
+                (span.start_time_unix_nano, span.name.clone(), span.span_id.clone())
+            });
         }
 
         let mut rows = Vec::with_capacity(self.spans.len());
@@ -205,19 +206,19 @@ impl Collected {
 }
 
 fn is_queue(span: &v1::Span) -> bool {
-    span.name.starts_with("queue ") && span.links.len() == 1
+    span.name.starts_with("queue ")
+        && span.links.len() == 1
         && !span.attributes.iter().any(|it| it.key == CICD_PIPELINE_TASK_RUN_ID)
 }
 
-fn row(
-    span: &v1::Span,
-    resource: &[(String, String)],
-    depth: usize,
-    queued: Option<u64>,
-) -> Row {
+fn row(span: &v1::Span, resource: &[(String, String)], depth: usize, queued: Option<u64>) -> Row {
     let mut attributes = named(span.attributes.clone());
     let get = |key: &str| {
-        attributes.iter().find(|(name, _)| name == key).map(|(_, it)| it.clone()).unwrap_or_default()
+        attributes
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, it)| it.clone())
+            .unwrap_or_default()
     };
     let result = [CICD_PIPELINE_RESULT, CICD_PIPELINE_TASK_RUN_RESULT]
         .map(get)
@@ -266,7 +267,11 @@ fn summary(id: &str, rows: &[Row]) -> Summary {
     let run = rows.iter().find(|row| row.role == Role::Run).or(rows.first());
     let get = |key: &str| {
         let attributes = run.map(|row| row.attributes.as_slice()).unwrap_or_default();
-        attributes.iter().find(|(name, _)| name == key).map(|(_, it)| it.clone()).unwrap_or_default()
+        attributes
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, it)| it.clone())
+            .unwrap_or_default()
     };
     let (owner, repository) = (get(VCS_OWNER_NAME), get(VCS_REPOSITORY_NAME));
     let start = |row: &Row| if row.queued > 0 { row.queued } else { row.start };
@@ -291,7 +296,9 @@ fn summary(id: &str, rows: &[Row]) -> Summary {
 /// The name and reason of a job that never ran, of an event that says so.
 #[must_use]
 pub(crate) fn not_run(event: &Happening) -> Option<(&str, &str)> {
-    let get = |key: &str| event.attributes.iter().find(|(name, _)| name == key).map(|(_, it)| it.as_str());
+    let get = |key: &str| {
+        event.attributes.iter().find(|(name, _)| name == key).map(|(_, it)| it.as_str())
+    };
     (event.name == "job not run")
         .then(|| (get(CICD_PIPELINE_TASK_NAME).unwrap_or("job"), get("reason").unwrap_or("")))
 }

@@ -19,11 +19,15 @@ async fn post_all(serve: &Serve, names: &BTreeSet<String>) {
 }
 
 /// Sends twenty deliveries to a Collector that answers as told at first.
-async fn delivered_in_spite_of(judge: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Collector {
+async fn delivered_in_spite_of(
+    judge: impl Fn(usize) -> Answer + Send + Sync + 'static,
+) -> Collector {
     let data = TempDir::new().unwrap();
     let collector = Collector::start(move |number, _| judge(number)).await;
-    let vars =
-        [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()), ("OTEL_EXPORTER_OTLP_TIMEOUT", "300")];
+    let vars = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "300"),
+    ];
     let serve = Serve::start(data.path(), &vars);
     let names = names("job", 20);
     post_all(&serve, &names).await;
@@ -49,9 +53,11 @@ async fn a_collector_that_was_down_gets_everything_when_it_is_back() {
 #[tokio::test]
 async fn overload_and_outages_are_waited_out() {
     for status in [429, 502, 503, 504] {
-        delivered_in_spite_of(move |number| {
-            if number <= 2 { Answer::Status(status) } else { Answer::Take }
-        })
+        delivered_in_spite_of(
+            move |number| {
+                if number <= 2 { Answer::Status(status) } else { Answer::Take }
+            },
+        )
         .await;
     }
 }
@@ -59,9 +65,11 @@ async fn overload_and_outages_are_waited_out() {
 #[tokio::test]
 async fn retry_after_is_honoured() {
     let began = std::time::Instant::now();
-    delivered_in_spite_of(|number| {
-        if number == 1 { Answer::RetryAfter(429, "2") } else { Answer::Take }
-    })
+    delivered_in_spite_of(
+        |number| {
+            if number == 1 { Answer::RetryAfter(429, "2") } else { Answer::Take }
+        },
+    )
     .await;
     assert!(began.elapsed() >= Duration::from_secs(2), "it came back after {:?}", began.elapsed());
 }
@@ -96,7 +104,8 @@ async fn of_many_messages_only_the_refused_one_becomes_a_dead_letter() {
     post_all(&serve, &names).await;
     names.remove("job-7");
     // The slow one said 200 without noting names; its spans are not waited for.
-    wait_until(|| collector.taken().len() >= names.len() - 1, || "good spans are missing".into()).await;
+    wait_until(|| collector.taken().len() >= names.len() - 1, || "good spans are missing".into())
+        .await;
     let until = std::time::Instant::now() + Duration::from_secs(20);
     while serve.status("dead_letters").await != 1 {
         assert!(std::time::Instant::now() < until, "the poison message is no dead letter");

@@ -20,10 +20,13 @@ const SENDERS: usize = 8;
 async fn nothing_that_was_answered_2xx_is_lost_by_fifty_kills() {
     let data = TempDir::new().unwrap();
     // Every third request is refused for now, so that the queue is never empty.
-    let collector = Collector::start(|number, _| {
-        if number % 3 == 0 { Answer::Status(503) } else { Answer::Take }
-    })
-    .await;
+    let collector =
+        Collector::start(
+            |number, _| {
+                if number % 3 == 0 { Answer::Status(503) } else { Answer::Take }
+            },
+        )
+        .await;
     let accepted = Arc::new(Mutex::new(BTreeSet::new()));
     for round in 0..ROUNDS {
         let serve = Arc::new(Serve::forwarding_to(data.path(), &collector));
@@ -46,7 +49,8 @@ async fn nothing_that_was_answered_2xx_is_lost_by_fifty_kills() {
         // The kill comes at another moment of the work each time.
         let before = accepted.lock().unwrap().len();
         let wanted = before + 1 + round * 7 % 60;
-        support::wait_until(|| accepted.lock().unwrap().len() >= wanted, || "no progress".into()).await;
+        support::wait_until(|| accepted.lock().unwrap().len() >= wanted, || "no progress".into())
+            .await;
         signal(&serve);
         for sender in senders {
             sender.await.unwrap();

@@ -45,9 +45,9 @@ install_sqs() {
     "org.apache.maven.plugins:maven-dependency-plugin:$MAVEN_DEPENDENCY:copy-dependencies" \
     "-DoutputDirectory=$parts/sqs/lib"
   # One start and stop records the classes that it loads: every later start takes half the time.
-  local log="$parts/sqs/first-start.log" pid
+  local log="$parts/sqs/first-start.log" pid i
+  : > "$log"
   "$here/sqs/run.sh" 0 "-XX:ArchiveClassesAtExit=$parts/sqs/classes.jsa" > "$log" 2>&1 9>&- & pid=$!
-  local i
   for ((i = 0; i < 300; i++)); do
     if grep -q 'ElasticMQ server.*started' "$log"; then break; fi
     if ! kill -0 "$pid" 2> /dev/null; then break; fi
@@ -63,6 +63,7 @@ install_cargo-lambda() {
   "$parts/cargo-lambda/bin/pip" install --quiet --disable-pip-version-check \
     "cargo-lambda==$CARGO_LAMBDA" "ziglang==$ZIG"
   # Cargo finds the subcommand by its name, and the subcommand runs zig as a module of `python3`.
+  # shellcheck disable=SC2016 # $PATH is the wrapper's
   printf '#!/bin/sh\nPATH="%s:$PATH" exec "%s" "$@"\n' \
     "$parts/cargo-lambda/bin" "$parts/cargo-lambda/bin/cargo-lambda" > "$parts/bin/cargo-lambda"
   chmod +x "$parts/bin/cargo-lambda"

@@ -1,1 +1,66 @@
-//! Harness of the end-to-end tests.
+//! Real parts for end-to-end tests: the built functions on a Lambda Runtime API, an SQS server,
+//! an event source mapping, and the OpenTelemetry Collector.
+//!
+//! `tests/parts/install.sh` installs them and `.ci/run` names them: `SPANHOOK_PARTS` is the folder
+//! of the parts, `SPANHOOK_FUNCTIONS` that of the built functions, `SPANHOOK_FIXTURES` that of
+//! recorded payloads.
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a harness: what goes wrong in it is to fail the test"
+)]
+
+pub mod collector;
+pub mod lambda;
+pub mod mapping;
+pub mod sqs;
+
+use std::{net::TcpListener, path::PathBuf, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+/// Where the parts are.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    pub parts: PathBuf,
+    pub functions: PathBuf,
+    pub fixtures: PathBuf,
+}
+
+/// The parts, unless they are not there; then says so.
+#[must_use]
+pub fn parts() -> Option<Parts> {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let found = (|| {
+        Some(Parts {
+            parts: folder("SPANHOOK_PARTS")?,
+            functions: folder("SPANHOOK_FUNCTIONS")?,
+            fixtures: folder("SPANHOOK_FIXTURES")?,
+        })
+    })();
+    if found.is_none() {
+        eprintln!(
+            "SKIPPED: SPANHOOK_PARTS, SPANHOOK_FUNCTIONS and SPANHOOK_FIXTURES are not set; .ci/run sets them"
+        );
+    }
+    found
+}
+
+/// A port that was free a moment ago.
+#[must_use]
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits for a condition, for two minutes at most.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let until = Instant::now() + Duration::from_secs(120);
+    while !condition().await {
+        assert!(Instant::now() < until, "{what} did not happen");
+        sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -46,8 +46,14 @@ pub(crate) fn router<S: TraceSource>(source: Arc<S>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/traces/{id}", get(index))
-        .route("/assets/app.js", get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/app.js"))))
-        .route("/assets/app.css", get(|| asset("text/css; charset=utf-8", include_str!("../../assets/app.css"))))
+        .route(
+            "/assets/app.js",
+            get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/app.js"))),
+        )
+        .route(
+            "/assets/app.css",
+            get(|| asset("text/css; charset=utf-8", include_str!("../../assets/app.css"))),
+        )
         .route("/api/traces", get(list::<S>))
         .route("/api/traces/{id}", get(one::<S>))
         .with_state(source)

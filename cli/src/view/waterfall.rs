@@ -90,11 +90,23 @@ impl Canvas {
             name
         };
         let (before, waited, bar) = self.bar(row);
-        let bar = format!("{}{}{}", " ".repeat(before), self.paint(DIM, &"░".repeat(waited)), self.paint(style, &bar.0))
-            + &" ".repeat(self.bars.saturating_sub(before + waited + bar.1));
-        let error = if row.error.is_empty() { String::new() } else { format!(" {}", printable(&row.error)) };
+        let bar = format!(
+            "{}{}{}",
+            " ".repeat(before),
+            self.paint(DIM, &"░".repeat(waited)),
+            self.paint(style, &bar.0)
+        ) + &" ".repeat(self.bars.saturating_sub(before + waited + bar.1));
+        let error = if row.error.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", printable(&row.error))
+        };
         let took = format!("{:>12}", duration(row.end - row.start));
-        let line = format!("{name} {bar} {took} {}{}", self.paint(style, symbol), self.paint(style, &clip(&error, 24)));
+        let line = format!(
+            "{name} {bar} {took} {}{}",
+            self.paint(style, symbol),
+            self.paint(style, &clip(&error, 24))
+        );
         format!("{}\n", line.trim_end())
     }
 

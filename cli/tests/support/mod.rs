@@ -1,6 +1,11 @@
 //! A running `spanhook serve`, a Collector that misbehaves as told, and deliveries.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "shared by test binaries, each of which uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "shared by test binaries, each of which uses its own part"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -178,8 +178,7 @@ fn ping<'a>(event: &Event<'a>, settings: &CircleciSettings) -> Result<Mapped<'a>
     span.attributes.set("circleci.webhook.name", webhook.map(|it| it.name.cow()));
     let mut resource = Attributes::default();
     resource.set(sc::SERVICE_NAME, settings.service_name.render("", "ping"));
-    let trace =
-        Trace { id: ids.trace(&id), groups: vec![Group { resource, spans: vec![span] }] };
+    let trace = Trace { id: ids.trace(&id), groups: vec![Group { resource, spans: vec![span] }] };
     let project = webhook.map(|it| it.id.cow()).unwrap_or_default();
     Ok(Mapped::Trace { trace, project })
 }
@@ -258,9 +257,8 @@ impl<'a, 's> Run<'a, 's> {
         let workflow = event.workflow.0.unwrap_or_default();
         let mut pipeline = event.pipeline.0.unwrap_or_default();
         let project = event.project.0.unwrap_or_default();
-        let id = canonical(&workflow.id)
-            .or_else(|| canonical(&pipeline.id))
-            .ok_or(Unmappable::NoRun)?;
+        let id =
+            canonical(&workflow.id).or_else(|| canonical(&pipeline.id)).ok_or(Unmappable::NoRun)?;
         Ok(Self {
             settings,
             ids: CircleciIds::new(settings.trace_ids, &settings.host),
@@ -391,7 +389,10 @@ impl<'a> Source<'a> {
         .unwrap_or_default();
 
         let urls = [
-            &vcs.target_repository_url, &own.web_url, &git.repo_url, &own.repo_url,
+            &vcs.target_repository_url,
+            &own.web_url,
+            &git.repo_url,
+            &own.repo_url,
             &git.checkout_url,
         ];
         let repository = urls.into_iter().find_map(|url| Repository::parse(url.as_str()));

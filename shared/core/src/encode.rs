@@ -41,7 +41,12 @@ const FLAGS: u32 = 0x0000_0101;
 /// The messages of a trace, in order. No span is split; of a lone span that does not fit, the last
 /// events are left out and counted, as OTLP provides.
 #[must_use]
-pub fn encode(trace: &Trace<'_>, provider: Provider, project: &str, limits: Limits) -> Vec<Message> {
+pub fn encode(
+    trace: &Trace<'_>,
+    provider: Provider,
+    project: &str,
+    limits: Limits,
+) -> Vec<Message> {
     let spans: Vec<_> = trace
         .groups
         .iter()
@@ -175,7 +180,8 @@ fn write_link(link: &Link, out: &mut Vec<u8>) {
 fn attributes(tag: u32, attributes: &Attributes<'_>, out: &mut Vec<u8>) {
     for (key, value) in attributes.iter() {
         let value_len = value_len(value);
-        let len = string_len(1, key) + key_len(2) + encoded_len_varint(value_len as u64) + value_len;
+        let len =
+            string_len(1, key) + key_len(2) + encoded_len_varint(value_len as u64) + value_len;
         encode_key(tag, WireType::LengthDelimited, out);
         encode_varint(len as u64, out);
         text(1, key, out);

@@ -295,7 +295,8 @@ mod tests {
 
     #[test]
     fn a_field_of_any_type_never_fails() {
-        let values = ["null", "true", "-1", "1", "1.5", "\"x\"", "\"\\u00e9\"", "[1,[2]]", "{\"a\":{}}"];
+        let values =
+            ["null", "true", "-1", "1", "1.5", "\"x\"", "\"\\u00e9\"", "[1,[2]]", "{\"a\":{}}"];
         for field in ["text", "int", "number", "flag", "object", "list", "unknown"] {
             for value in values {
                 let json = format!("{{\"{field}\":{value}}}");
@@ -307,7 +308,8 @@ mod tests {
     #[test]
     fn numbers_and_flags_are_read_from_text() {
         let read: Everything =
-            serde_json::from_str(r#"{"text":12,"int":"12","number":"1.5","flag":"false"}"#).unwrap();
+            serde_json::from_str(r#"{"text":12,"int":"12","number":"1.5","flag":"false"}"#)
+                .unwrap();
         assert_eq!(read.text.as_str(), "12");
         assert_eq!(read.int, Int(Some(12)));
         assert_eq!(read.number, Number(Some(1.5)));

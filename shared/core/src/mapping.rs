@@ -262,9 +262,23 @@ mod tests {
         }
         assert_eq!(
             read("http://192.168.64.1:3005/gitlab-org/gitlab-test"),
-            expected("http://192.168.64.1:3005/gitlab-org/gitlab-test", "gitlab-org", "gitlab-test")
+            expected(
+                "http://192.168.64.1:3005/gitlab-org/gitlab-test",
+                "gitlab-org",
+                "gitlab-test"
+            )
         );
-        for url in ["", "shop", "https://", "https://host", "ftp://host/a/b", "javascript:alert(1)", "@", "@:", "a@b:"] {
+        for url in [
+            "",
+            "shop",
+            "https://",
+            "https://host",
+            "ftp://host/a/b",
+            "javascript:alert(1)",
+            "@",
+            "@:",
+            "a@b:",
+        ] {
             assert_eq!(read(url), None, "{url}");
         }
     }

@@ -53,9 +53,10 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> Option<Hmac<Sha256>> {
 }
 
 fn any_matches(secrets: &Secrets, parts: &[&[u8]], signatures: &[Vec<u8>]) -> bool {
-    secrets.expose().filter_map(|key| mac(key, parts)).any(|mac| {
-        signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok())
-    })
+    secrets
+        .expose()
+        .filter_map(|key| mac(key, parts))
+        .any(|mac| signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok()))
 }
 
 fn judge(candidates: &[Vec<u8>], matches: bool) -> Result<(), Rejection> {

@@ -141,9 +141,7 @@ pub enum BadRequest {
     )]
     Path,
     /// A CircleCI id is no UUID, or the nil one.
-    #[error(
-        "workflow and job must be UUIDs; use $CIRCLE_WORKFLOW_ID and $CIRCLE_WORKFLOW_JOB_ID"
-    )]
+    #[error("workflow and job must be UUIDs; use $CIRCLE_WORKFLOW_ID and $CIRCLE_WORKFLOW_JOB_ID")]
     Uuid,
     /// A GitLab id is no positive decimal number.
     #[error("pipeline, job and root must be positive numbers; use $CI_PIPELINE_ID and $CI_JOB_ID")]
@@ -277,12 +275,16 @@ pub fn parse(
     let mut segments = path.trim_end_matches('/').split('/').skip(1);
     let segments = std::array::from_fn(|_| segments.next()).map(Option::unwrap_or_default);
     let job = match segments {
-        ["traceparent", "circleci", run, job, ""] => Job::new(Provider::Circleci, run, job, None, None),
+        ["traceparent", "circleci", run, job, ""] => {
+            Job::new(Provider::Circleci, run, job, None, None)
+        }
         ["traceparent", "gitlab", run, job, ""] => {
             Job::new(Provider::Gitlab, run, job, parameter("instance"), parameter("root"))
         }
         // circleci-hook's own path
-        ["traceparent", run, job, "", ""] if !run.is_empty() => Job::new(Provider::Circleci, run, job, None, None),
+        ["traceparent", run, job, "", ""] if !run.is_empty() => {
+            Job::new(Provider::Circleci, run, job, None, None)
+        }
         _ => Err(BadRequest::Path),
     };
     match format {
@@ -345,7 +347,11 @@ mod tests {
     fn a_malformed_request_is_told_what_to_type() {
         for (path, query, expected) in [
             ("/traceparent/circleci/x/y", "", BadRequest::Uuid),
-            ("/traceparent/circleci/00000000-0000-0000-0000-000000000000/3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34", "", BadRequest::Uuid),
+            (
+                "/traceparent/circleci/00000000-0000-0000-0000-000000000000/3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34",
+                "",
+                BadRequest::Uuid,
+            ),
             ("/traceparent/gitlab/0/1", "", BadRequest::Number),
             ("/traceparent/gitlab/01/1", "", BadRequest::Number),
             ("/traceparent/gitlab/+1/1", "", BadRequest::Number),

@@ -2,6 +2,8 @@
 //!
 //! Reads the payloads from `$SPANHOOK_FIXTURES`; without it the tests say so and pass.
 
+mod conventions;
+
 use std::{
     fmt::Write as _,
     fs,
@@ -88,6 +90,7 @@ fn describe(provider: Provider, mapped: Result<Mapped<'_>, Unmappable>) -> Strin
                     panic!("not a traces message")
                 };
                 let request = ExportTraceServiceRequest::decode(raw.as_slice()).unwrap();
+                conventions::check(&request);
                 for group in request.resource_spans {
                     assert_eq!(group.schema_url, "https://opentelemetry.io/schemas/1.44.0");
                     text += "resource\n";
@@ -180,8 +183,14 @@ fn gitlab_snapshot(name: &str, folder: &str, trace_ids: TraceIds, job_spans: Job
 #[test]
 fn gitlab_deliveries_become_these_spans() {
     for folder in [
-        "cimonitor/pipeline", "cimonitor/canceled-pipeline", "cimonitor/deployment", "go-gitlab",
-        "liatrio-gitlabprocessor", "zoidyzoidzoid-sink", "contrib-pr45781", "gitlab-docs",
+        "cimonitor/pipeline",
+        "cimonitor/canceled-pipeline",
+        "cimonitor/deployment",
+        "go-gitlab",
+        "liatrio-gitlabprocessor",
+        "zoidyzoidzoid-sink",
+        "contrib-pr45781",
+        "gitlab-docs",
         "synthetic",
     ] {
         let name = format!("gitlab-{}", folder.replace('/', "-"));

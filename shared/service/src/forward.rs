@@ -270,7 +270,11 @@ pub async fn settle(
             }
             Verdict::Reject { reason } => match inbox.reject(message, reason).await {
                 Ok(()) => {
-                    tracing::warn!(id = message.id, reason, "message moved to the dead-letter queue");
+                    tracing::warn!(
+                        id = message.id,
+                        reason,
+                        "message moved to the dead-letter queue"
+                    );
                     tally.dead_lettered += 1;
                 }
                 Err(error) => {
@@ -297,7 +301,8 @@ pub async fn settle(
 fn back_off(message: &Received, after: Option<Duration>, clock: Clock) -> Duration {
     let doublings = message.receive_count.saturating_sub(1).min(10);
     let base = Duration::from_secs(5 << doublings).min(LONGEST_BACK_OFF);
-    let noise = message.id.bytes().fold(clock.nanos(), |sum, it| sum.rotate_left(5) ^ u64::from(it));
+    let noise =
+        message.id.bytes().fold(clock.nanos(), |sum, it| sum.rotate_left(5) ^ u64::from(it));
     let jitter = base.mul_f64(f64::from(u8::try_from(noise % 256).unwrap_or(0)) / 1024.0);
     (base + jitter).max(after.unwrap_or_default()).min(Duration::from_secs(12 * 3600))
 }
@@ -428,9 +433,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_operators_mistake_keeps_messages_and_stops_the_batch() {
-        let exporter =
-            ScriptedExporter::new(vec![Outcome::Misconfigured { reason: "401".into() }]);
-        let big = vec![message(0, &request(3 * 1024 * 1024)), message(1, &request(3 * 1024 * 1024))];
+        let exporter = ScriptedExporter::new(vec![Outcome::Misconfigured { reason: "401".into() }]);
+        let big =
+            vec![message(0, &request(3 * 1024 * 1024)), message(1, &request(3 * 1024 * 1024))];
         let mut tally = Tally::default();
         let verdicts = forward(&big, &exporter, soon(), &mut tally).await;
         assert!(verdicts.iter().all(|it| matches!(it, Verdict::Retry { after: Some(_), .. })));

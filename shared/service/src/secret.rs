@@ -45,7 +45,9 @@ pub enum SecretError {
         reason: String,
     },
     /// There is nothing in it.
-    #[error("{variable} names a secret without a value; store the secret, or a JSON list of live ones")]
+    #[error(
+        "{variable} names a secret without a value; store the secret, or a JSON list of live ones"
+    )]
     Empty {
         /// The variable that names it.
         variable: &'static str,

@@ -82,7 +82,12 @@ fn one_of<T: Copy, const N: usize>(
 }
 
 fn flag(vars: &Vars, name: &str) -> Result<bool, SettingsError> {
-    one_of(vars, name, [("false", false), ("true", true), ("0", false), ("1", true)], "use true or false")
+    one_of(
+        vars,
+        name,
+        [("false", false), ("true", true), ("0", false), ("1", true)],
+        "use true or false",
+    )
 }
 
 fn trace_ids(vars: &Vars) -> Result<TraceIds, SettingsError> {

@@ -169,18 +169,19 @@ impl Forwarder {
 
         let mut tally = Tally::default();
         let verdicts = forward(&messages, &self.exporter, deadline, &mut tally).await;
-        let failed =
-            settle(&self.queue, &messages, &verdicts, Clock::SYSTEM, &mut tally).await;
+        let failed = settle(&self.queue, &messages, &verdicts, Clock::SYSTEM, &mut tally).await;
 
         let lag = lag(&messages, &verdicts, Clock::SYSTEM);
         report(&self.telemetry, tally, lag);
         let ended = Clock::SYSTEM.nanos();
         let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
         let failures = i64::try_from(failed.len()).unwrap_or(i64::MAX);
-        self.telemetry.span("forward", started, ended, &[
-            ("messaging.batch.message_count", count),
-            ("spanhook.failures", failures),
-        ]);
+        self.telemetry.span(
+            "forward",
+            started,
+            ended,
+            &[("messaging.batch.message_count", count), ("spanhook.failures", failures)],
+        );
         self.telemetry.flush().await;
 
         let mut response = SqsBatchResponse::default();

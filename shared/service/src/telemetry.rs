@@ -285,12 +285,19 @@ impl Telemetry {
         span.links.push(run);
         let mut resource = Attributes::default();
         resource.set(semconv::SERVICE_NAME, self.0.function);
-        let trace = Trace { id: ids.trace(&key), groups: vec![Group { resource, spans: vec![span] }] };
+        let trace =
+            Trace { id: ids.trace(&key), groups: vec![Group { resource, spans: vec![span] }] };
         encode(&trace, provider, NAMESPACE, Limits::default()).pop()
     }
 
     /// A span of this process, exported when there is an endpoint.
-    pub fn span(&self, name: &'static str, start: u64, end: u64, attributes: &[(&'static str, i64)]) {
+    pub fn span(
+        &self,
+        name: &'static str,
+        start: u64,
+        end: u64,
+        attributes: &[(&'static str, i64)],
+    ) {
         use opentelemetry::trace::{Span as _, SpanKind, Tracer, TracerProvider};
         let Some(otlp) = &self.0.otlp else { return };
         let at = |nanos| std::time::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);

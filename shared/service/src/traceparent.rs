@@ -55,7 +55,8 @@ async fn answer(State(service): State<Arc<Traceparent>>, request: Request) -> Re
         let response = failure(format, StatusCode::METHOD_NOT_ALLOWED, "ask with GET");
         return ([(header::ALLOW, "GET, HEAD")], response).into_response();
     }
-    if !service.tokens.is_empty() && verify_token(bearer(&parts.headers), &service.tokens).is_err() {
+    if !service.tokens.is_empty() && verify_token(bearer(&parts.headers), &service.tokens).is_err()
+    {
         let message = "a bearer token is needed; send the header Authorization: Bearer ...";
         let response = failure(format, StatusCode::UNAUTHORIZED, message);
         return ([(header::WWW_AUTHENTICATE, "Bearer")], response).into_response();
@@ -66,7 +67,11 @@ async fn answer(State(service): State<Arc<Traceparent>>, request: Request) -> Re
             let body = format.render(job.context(&service.ids));
             let caching = "public, max-age=31536000, immutable";
             // With a token the answer is that caller's own.
-            let caching = if service.tokens.is_empty() { caching } else { "private, max-age=31536000, immutable" };
+            let caching = if service.tokens.is_empty() {
+                caching
+            } else {
+                "private, max-age=31536000, immutable"
+            };
             let headers = [
                 (header::CONTENT_TYPE, HeaderValue::from_static(format.content_type())),
                 (header::CACHE_CONTROL, HeaderValue::from_static(caching)),
@@ -75,15 +80,19 @@ async fn answer(State(service): State<Arc<Traceparent>>, request: Request) -> Re
             (headers, body).into_response()
         }
         Err(error) => {
-            let status =
-                if error == BadRequest::Path { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
+            let status = if error == BadRequest::Path {
+                StatusCode::NOT_FOUND
+            } else {
+                StatusCode::BAD_REQUEST
+            };
             failure(format, status, &error.to_string())
         }
     }
 }
 
 fn failure(format: Format, status: StatusCode, message: &str) -> Response {
-    let kind = if format == Format::Json { "application/problem+json" } else { format.content_type() };
+    let kind =
+        if format == Format::Json { "application/problem+json" } else { format.content_type() };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),

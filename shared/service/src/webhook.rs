@@ -25,8 +25,10 @@ use spanhook_core::{
     mapping::{Mapped, Provider, Unmappable},
     message::Message,
     secret::Secrets,
+    signature::{
+        Rejection, WebhookHeaders, signing_key, verify_circleci, verify_standard, verify_token,
+    },
     span::Link,
-    signature::{Rejection, WebhookHeaders, signing_key, verify_circleci, verify_standard, verify_token},
 };
 
 use crate::{
@@ -130,7 +132,11 @@ impl Receiver {
                 if malformed {
                     return Err(Rejection::Malformed);
                 }
-                verify_circleci((!texts.is_empty()).then(|| texts.join(",")).as_deref(), body, secrets)
+                verify_circleci(
+                    (!texts.is_empty()).then(|| texts.join(",")).as_deref(),
+                    body,
+                    secrets,
+                )
             }
             Self::Gitlab { signing_keys, tokens, .. } => {
                 if !signing_keys.is_empty() {
@@ -242,7 +248,10 @@ impl<Q: Outbox> Webhook<Q> {
         match self.receiver.map(body) {
             Ok(Mapped::Ignored(reason)) => {
                 tracing::debug!(%provider, reason, "delivery ignored");
-                count("ignored", &[(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)]);
+                count(
+                    "ignored",
+                    &[(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)],
+                );
                 accepted(&json!({ "status": "ignored", "reason": reason }))
             }
             Ok(Mapped::Trace { trace, project }) => {
@@ -260,13 +269,18 @@ impl<Q: Outbox> Webhook<Q> {
                     return self.unavailable(&error);
                 }
                 tracing::debug!(%provider, spans, trace_id = %id, "delivery accepted");
-                count("accepted", &[
-                    (Metric::Received, 1),
-                    (Metric::Verified, 1),
-                    (Metric::Spans, spans as u64),
-                    (Metric::Messages, queued),
-                ]);
-                accepted(&json!({ "status": "accepted", "spans": spans, "trace_id": id.to_string() }))
+                count(
+                    "accepted",
+                    &[
+                        (Metric::Received, 1),
+                        (Metric::Verified, 1),
+                        (Metric::Spans, spans as u64),
+                        (Metric::Messages, queued),
+                    ],
+                );
+                accepted(
+                    &json!({ "status": "accepted", "spans": spans, "trace_id": id.to_string() }),
+                )
             }
             Err(reason) => self.quarantine(headers, body, reason).await,
         }
@@ -275,8 +289,14 @@ impl<Q: Outbox> Webhook<Q> {
     /// A verified delivery that can't be mapped is kept where an operator looks for it.
     async fn quarantine(&self, headers: &HeaderMap, body: &[u8], reason: Unmappable) -> Response {
         const KEPT: [&str; 9] = [
-            "content-type", "user-agent", "circleci-event-type", "x-gitlab-event",
-            "x-gitlab-event-uuid", "x-gitlab-instance", "idempotency-key", "webhook-id",
+            "content-type",
+            "user-agent",
+            "circleci-event-type",
+            "x-gitlab-event",
+            "x-gitlab-event-uuid",
+            "x-gitlab-instance",
+            "idempotency-key",
+            "webhook-id",
             "webhook-timestamp",
         ];
         let provider = self.receiver.provider();
@@ -284,8 +304,9 @@ impl<Q: Outbox> Webhook<Q> {
             .into_iter()
             .filter_map(|name| Some((name, headers.get(name)?.to_str().ok()?)))
             .collect();
-        let event =
-            ["circleci-event-type", "x-gitlab-event"].iter().find_map(|name| kept.get(name).copied());
+        let event = ["circleci-event-type", "x-gitlab-event"]
+            .iter()
+            .find_map(|name| kept.get(name).copied());
         let messages =
             Message::quarantine(provider, event.unwrap_or_default(), &kept, reason, body);
         if let Err(error) = self.queue.dead_letter(messages).await {
@@ -300,7 +321,11 @@ impl<Q: Outbox> Webhook<Q> {
     fn unavailable(&self, error: &crate::queue::QueueError) -> Response {
         let provider = self.receiver.provider();
         tracing::error!(%provider, %error, "the queue refused; the provider is asked to retry");
-        self.telemetry.count(provider.as_str(), "queue", &[(Metric::Received, 1), (Metric::Refused, 1)]);
+        self.telemetry.count(
+            provider.as_str(),
+            "queue",
+            &[(Metric::Received, 1), (Metric::Refused, 1)],
+        );
         let detail = "the queue does not take messages at the moment; send the delivery again";
         Problem { status: StatusCode::SERVICE_UNAVAILABLE, detail }.into_response()
     }

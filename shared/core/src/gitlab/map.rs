@@ -59,10 +59,7 @@ pub fn map<'a>(body: &'a [u8], settings: &GitlabSettings) -> Result<Mapped<'a>, 
     }
 }
 
-fn pipeline<'a>(
-    mut event: Event<'a>,
-    settings: &GitlabSettings,
-) -> Result<Mapped<'a>, Unmappable> {
+fn pipeline<'a>(mut event: Event<'a>, settings: &GitlabSettings) -> Result<Mapped<'a>, Unmappable> {
     let pipeline = event.object_attributes.0.take().ok_or(Unmappable::UnknownShape)?;
     let id = pipeline.id.0.ok_or(Unmappable::NoRun)?;
     let finished_at = time::parse(pipeline.finished_at.as_str());
@@ -186,8 +183,7 @@ impl<'a, 's> Run<'a, 's> {
 
     fn new(event: &Event<'a>, id: u64, settings: &'s GitlabSettings, name: Cow<'a, str>) -> Self {
         let project = event.project.get();
-        let urls =
-            [project.map(|it| &it.web_url), event.repository.get().map(|it| &it.homepage)];
+        let urls = [project.map(|it| &it.web_url), event.repository.get().map(|it| &it.homepage)];
         let repository = urls
             .into_iter()
             .flatten()
@@ -201,8 +197,7 @@ impl<'a, 's> Run<'a, 's> {
         };
         let name = if name.is_empty() { path.clone() } else { name };
         let repository_name = path.rsplit('/').next().unwrap_or_default().to_owned();
-        let host =
-            if repository.host.is_empty() { settings.host.clone() } else { repository.host };
+        let host = if repository.host.is_empty() { settings.host.clone() } else { repository.host };
         let project_url = if repository.url.is_empty() {
             format!("https://{host}/{path}")
         } else {
@@ -220,7 +215,15 @@ impl<'a, 's> Run<'a, 's> {
         resource.set(sc::VCS_OWNER_NAME, path.rsplit_once('/').map(|(owner, _)| owner.to_owned()));
         let project_id = project.map_or(event.project_id, |it| it.id);
         Self {
-            settings, host, project_url, project_path: path, project_id, id, root: id, name, resource,
+            settings,
+            host,
+            project_url,
+            project_path: path,
+            project_id,
+            id,
+            root: id,
+            name,
+            resource,
         }
     }
 
@@ -390,8 +393,7 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
             return; // Still running: a later event has it.
         }
         let duration = duration.map(time::seconds);
-        let Some(interval) =
-            Interval::repair(started_at, finished_at, duration, self.finished_at)
+        let Some(interval) = Interval::repair(started_at, finished_at, duration, self.finished_at)
         else {
             self.not_run.push(not_run(&build, None));
             return;
@@ -550,8 +552,7 @@ fn describe_job<'a>(build: &Build<'a>, run: &Run<'a, '_>, span: &mut Span<'a>) {
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_ID, id);
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_URL_FULL, url);
     span.attributes.set(sc::CICD_PIPELINE_TASK_TYPE, kind);
-    outcome(&build.status, &build.failure_reason)
-        .apply(sc::CICD_PIPELINE_TASK_RUN_RESULT, span);
+    outcome(&build.status, &build.failure_reason).apply(sc::CICD_PIPELINE_TASK_RUN_RESULT, span);
     let attributes = &mut span.attributes;
     attributes.set("gitlab.job.status", build.status.cow());
     attributes.set("gitlab.job.stage", build.stage.cow());
@@ -588,8 +589,11 @@ fn environment_name<'a>(environment: &Environment<'a>) -> Cow<'a, str> {
 
 /// An event on the run: the job has no span, because it never began.
 fn not_run<'a>(build: &Build<'a>, at: Option<Nanos>) -> SpanEvent<'a> {
-    let reason =
-        if build.failure_reason.is_empty() { build.status.cow() } else { build.failure_reason.cow() };
+    let reason = if build.failure_reason.is_empty() {
+        build.status.cow()
+    } else {
+        build.failure_reason.cow()
+    };
     let mut attributes = Attributes::with_capacity(4);
     attributes.set(sc::CICD_PIPELINE_TASK_NAME, build.name.cow());
     attributes.set(sc::CICD_PIPELINE_TASK_RUN_ID, build.id.0.map(|it| it.to_string()));

@@ -13,7 +13,9 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use super::{Compression, ExportSettings, ExporterError, Outcome, advice, clip, http::pem, partial};
+use super::{
+    Compression, ExportSettings, ExporterError, Outcome, advice, clip, http::pem, partial,
+};
 
 const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 

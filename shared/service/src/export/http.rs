@@ -29,7 +29,8 @@ impl HttpExporter {
             .redirect(Policy::none())
             .user_agent(concat!("spanhook/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &settings.certificate {
-            let roots = Certificate::from_pem_bundle(&pem("OTEL_EXPORTER_OTLP_CERTIFICATE", path)?)?;
+            let roots =
+                Certificate::from_pem_bundle(&pem("OTEL_EXPORTER_OTLP_CERTIFICATE", path)?)?;
             client = client.tls_certs_merge(roots);
         }
         if let Some((certificate, key)) = &settings.client_identity {
@@ -161,10 +162,8 @@ fn judge(status: StatusCode, after: Option<Duration>, body: &[u8]) -> Outcome {
 /// A refusal carries a `google.rpc.Status`, whose second field is the message, or plain text.
 fn said(status: StatusCode, body: &[u8]) -> String {
     use prost::Message;
-    let text = tonic_types::pb::Status::decode(body).map_or_else(
-        |_| String::from_utf8_lossy(body).into_owned(),
-        |status| status.message,
-    );
+    let text = tonic_types::pb::Status::decode(body)
+        .map_or_else(|_| String::from_utf8_lossy(body).into_owned(), |status| status.message);
     clip(&format!("HTTP {status} {text}")).trim_end().to_owned()
 }
 

@@ -71,7 +71,9 @@ impl ExportSettings {
         let both = |name: &str| {
             let traces = format!("OTEL_EXPORTER_OTLP_TRACES_{name}");
             let general = format!("OTEL_EXPORTER_OTLP_{name}");
-            [traces, general].into_iter().find_map(|name| Some((var(vars, &name)?.to_owned(), name)))
+            [traces, general]
+                .into_iter()
+                .find_map(|name| Some((var(vars, &name)?.to_owned(), name)))
         };
         let hook = var(vars, HOOK_ENDPOINT);
         let (endpoint, name) = match (both("ENDPOINT"), hook) {
@@ -101,7 +103,8 @@ impl ExportSettings {
             None => 10_000,
             Some((value, name)) => {
                 let number = value.parse().ok().filter(|it| *it > 0);
-                number.ok_or_else(|| invalid(name, "use a number of milliseconds, such as 10000"))?
+                number
+                    .ok_or_else(|| invalid(name, "use a number of milliseconds, such as 10000"))?
             }
         };
         let file = |name| both(name).map(|(path, _)| path);
@@ -123,7 +126,8 @@ fn invalid(variable: String, expected: &'static str) -> SettingsError {
 
 /// A general endpoint is the base of the signals' paths, one for traces is the whole address.
 fn address(endpoint: &str, name: &str, protocol: Protocol) -> Result<String, SettingsError> {
-    let expected = "use a whole URL, such as http://collector:4318 (HTTP) or http://collector:4317 (gRPC)";
+    let expected =
+        "use a whole URL, such as http://collector:4318 (HTTP) or http://collector:4317 (gRPC)";
     let uri: http::Uri = endpoint.parse().map_err(|_| invalid(name.to_owned(), expected))?;
     let web = matches!(uri.scheme_str(), Some("http" | "https"));
     let host = uri.host().is_some_and(|host| !host.is_empty());
@@ -131,7 +135,11 @@ fn address(endpoint: &str, name: &str, protocol: Protocol) -> Result<String, Set
         return Err(invalid(name.to_owned(), expected));
     }
     let whole = name.ends_with("TRACES_ENDPOINT") || protocol == Protocol::Grpc;
-    Ok(if whole { endpoint.to_owned() } else { format!("{}/v1/traces", endpoint.trim_end_matches('/')) })
+    Ok(if whole {
+        endpoint.to_owned()
+    } else {
+        format!("{}/v1/traces", endpoint.trim_end_matches('/'))
+    })
 }
 
 /// `key=value,…` with percent-encoded values; circleci-hook's are one variable each.
@@ -142,7 +150,8 @@ fn headers(vars: &Vars, given: Option<(String, String)>) -> Result<HeaderMap, Se
         for (variable, value) in vars.iter().filter(|(name, _)| *name != HOOK_ENDPOINT) {
             let Some(name) = variable.strip_prefix(HOOK_PREFIX) else { continue };
             let name = name.replace('_', "-").to_ascii_lowercase();
-            let error = || invalid(variable.clone(), "use a header's value; its name is the variable's");
+            let error =
+                || invalid(variable.clone(), "use a header's value; its name is the variable's");
             let name = HeaderName::try_from(name).map_err(|_| error())?;
             headers.insert(name, secret(value).ok_or_else(error)?);
         }
@@ -170,7 +179,8 @@ fn percent_decode(text: &str) -> Option<String> {
     let mut rest = text.as_bytes();
     while let Some((byte, tail)) = rest.split_first() {
         let code = tail.get(..2).filter(|_| *byte == b'%');
-        let decoded = code.and_then(|it| u8::from_str_radix(std::str::from_utf8(it).ok()?, 16).ok());
+        let decoded =
+            code.and_then(|it| u8::from_str_radix(std::str::from_utf8(it).ok()?, 16).ok());
         bytes.push(decoded.unwrap_or(*byte));
         rest = if decoded.is_some() { &tail[2..] } else { tail };
     }
@@ -236,11 +246,12 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret"),
         ] {
-            let error = parse(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1"), (name, value)])
-                .err()
-                .or_else(|| parse(&[(name, value)]).err())
-                .unwrap_or_else(|| panic!("{name}={value} was accepted"))
-                .to_string();
+            let error =
+                parse(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1"), (name, value)])
+                    .err()
+                    .or_else(|| parse(&[(name, value)]).err())
+                    .unwrap_or_else(|| panic!("{name}={value} was accepted"))
+                    .to_string();
             assert!(error.contains(name) && error.contains("use "), "{error}");
             assert!(!error.contains("s3cret"), "{error}");
         }

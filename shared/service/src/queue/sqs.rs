@@ -256,9 +256,9 @@ fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
 
 /// The service's code and words, or that it could not be reached.
 fn reason<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
-    let said = error.as_service_error().map(|it| {
-        format!("{} {}", it.code().unwrap_or("error"), it.message().unwrap_or_default())
-    });
+    let said = error
+        .as_service_error()
+        .map(|it| format!("{} {}", it.code().unwrap_or("error"), it.message().unwrap_or_default()));
     said.unwrap_or_else(|| {
         format!("{error}; check QUEUE_URL, the network and the function's credentials")
     })

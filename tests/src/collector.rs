@@ -1,0 +1,128 @@
+//! The real OpenTelemetry Collector, and what it wrote.
+
+use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::{Parts, eventually, free_port};
+
+pub struct Collector {
+    pub http: String,
+    pub grpc: String,
+    ports: [u16; 3],
+    folder: TempDir,
+    process: Option<Child>,
+    binary: PathBuf,
+}
+
+impl Collector {
+    pub async fn start(parts: &Parts) -> Self {
+        let ports = [free_port(), free_port(), free_port()];
+        let mut collector = Self {
+            http: format!("http://127.0.0.1:{}", ports[0]),
+            grpc: format!("http://127.0.0.1:{}", ports[1]),
+            ports,
+            folder: TempDir::new().unwrap(),
+            process: None,
+            binary: parts.parts.join("bin/otelcol"),
+        };
+        collector.restart().await;
+        collector
+    }
+
+    /// Starts it again on the same addresses.
+    pub async fn restart(&mut self) {
+        let at = |port: u16| format!("127.0.0.1:{port}");
+        let health = at(self.ports[2]);
+        let process = Command::new(&self.binary)
+            .arg("--config")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/parts/collector/config.yaml"))
+            .env("OTLP_HTTP", at(self.ports[0]))
+            .env("OTLP_GRPC", at(self.ports[1]))
+            .env("HEALTH", &health)
+            .env("SPANS_FILE", self.folder.path().join("spans.jsonl"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+        let url = format!("http://{health}");
+        eventually("the Collector", async || {
+            reqwest::get(&url).await.is_ok_and(|it| it.status().is_success())
+        })
+        .await;
+    }
+
+    pub async fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().await.unwrap();
+        }
+    }
+
+    /// All spans that it wrote, by trace: the text of each, in the order of their starts.
+    #[must_use]
+    pub fn traces(&self) -> BTreeMap<String, Vec<String>> {
+        let text =
+            std::fs::read_to_string(self.folder.path().join("spans.jsonl")).unwrap_or_default();
+        let mut traces: BTreeMap<String, Vec<(u64, String, String)>> = BTreeMap::new();
+        // The last line may be half written.
+        for request in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            for group in list(&request["resourceSpans"]) {
+                let resource = attributes(&group["resource"]["attributes"], "    ");
+                for scope in list(&group["scopeSpans"]) {
+                    for span in list(&scope["spans"]) {
+                        let start = span["startTimeUnixNano"].as_str().unwrap().parse().unwrap();
+                        let name = span["name"].as_str().unwrap().to_owned();
+                        let trace = span["traceId"].as_str().unwrap().to_owned();
+                        traces.entry(trace).or_default().push((
+                            start,
+                            name,
+                            describe(span, &resource),
+                        ));
+                    }
+                }
+            }
+        }
+        let sorted = |mut spans: Vec<(u64, String, String)>| {
+            spans.sort();
+            spans.into_iter().map(|(_, _, text)| text).collect()
+        };
+        traces.into_iter().map(|(id, spans)| (id, sorted(spans))).collect()
+    }
+
+    /// How many spans it wrote.
+    #[must_use]
+    pub fn span_count(&self) -> usize {
+        self.traces().values().map(Vec::len).sum()
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn describe(span: &Value, resource: &str) -> String {
+    let field = |name: &str| span[name].as_str().unwrap_or_default().to_owned();
+    let mut text = format!("{} kind {} status {}\n", field("name"), span["kind"], span["status"]);
+    let _ = writeln!(text, "  span {} parent {}", field("spanId"), field("parentSpanId"));
+    let _ = writeln!(text, "  from {} to {}", field("startTimeUnixNano"), field("endTimeUnixNano"));
+    text += &attributes(&span["attributes"], "  ");
+    for event in list(&span["events"]) {
+        let _ = writeln!(text, "  event {}", event["name"]);
+        text += &attributes(&event["attributes"], "    ");
+    }
+    for link in list(&span["links"]) {
+        let _ = writeln!(text, "  link {} {}", link["traceId"], link["spanId"]);
+    }
+    text + "  on\n" + resource
+}
+
+fn attributes(attributes: &Value, indent: &str) -> String {
+    list(attributes).fold(String::new(), |mut text, it| {
+        let _ = writeln!(text, "{indent}{} = {}", it["key"].as_str().unwrap(), it["value"]);
+        text
+    })
+}
