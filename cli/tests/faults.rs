@@ -1,4 +1,5 @@
 //! What a Collector can do wrong, and what `serve` does about it: nothing is lost.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

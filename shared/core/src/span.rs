@@ -174,6 +174,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Keys and values.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, &Value<'a>)> {
         self.0.iter().map(|(key, value)| (*key, value))
     }

@@ -257,7 +257,6 @@ fn host(text: &str) -> Result<String, BadRequest> {
 /// Reads a request: `path` as it is in the URL, `query` without its question mark.
 ///
 /// The format comes apart from the job, because an error has to be written in it too.
-#[must_use]
 pub fn parse(
     path: &str,
     query: Option<&str>,

@@ -1,8 +1,16 @@
 //! Mappings beyond what was recorded: odd jobs, gaps, downstream pipelines, size, and anything.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and says when it is skipped"
+)]
 
 mod conventions;
 
-use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span,
+};
 use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -16,22 +24,35 @@ use spanhook_core::{
 };
 
 fn circleci_settings() -> CircleciSettings {
-    CircleciSettings { trace_ids: TraceIds::Hashed, host: "circleci.com".into(), service_name: "circleci".parse().unwrap() }
+    CircleciSettings {
+        trace_ids: TraceIds::Hashed,
+        host: "circleci.com".into(),
+        service_name: "circleci".parse().unwrap(),
+    }
 }
 
 fn gitlab_settings(trace_ids: TraceIds, job_spans: JobSpans) -> GitlabSettings {
     GitlabSettings {
-        trace_ids, job_spans, job_kind: GitlabJobKind::Default, host: "gitlab.com".into(),
+        trace_ids,
+        job_spans,
+        job_kind: GitlabJobKind::Default,
+        host: "gitlab.com".into(),
         service_name: "gitlab".parse().unwrap(),
     }
 }
 
-fn requests(provider: Provider, mapped: Mapped<'_>, limits: Limits) -> Vec<ExportTraceServiceRequest> {
+fn requests(
+    provider: Provider,
+    mapped: Mapped<'_>,
+    limits: Limits,
+) -> Vec<ExportTraceServiceRequest> {
     let Mapped::Trace { trace, project } = mapped else { return Vec::new() };
     let messages = encode(&trace, provider, &project, limits);
     let decode = |message: spanhook_core::message::Message| {
         assert!(message.body.len() <= BODY_LIMIT, "{} bytes", message.body.len());
-        let Ok(Content::Traces(raw)) = unpack(&message.body, Some("otlp-proto+zstd")) else { panic!() };
+        let Ok(Content::Traces(raw)) = unpack(&message.body, Some("otlp-proto+zstd")) else {
+            panic!()
+        };
         let request = ExportTraceServiceRequest::decode(raw.as_slice()).unwrap();
         conventions::check(&request);
         request
@@ -66,11 +87,17 @@ fn job(id: u64, status: &str) -> Value {
 fn of(body: &Value) -> Vec<Span> {
     let text = body.to_string();
     let settings = gitlab_settings(TraceIds::Hashed, JobSpans::Pipeline);
-    spans(requests(Provider::Gitlab, gitlab::map(text.as_bytes(), &settings).unwrap(), Limits::default()))
+    spans(requests(
+        Provider::Gitlab,
+        gitlab::map(text.as_bytes(), &settings).unwrap(),
+        Limits::default(),
+    ))
 }
 
 fn attribute(span: &Span, key: &str) -> Option<String> {
-    use opentelemetry_proto::tonic::common::v1::any_value::Value::{BoolValue, IntValue, StringValue};
+    use opentelemetry_proto::tonic::common::v1::any_value::Value::{
+        BoolValue, IntValue, StringValue,
+    };
     match span.attributes.iter().find(|it| it.key == key)?.value.as_ref()?.value.as_ref()? {
         StringValue(text) => Some(text.clone()),
         BoolValue(it) => Some(it.to_string()),
@@ -87,12 +114,19 @@ fn named<'s>(spans: &'s [Span], name: &str) -> &'s Span {
 fn one_odd_job_costs_no_other_job() {
     let mut odd = job(2, "success");
     for (field, value) in [
-        ("started_at", json!({})), ("finished_at", json!([1])), ("runner", json!("none")), ("stage", json!(null)),
-        ("name", json!(17)), ("queued_duration", json!("soon")), ("allow_failure", json!("yes")), ("environment", json!(false)),
+        ("started_at", json!({})),
+        ("finished_at", json!([1])),
+        ("runner", json!("none")),
+        ("stage", json!(null)),
+        ("name", json!(17)),
+        ("queued_duration", json!("soon")),
+        ("allow_failure", json!("yes")),
+        ("environment", json!(false)),
     ] {
         odd[field] = value;
     }
-    let found = of(&pipeline(json!([job(1, "success"), odd, null, 5, "text", [], {}, job(3, "failed")])));
+    let found =
+        of(&pipeline(json!([job(1, "success"), odd, null, 5, "text", [], {}, job(3, "failed")])));
     named(&found, "job 1");
     named(&found, "job 3");
     assert_eq!(attribute(named(&found, "17"), "spanhook.time_repaired").as_deref(), Some("true"));
@@ -116,8 +150,11 @@ fn missing_and_reversed_times_are_repaired_and_marked() {
 fn jobs_that_never_started_are_events_of_the_run_with_their_reason() {
     let never = |id, status, reason: Value| json!({ "id": id, "name": format!("n{id}"), "status": status, "failure_reason": reason, "started_at": null });
     let found = of(&pipeline(json!([
-        never(1, "skipped", json!(null)), never(2, "manual", json!(null)), never(3, "created", json!(null)),
-        never(4, "failed", json!("stuck_or_timeout_failure")), never(5, "canceled", json!(null)),
+        never(1, "skipped", json!(null)),
+        never(2, "manual", json!(null)),
+        never(3, "created", json!(null)),
+        never(4, "failed", json!("stuck_or_timeout_failure")),
+        never(5, "canceled", json!(null)),
     ])));
     assert_eq!(found.len(), 1, "only the run");
     let text = format!("{:?}", found[0].events);
@@ -131,14 +168,23 @@ fn jobs_that_never_started_are_events_of_the_run_with_their_reason() {
 #[test]
 fn failure_reasons_become_results() {
     for (reason, result) in [
-        ("script_failure", "failure"), ("job_execution_timeout", "timeout"), ("stuck_pending_no_matching_runners", "timeout"),
-        ("no_updates_running", "timeout"), ("runner_system_failure", "error"), ("a_reason_of_tomorrow", "error"), ("", "failure"),
+        ("script_failure", "failure"),
+        ("job_execution_timeout", "timeout"),
+        ("stuck_pending_no_matching_runners", "timeout"),
+        ("no_updates_running", "timeout"),
+        ("runner_system_failure", "error"),
+        ("a_reason_of_tomorrow", "error"),
+        ("", "failure"),
     ] {
         let mut failed = job(1, "failed");
         failed["failure_reason"] = json!(reason);
         let found = of(&pipeline(json!([failed])));
         let span = named(&found, "job 1");
-        assert_eq!(attribute(span, "cicd.pipeline.task.run.result").as_deref(), Some(result), "{reason}");
+        assert_eq!(
+            attribute(span, "cicd.pipeline.task.run.result").as_deref(),
+            Some(result),
+            "{reason}"
+        );
         assert_eq!(span.status.as_ref().unwrap().code, 2);
         let expected = if reason.is_empty() { "_OTHER" } else { reason };
         assert_eq!(attribute(span, "error.type").as_deref(), Some(expected));
@@ -156,8 +202,12 @@ fn unknown_statuses_are_kept_as_text_and_are_no_errors() {
 #[test]
 fn a_span_name_holds_nothing_of_the_one_run() {
     for (name, expected) in [
-        (json!("Nightly build"), "RUN Nightly build"), (json!(null), "RUN a/b"), (json!("Pipeline for main"), "RUN"),
-        (json!("Deploy 0123abcd"), "RUN"), (json!("maintenance"), "RUN maintenance"), (json!("Run 9"), "RUN"),
+        (json!("Nightly build"), "RUN Nightly build"),
+        (json!(null), "RUN a/b"),
+        (json!("Pipeline for main"), "RUN"),
+        (json!("Deploy 0123abcd"), "RUN"),
+        (json!("maintenance"), "RUN maintenance"),
+        (json!("Run 9"), "RUN"),
     ] {
         let mut body = pipeline(json!([]));
         body["object_attributes"]["name"] = name;
@@ -176,15 +226,27 @@ fn a_downstream_pipeline_links_to_its_trigger_and_natively_hangs_under_it() {
         body["object_attributes"]["root_pipeline_id"] = json!(if project == 1 { 8 } else { 9 });
         let text = body.to_string();
         let settings = gitlab_settings(trace_ids, JobSpans::Pipeline);
-        spans(requests(Provider::Gitlab, gitlab::map(text.as_bytes(), &settings).unwrap(), Limits::default())).remove(0)
+        spans(requests(
+            Provider::Gitlab,
+            gitlab::map(text.as_bytes(), &settings).unwrap(),
+            Limits::default(),
+        ))
+        .remove(0)
     };
     let child = map(1, "parent_pipeline", TraceIds::Native);
     assert_eq!(child.trace_id, 8u128.to_be_bytes());
     assert_eq!(child.parent_span_id, 70u64.to_be_bytes());
     assert!(child.links.is_empty());
-    for (project, origin, ids) in [(1, "parent_pipeline", TraceIds::Hashed), (2, "pipeline", TraceIds::Hashed), (2, "pipeline", TraceIds::Native)] {
+    for (project, origin, ids) in [
+        (1, "parent_pipeline", TraceIds::Hashed),
+        (2, "pipeline", TraceIds::Hashed),
+        (2, "pipeline", TraceIds::Native),
+    ] {
         let downstream = map(project, origin, ids);
-        assert!(downstream.parent_span_id.is_empty() && downstream.links.len() == 1, "{origin} {ids:?}");
+        assert!(
+            downstream.parent_span_id.is_empty() && downstream.links.len() == 1,
+            "{origin} {ids:?}"
+        );
         assert_ne!(downstream.links[0].trace_id, downstream.trace_id);
     }
     // The link leads to the span that the upstream pipeline's own event makes of its bridge.
@@ -193,16 +255,21 @@ fn a_downstream_pipeline_links_to_its_trigger_and_natively_hangs_under_it() {
     upstream["bridges"] = json!([job(70, "success")]);
     let upstream = of(&upstream);
     let link = &map(2, "pipeline", TraceIds::Hashed).links[0];
-    assert_eq!((&link.trace_id, &link.span_id), (&named(&upstream, "job 70").trace_id, &named(&upstream, "job 70").span_id));
+    assert_eq!(
+        (&link.trace_id, &link.span_id),
+        (&named(&upstream, "job 70").trace_id, &named(&upstream, "job 70").span_id)
+    );
 }
 
 #[test]
 fn personal_data_and_variable_values_stay_out_of_spans() {
     let mut body = pipeline(json!([job(1, "success")]));
-    body["user"] = json!({ "name": "Private Person", "email": "private@example.com", "username": "private" });
+    body["user"] =
+        json!({ "name": "Private Person", "email": "private@example.com", "username": "private" });
     body["commit"] = json!({ "title": "A title", "message": "A title\n\nprivate body", "author": { "name": "Private Person", "email": "private@example.com" } });
     body["object_attributes"]["variables"] = json!([{ "key": "TOKEN", "value": "private-value" }]);
-    body["project"]["web_url"] = json!("https://user:private-token@gitlab.example.com/a/b?private_token=private");
+    body["project"]["web_url"] =
+        json!("https://user:private-token@gitlab.example.com/a/b?private_token=private");
     let text = format!("{:?}", of(&body)).to_lowercase();
     assert!(!text.contains("private"), "{text}");
     assert!(text.contains("a title"));
@@ -213,10 +280,14 @@ fn a_pipeline_of_many_jobs_is_split_into_messages_that_fit() {
     let jobs: Vec<_> = (0..3000).map(|id| job(id, "success")).collect();
     let text = pipeline(json!(jobs)).to_string();
     let settings = gitlab_settings(TraceIds::Hashed, JobSpans::Pipeline);
-    let split = |limits| requests(Provider::Gitlab, gitlab::map(text.as_bytes(), &settings).unwrap(), limits);
+    let split = |limits| {
+        requests(Provider::Gitlab, gitlab::map(text.as_bytes(), &settings).unwrap(), limits)
+    };
     let small = split(Limits { body: 20_000, raw: 200_000 });
     assert!(small.len() > 5, "{} messages", small.len());
-    let ids = |requests| spans(requests).into_iter().map(|it| it.span_id).collect::<std::collections::BTreeSet<_>>();
+    let ids = |requests| {
+        spans(requests).into_iter().map(|it| it.span_id).collect::<std::collections::BTreeSet<_>>()
+    };
     assert_eq!(ids(small), ids(split(Limits::default())));
 }
 
@@ -228,7 +299,8 @@ fn a_run_with_too_many_events_for_one_message_keeps_what_fits_and_counts_the_res
         id.hash(&mut hash);
         format!("{:x}{:x}", hash.finish(), hash.finish().rotate_left(17))
     };
-    let jobs: Vec<_> = (0..20_000).map(|id| json!({ "id": id, "name": noise(id), "status": "skipped" })).collect();
+    let jobs: Vec<_> =
+        (0..20_000).map(|id| json!({ "id": id, "name": noise(id), "status": "skipped" })).collect();
     let found = of(&pipeline(json!(jobs)));
     assert_eq!(found.len(), 1);
     assert!(!found[0].events.is_empty());
@@ -239,16 +311,28 @@ fn a_run_with_too_many_events_for_one_message_keeps_what_fits_and_counts_the_res
 fn what_can_not_be_mapped_says_why() {
     let settings = gitlab_settings(TraceIds::Hashed, JobSpans::Pipeline);
     for (body, reason) in [
-        ("", Unmappable::NotJson), ("[", Unmappable::NotJson), ("nonsense", Unmappable::NotJson),
-        ("{}", Unmappable::UnknownShape), ("{\"object_kind\":\"pipeline\"}", Unmappable::UnknownShape),
-        ("{\"object_kind\":\"pipeline\",\"object_attributes\":{\"status\":\"success\"}}", Unmappable::NoRun),
-        ("{\"object_kind\":\"pipeline\",\"object_attributes\":{\"id\":1,\"status\":\"success\"}}", Unmappable::NoTime),
+        ("", Unmappable::NotJson),
+        ("[", Unmappable::NotJson),
+        ("nonsense", Unmappable::NotJson),
+        ("{}", Unmappable::UnknownShape),
+        ("{\"object_kind\":\"pipeline\"}", Unmappable::UnknownShape),
+        (
+            "{\"object_kind\":\"pipeline\",\"object_attributes\":{\"status\":\"success\"}}",
+            Unmappable::NoRun,
+        ),
+        (
+            "{\"object_kind\":\"pipeline\",\"object_attributes\":{\"id\":1,\"status\":\"success\"}}",
+            Unmappable::NoTime,
+        ),
     ] {
         assert_eq!(gitlab::map(body.as_bytes(), &settings), Err(reason), "{body}");
     }
     for (body, reason) in [
-        ("", Unmappable::NotJson), ("{}", Unmappable::UnknownShape), ("{\"type\":\"job-completed\"}", Unmappable::UnknownShape),
-        ("{\"type\":\"workflow-completed\"}", Unmappable::NoRun), ("{\"type\":\"ping\"}", Unmappable::NoRun),
+        ("", Unmappable::NotJson),
+        ("{}", Unmappable::UnknownShape),
+        ("{\"type\":\"job-completed\"}", Unmappable::UnknownShape),
+        ("{\"type\":\"workflow-completed\"}", Unmappable::NoRun),
+        ("{\"type\":\"ping\"}", Unmappable::NoRun),
         ("{\"type\":\"ping\",\"id\":\"x\"}", Unmappable::NoTime),
     ] {
         assert_eq!(circleci::map(body.as_bytes(), &circleci_settings()), Err(reason), "{body}");
@@ -266,29 +350,89 @@ fn a_circleci_job_that_lacks_its_end_is_repaired_not_dropped() {
     let mapped = circleci::map(text.as_bytes(), &circleci_settings()).unwrap();
     let found = spans(requests(Provider::Circleci, mapped, Limits::default()));
     assert_eq!(attribute(&found[0], "spanhook.time_repaired").as_deref(), Some("true"));
-    assert_eq!(attribute(&found[0], "cicd.pipeline.task.run.result").as_deref(), Some("cancellation"));
+    assert_eq!(
+        attribute(&found[0], "cicd.pipeline.task.run.result").as_deref(),
+        Some("cancellation")
+    );
 }
 
 /// JSON with the providers' keys and values of every type.
 fn payload() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(|it| json!(it)), "\\PC{0,12}".prop_map(Value::from),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(|it| json!(it)),
+        "\\PC{0,12}".prop_map(Value::from),
         prop::sample::select(vec![
-            "pipeline", "build", "job-completed", "workflow-completed", "ping", "success", "failed", "canceled", "skipped", "running",
-            "2026-11-02 09:30:00 UTC", "2026-11-02T09:30:00Z", "cedf175c-c537-49f8-9b5c-95892f0b2407", "https://a.b/c/d", "git@a.b:c/d.git",
-        ]).prop_map(Value::from),
+            "pipeline",
+            "build",
+            "job-completed",
+            "workflow-completed",
+            "ping",
+            "success",
+            "failed",
+            "canceled",
+            "skipped",
+            "running",
+            "2026-11-02 09:30:00 UTC",
+            "2026-11-02T09:30:00Z",
+            "cedf175c-c537-49f8-9b5c-95892f0b2407",
+            "https://a.b/c/d",
+            "git@a.b:c/d.git",
+        ])
+        .prop_map(Value::from),
     ];
     let key = prop::sample::select(vec![
-        "type", "id", "happened_at", "workflow", "job", "pipeline", "project", "organization", "webhook", "name", "number", "started_at",
-        "stopped_at", "created_at", "finished_at", "status", "vcs", "trigger_parameters", "git", "gitlab", "object_kind", "object_attributes",
-        "builds", "bridges", "source_pipeline", "runner", "tags", "environment", "merge_request", "commit", "ref", "sha", "web_url", "stage",
-        "queued_duration", "duration", "failure_reason", "pipeline_id", "build_id", "build_status", "build_started_at", "root_pipeline_id",
+        "type",
+        "id",
+        "happened_at",
+        "workflow",
+        "job",
+        "pipeline",
+        "project",
+        "organization",
+        "webhook",
+        "name",
+        "number",
+        "started_at",
+        "stopped_at",
+        "created_at",
+        "finished_at",
+        "status",
+        "vcs",
+        "trigger_parameters",
+        "git",
+        "gitlab",
+        "object_kind",
+        "object_attributes",
+        "builds",
+        "bridges",
+        "source_pipeline",
+        "runner",
+        "tags",
+        "environment",
+        "merge_request",
+        "commit",
+        "ref",
+        "sha",
+        "web_url",
+        "stage",
+        "queued_duration",
+        "duration",
+        "failure_reason",
+        "pipeline_id",
+        "build_id",
+        "build_status",
+        "build_started_at",
+        "root_pipeline_id",
     ]);
-    leaf.prop_recursive(5, 200, 12, move |inner| prop_oneof![
-        prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-        prop::collection::btree_map(key.clone(), inner, 0..14).prop_map(|it| json!(it)),
-    ])
+    leaf.prop_recursive(5, 200, 12, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(key.clone(), inner, 0..14).prop_map(|it| json!(it)),
+        ]
+    })
 }
 
 proptest! {
@@ -319,12 +463,12 @@ proptest! {
         use spanhook_core::id::{CircleciIds, GitlabIds};
         for scheme in [TraceIds::Hashed, TraceIds::Native] {
             let ids = GitlabIds::new(scheme, GitlabJobKind::Default, &host, run, run);
-            prop_assert_ne!(ids.trace().as_bytes(), &[0; 16]);
+            prop_assert_ne!(*ids.trace().as_bytes(), [0; 16]);
             for span in [ids.run(), ids.job(job), ids.bridge(job), ids.stage(&host), ids.queue(job)] {
-                prop_assert_ne!(span.as_bytes(), &[0; 8]);
+                prop_assert_ne!(*span.as_bytes(), [0; 8]);
             }
             let nil = "00000000-0000-0000-0000-000000000000";
-            prop_assert_ne!(CircleciIds::new(scheme, &host).trace(nil).as_bytes(), &[0; 16]);
+            prop_assert_ne!(*CircleciIds::new(scheme, &host).trace(nil).as_bytes(), [0; 16]);
         }
         let ids = GitlabIds::new(TraceIds::Hashed, GitlabJobKind::Default, &host, run, run);
         let elsewhere = format!("{host}x");
@@ -342,14 +486,22 @@ fn the_shell_function_of_the_docs_computes_every_vector() {
     let function = page.lines().find(|line| line.starts_with("id() {")).unwrap();
     let vectors = std::fs::read_to_string(format!("{root}/tests/vectors.tsv")).unwrap();
     for line in vectors.lines().skip(1) {
-        let [provider, scheme, host, run, job, expected] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let [provider, scheme, host, run, job, expected] = line.split('\t').collect::<Vec<_>>()[..]
+        else {
+            panic!("{line}")
+        };
         let trace_ids = if scheme == "native" { TraceIds::Native } else { TraceIds::Hashed };
-        let settings = spanhook_core::traceparent::TraceparentSettings { trace_ids, ..Default::default() };
+        let settings =
+            spanhook_core::traceparent::TraceparentSettings { trace_ids, ..Default::default() };
         let whose = if provider == "gitlab" { Provider::Gitlab } else { Provider::Circleci };
-        let context = spanhook_core::traceparent::Job::new(whose, run, job, Some(host), None).unwrap().context(&settings);
+        let context = spanhook_core::traceparent::Job::new(whose, run, job, Some(host), None)
+            .unwrap()
+            .context(&settings);
         assert_eq!(spanhook_core::id::traceparent(context.trace, context.span), expected);
         if scheme == "hashed" {
-            let script = format!("{function}\necho 00-$(id 16 spanhook/1 {provider} {host} trace {run})-$(id 8 spanhook/1 {provider} {host} job {job})-01");
+            let script = format!(
+                "{function}\necho 00-$(id 16 spanhook/1 {provider} {host} trace {run})-$(id 8 spanhook/1 {provider} {host} job {job})-01"
+            );
             let shell = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&shell.stdout).trim(), expected);
         }

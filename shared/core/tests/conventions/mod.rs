@@ -54,7 +54,9 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
 /// What a pipeline run span, and what a task span must have.
 const RUN: &[&str] = &["cicd.pipeline.result"];
 const TASK: &[&str] = &[
-    "cicd.pipeline.task.name", "cicd.pipeline.task.run.id", "cicd.pipeline.task.run.url.full",
+    "cicd.pipeline.task.name",
+    "cicd.pipeline.task.run.id",
+    "cicd.pipeline.task.run.url.full",
     "cicd.pipeline.task.run.result",
 ];
 
@@ -110,7 +112,11 @@ fn placed(attributes: &[KeyValue], place: Place) {
 fn one(span: &Span) {
     assert!(span.trace_id.len() == 16 && span.trace_id.iter().any(|it| *it != 0));
     assert!(span.span_id.len() == 8 && span.span_id.iter().any(|it| *it != 0));
-    assert!(span.start_time_unix_nano <= span.end_time_unix_nano, "{} ends before it begins", span.name);
+    assert!(
+        span.start_time_unix_nano <= span.end_time_unix_nano,
+        "{} ends before it begins",
+        span.name
+    );
     assert!(!span.name.is_empty());
     placed(&span.attributes, OnSpan);
     let has = |key: &&str| get(&span.attributes, key).is_some();
