@@ -3,115 +3,28 @@
 //! The faults of circleci-hook are acceptance tests here: each says what happens instead.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    io::Write,
-    sync::{Arc, Mutex},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+mod support;
+
+use std::sync::Arc;
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::Body,
     http::{Method, Request, StatusCode},
 };
 use proptest::prelude::*;
 use spanhook_core::{
-    message::Message,
     secret::Secrets,
     signature::{sign_circleci, sign_standard, signing_key},
     traceparent::TraceparentSettings,
 };
 use spanhook_service::{
-    clock::Clock,
-    queue::{Outbox, QueueError},
-    settings::{
-        CircleciReceiverSettings, GitlabReceiverSettings, Vars, WebhookSettings,
-    },
     startup,
     telemetry::{Telemetry, TelemetrySettings},
     traceparent::Traceparent,
-    webhook::{Receiver, Webhook},
 };
+use support::{MemoryOutbox, NOW, PING, SECRET, TOKEN, ask, circleci, gitlab, post, signed, vars};
 use tower::ServiceExt;
-
-const SECRET: &str = "hunter2-the-secret";
-const TOKEN: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-const NOW: u64 = 1_793_611_800;
-const PING: &str = r#"{"type":"ping","id":"92e0554a-837f-4086-913b-0dc7665d2a84","happened_at":"2022-09-19T15:59:36.507435Z","webhook":{"id":"d4ab06bc-eb79-463d-8aa4-47d066382d3b","name":"fly.io"}}"#;
-
-/// Keeps what it is sent, or refuses everything.
-#[derive(Debug, Default)]
-struct MemoryOutbox {
-    refuses: bool,
-    sent: Mutex<Vec<Message>>,
-    dead: Mutex<Vec<Message>>,
-}
-
-impl MemoryOutbox {
-    fn keep(&self, list: &Mutex<Vec<Message>>, messages: Vec<Message>) -> Result<(), QueueError> {
-        if self.refuses {
-            let reason = "down".to_owned();
-            return Err(QueueError::Refused { failed: messages.len(), total: messages.len(), reason });
-        }
-        list.lock().unwrap().extend(messages);
-        Ok(())
-    }
-}
-
-impl Outbox for MemoryOutbox {
-    async fn send(&self, messages: Vec<Message>) -> Result<(), QueueError> {
-        self.keep(&self.sent, messages)
-    }
-
-    async fn dead_letter(&self, messages: Vec<Message>) -> Result<(), QueueError> {
-        self.keep(&self.dead, messages)
-    }
-}
-
-fn vars(pairs: &[(&str, &str)]) -> Vars {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-fn at(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(seconds)
-}
-
-fn router(receiver: Receiver, queue: &Arc<MemoryOutbox>, max_body: usize) -> Router {
-    let telemetry = Telemetry::queued("test", &TelemetrySettings::default());
-    let clock = Clock::new(|| at(NOW));
-    Webhook { receiver, max_body, queue: Arc::clone(queue), telemetry, clock }.into_router()
-}
-
-async fn circleci(queue: &Arc<MemoryOutbox>) -> Router {
-    let vars = vars(&[("CIRCLECI_HOOK_SECRET", SECRET)]);
-    let settings = CircleciReceiverSettings::parse(&vars).unwrap();
-    let common = WebhookSettings::parse(&vars).unwrap();
-    router(Receiver::circleci(settings, common).await.unwrap(), queue, 100_000)
-}
-
-async fn gitlab(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router {
-    let vars = vars(pairs);
-    let settings = GitlabReceiverSettings::parse(&vars).unwrap();
-    let common = WebhookSettings::parse(&vars).unwrap();
-    router(Receiver::gitlab(settings, common).await.unwrap(), queue, 100_000)
-}
-
-async fn ask(router: Router, request: Request<Body>) -> (u16, String) {
-    let response = router.oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
-    (status, String::from_utf8(body.to_vec()).unwrap())
-}
-
-fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
-    let request = Request::builder().method(Method::POST).uri(path);
-    headers.iter().fold(request, |it, (name, value)| it.header(*name, *value)).body(body.into()).unwrap()
-}
-
-fn signed(body: &str) -> Request<Body> {
-    let signature = sign_circleci(body.as_bytes(), SECRET.as_bytes()).unwrap();
-    post("/", &[("circleci-signature", &signature)], body.to_owned())
-}
 
 #[tokio::test]
 async fn every_answer_has_its_shape() {
@@ -198,22 +111,35 @@ async fn without_a_secret_a_function_does_not_start_and_says_which() {
     assert!(error.contains("whsec_") && !error.contains("not-a-token"), "{error}");
 }
 
-fn gitlab_post(body: &str, id: &str, timestamp: u64, key: &str, token: Option<&str>) -> Request<Body> {
-    let signature = sign_standard(id, timestamp, body.as_bytes(), &signing_key(key).unwrap()).unwrap();
+fn gitlab_post(
+    body: &str,
+    id: &str,
+    timestamp: u64,
+    key: &str,
+    token: Option<&str>,
+) -> Request<Body> {
+    let signature =
+        sign_standard(id, timestamp, body.as_bytes(), &signing_key(key).unwrap()).unwrap();
     let timestamp = timestamp.to_string();
-    let mut headers = vec![("webhook-id", id), ("webhook-timestamp", &timestamp), ("webhook-signature", &signature)];
+    let mut headers = vec![
+        ("webhook-id", id),
+        ("webhook-timestamp", &timestamp),
+        ("webhook-signature", &signature),
+    ];
     headers.extend(token.map(|token| ("x-gitlab-token", token)));
     post("/gitlab", &headers, body.to_owned())
 }
 
 #[tokio::test]
 async fn gitlabs_two_proofs_are_judged_together() {
-    const RUNNING: &str = r#"{"object_kind":"pipeline","object_attributes":{"id":1,"status":"running"}}"#;
+    const RUNNING: &str =
+        r#"{"object_kind":"pipeline","object_attributes":{"id":1,"status":"running"}}"#;
     const OTHER: &str = "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=";
     let queue = Arc::new(MemoryOutbox::default());
     let key = gitlab(&queue, &[("GITLAB_SIGNING_TOKEN", TOKEN)]).await;
     let token = gitlab(&queue, &[("GITLAB_SECRET_TOKEN", SECRET)]).await;
-    let both = gitlab(&queue, &[("GITLAB_SIGNING_TOKEN", TOKEN), ("GITLAB_SECRET_TOKEN", SECRET)]).await;
+    let both =
+        gitlab(&queue, &[("GITLAB_SIGNING_TOKEN", TOKEN), ("GITLAB_SECRET_TOKEN", SECRET)]).await;
     let by_token = |token: &str| post("/", &[("X-Gitlab-Token", token)], RUNNING);
     for (what, router, request, expected) in [
         ("signed", &key, gitlab_post(RUNNING, "i", NOW, TOKEN, None), 202),
@@ -226,7 +152,12 @@ async fn gitlabs_two_proofs_are_judged_together() {
         ("nothing", &token, post("/", &[], RUNNING), 401),
         ("both", &both, gitlab_post(RUNNING, "i", NOW, TOKEN, Some(SECRET)), 202),
         ("only the signature of two", &both, gitlab_post(RUNNING, "i", NOW, TOKEN, None), 401),
-        ("a right token excuses no wrong signature", &both, gitlab_post(RUNNING, "i", NOW, OTHER, Some(SECRET)), 401),
+        (
+            "a right token excuses no wrong signature",
+            &both,
+            gitlab_post(RUNNING, "i", NOW, OTHER, Some(SECRET)),
+            401,
+        ),
     ] {
         assert_eq!(ask(router.clone(), request).await.0, expected, "{what}");
     }
@@ -252,75 +183,14 @@ async fn every_recorded_gitlab_delivery_is_answered_below_400() {
                 folders.push(path);
             } else if path.extension().is_some_and(|it| it == "json") {
                 let body = std::fs::read_to_string(&path).unwrap();
-                let (status, answer) = ask(service.clone(), gitlab_post(&body, "i", NOW, TOKEN, None)).await;
+                let (status, answer) =
+                    ask(service.clone(), gitlab_post(&body, "i", NOW, TOKEN, None)).await;
                 assert_eq!(status, 202, "{}: {answer}", path.display());
                 count += 1;
             }
         }
     }
     assert!(count > 90, "{count} deliveries");
-}
-
-/// A writer that keeps what is logged.
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
-    let captured = Captured::default();
-    let writer = captured.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let vars = vars(&[
-        ("CIRCLECI_HOOK_SECRET", SECRET),
-        ("GITLAB_SIGNING_TOKEN", TOKEN),
-        ("TRACEPARENT_TOKEN", SECRET),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2-the-secret"),
-    ]);
-    let export = spanhook_service::export::ExportSettings::parse(&vars).unwrap().unwrap();
-    let exporter = spanhook_service::export::Exporter::new(&export).unwrap();
-    let common = WebhookSettings::parse(&vars).unwrap();
-    let receiver = Receiver::circleci(CircleciReceiverSettings::parse(&vars).unwrap(), common).await.unwrap();
-    let mut said = format!("{export:?} {exporter:?} {receiver:?} {:?}", GitlabReceiverSettings::parse(&vars));
-
-    let queue = Arc::new(MemoryOutbox::default());
-    let service = router(receiver, &queue, 100_000);
-    let person = r#"{"type":"job-completed","happened_at":"2022-08-27T20:26:31Z","workflow":{"id":"w"},"job":{"id":"j","started_at":"2022-08-27T20:25:43Z"},
-        "pipeline":{"vcs":{"commit":{"subject":"s","body":"private-body","author":{"name":"Private Person","email":"private@example.com"}}}}}"#;
-    let broken = r#"{"type":"#.to_owned() + r#""private-payload""#;
-    for request in [signed(person), signed(&broken), post("/", &[("circleci-signature", "v1=5ec7e7")], person)] {
-        said += &ask(service.clone(), request).await.1;
-    }
-    use spanhook_service::export::Export;
-    said += &format!("{:?}", exporter.export(bytes::Bytes::new()).await);
-    said += &String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
-    for message in queue.sent.lock().unwrap().iter() {
-        let Ok(spanhook_core::message::Content::Traces(raw)) =
-            spanhook_core::message::unpack(&message.body, Some("otlp-proto+zstd"))
-        else {
-            panic!("no spans");
-        };
-        said += &String::from_utf8_lossy(&raw);
-    }
-    for secret in ["hunter2", "AAECAwQ", "5ec7e7", "private", "Private"] {
-        assert!(!said.contains(secret), "{secret} in {said}");
-    }
-    assert!(said.contains("delivery rejected"), "logs were captured");
 }
 
 fn traceparent(tokens: &[&str]) -> Router {
@@ -334,19 +204,35 @@ async fn the_traceparent_endpoint_answers_in_the_form_that_was_asked_for() {
     const JOB: &str = "/traceparent/gitlab/2722508965/15651125844";
     let request = |method: Method, uri: &str, headers: &[(&str, &str)]| {
         let request = Request::builder().method(method).uri(uri);
-        headers.iter().fold(request, |it, (name, value)| it.header(*name, *value)).body(Body::empty()).unwrap()
+        headers
+            .iter()
+            .fold(request, |it, (name, value)| it.header(*name, *value))
+            .body(Body::empty())
+            .unwrap()
     };
     let mut text = String::new();
     for (name, tokens, asked) in [
         ("default", &[][..], request(Method::GET, JOB, &[])),
-        ("by Accept", &[], request(Method::GET, JOB, &[("accept", "text/html, application/json;q=0.9")])),
+        (
+            "by Accept",
+            &[],
+            request(Method::GET, JOB, &[("accept", "text/html, application/json;q=0.9")]),
+        ),
         ("unknown path", &[], request(Method::GET, "/elsewhere/$(id)", &[])),
         ("bad id", &[], request(Method::GET, "/traceparent/gitlab/1/x", &[])),
         ("bad id as JSON", &[], request(Method::GET, "/traceparent/gitlab/1/x?format=json", &[])),
         ("wrong method", &[], request(Method::POST, JOB, &[])),
         ("no token", &["t0ken"], request(Method::GET, JOB, &[])),
-        ("wrong token", &["t0ken"], request(Method::GET, JOB, &[("authorization", "Bearer guess")])),
-        ("right token", &["other", "t0ken"], request(Method::GET, JOB, &[("authorization", "bearer t0ken")])),
+        (
+            "wrong token",
+            &["t0ken"],
+            request(Method::GET, JOB, &[("authorization", "Bearer guess")]),
+        ),
+        (
+            "right token",
+            &["other", "t0ken"],
+            request(Method::GET, JOB, &[("authorization", "bearer t0ken")]),
+        ),
     ] {
         let (status, body) = ask(traceparent(tokens), asked).await;
         assert!(body.ends_with('\n'));

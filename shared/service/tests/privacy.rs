@@ -1,0 +1,83 @@
+//! Secrets and personal data stay where they belong.
+//!
+//! In a binary of its own: it captures logs, which other tests' threads would disturb.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
+
+use spanhook_service::{
+    export::Export,
+    settings::{CircleciReceiverSettings, GitlabReceiverSettings, WebhookSettings},
+    webhook::Receiver,
+};
+use support::{MemoryOutbox, SECRET, TOKEN, ask, post, router, signed, vars};
+
+/// A writer that keeps what is logged.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let vars = vars(&[
+        ("CIRCLECI_HOOK_SECRET", SECRET),
+        ("GITLAB_SIGNING_TOKEN", TOKEN),
+        ("TRACEPARENT_TOKEN", SECRET),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2-the-secret"),
+    ]);
+    let export = spanhook_service::export::ExportSettings::parse(&vars).unwrap().unwrap();
+    let exporter = spanhook_service::export::Exporter::new(&export).unwrap();
+    let common = WebhookSettings::parse(&vars).unwrap();
+    let receiver =
+        Receiver::circleci(CircleciReceiverSettings::parse(&vars).unwrap(), common).await.unwrap();
+    let mut said =
+        format!("{export:?} {exporter:?} {receiver:?} {:?}", GitlabReceiverSettings::parse(&vars));
+
+    let queue = Arc::new(MemoryOutbox::default());
+    let service = router(receiver, &queue, 100_000);
+    let person = r#"{"type":"job-completed","happened_at":"2022-08-27T20:26:31Z","workflow":{"id":"w"},"job":{"id":"j","started_at":"2022-08-27T20:25:43Z"},
+        "pipeline":{"vcs":{"commit":{"subject":"s","body":"private-body","author":{"name":"Private Person","email":"private@example.com"}}}}}"#;
+    let broken = r#"{"type":"#.to_owned() + r#""private-payload""#;
+    for request in
+        [signed(person), signed(&broken), post("/", &[("circleci-signature", "v1=5ec7e7")], person)]
+    {
+        said += &ask(service.clone(), request).await.1;
+    }
+    said += &format!("{:?}", exporter.export(bytes::Bytes::new()).await);
+    said += &String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    for message in queue.sent.lock().unwrap().iter() {
+        let Ok(spanhook_core::message::Content::Traces(raw)) =
+            spanhook_core::message::unpack(&message.body, Some("otlp-proto+zstd"))
+        else {
+            panic!("no spans");
+        };
+        said += &String::from_utf8_lossy(&raw);
+    }
+    for secret in ["hunter2", "AAECAwQ", "5ec7e7", "private", "Private"] {
+        assert!(!said.contains(secret), "{secret} in {said}");
+    }
+    assert!(said.contains("delivery rejected"), "logs were captured");
+}
