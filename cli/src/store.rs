@@ -70,6 +70,12 @@ struct Record<'a> {
     attributes: BTreeMap<String, String>,
 }
 
+/// A dead letter's body and attributes.
+pub(crate) type DeadLetter = (String, BTreeMap<String, String>);
+
+/// A change of the index that waits for its write to be durable.
+type Change = Box<dyn FnOnce(&mut Index)>;
+
 /// What the writer is asked for.
 enum Write {
     Enqueue(Vec<Message>),
@@ -254,7 +260,7 @@ impl Store {
     }
 
     /// The dead letters' bodies and attributes, oldest first.
-    pub(crate) fn dead(&self) -> Result<Vec<(String, BTreeMap<String, String>)>, StoreError> {
+    pub(crate) fn dead(&self) -> Result<Vec<DeadLetter>, StoreError> {
         let mut found = Vec::new();
         for entry in self.inner.dead.iter() {
             if let Ok(record) = serde_json::from_slice::<Record<'_>>(&entry.value()?) {
@@ -385,7 +391,7 @@ impl Inner {
         let durable = writes.iter().any(|it| !matches!(it, Write::Delete(_)));
         let mode = if durable { PersistMode::SyncData } else { PersistMode::Buffer };
         let mut batch = self.db.batch().durability(Some(mode));
-        let mut changes: Vec<Box<dyn FnOnce(&mut Index)>> = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
         let mut counts = Vec::with_capacity(writes.len());
         let mut next = self.index().next;
         let mut sequence_number = || {

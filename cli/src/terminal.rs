@@ -6,15 +6,14 @@ use std::{
     process::ExitCode,
 };
 
-/// What ends a command: a text that says what to do. `None` has been said already.
-pub(crate) type Failure = Option<Box<dyn std::error::Error + Send + Sync>>;
+/// What ends a command: a text that says what to do.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Turns how a command ended into the process's exit code.
 pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(None) => ExitCode::FAILURE,
-        Err(Some(error)) => {
+        Err(error) => {
             let _ = writeln!(stderr(), "spanhook: {error}");
             ExitCode::FAILURE
         }
@@ -22,8 +21,8 @@ pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
 }
 
 /// An error of a command.
-pub(crate) fn failure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
-    Some(error.into())
+pub(crate) fn failure(error: impl Into<Failure>) -> Failure {
+    error.into()
 }
 
 /// Prints to standard output; a reader that went away, such as `head`, is no error.
@@ -33,7 +32,7 @@ pub(crate) fn print(text: impl Display) {
     let _ = out.flush();
 }
 
-/// Whether to colour what goes to standard output. <https://no-color.org>
+/// Whether to colour what goes to standard output; `NO_COLOR` is honoured (<https://no-color.org>).
 pub(crate) fn color() -> bool {
     let vars = spanhook_service::settings::environment();
     stdout().is_terminal() && vars.get("NO_COLOR").is_none_or(String::is_empty)

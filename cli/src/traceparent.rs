@@ -24,7 +24,7 @@ pub(crate) struct Traceparent {
     /// Form of the answer
     #[arg(long, default_value = "sh", value_parser = PossibleValuesParser::new(Format::ALL.map(|it| it.0)))]
     format: String,
-    /// Host of the GitLab instance, as in $CI_SERVER_HOST
+    /// Host of the GitLab instance, as jobs know it
     #[arg(long, value_name = "HOST")]
     instance: Option<String>,
     /// Root pipeline of a child pipeline, for native ids

@@ -61,6 +61,7 @@ pub(crate) struct Summary {
     pub(crate) span_count: usize,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn as_text<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(number)
 }
@@ -147,9 +148,13 @@ pub(crate) fn traces(bodies: impl IntoIterator<Item = String>) -> Vec<Trace> {
     found.into_iter().map(|(id, trace)| trace.arrange(&hex(&id))).collect()
 }
 
+/// Attributes as text.
+type Pairs = Vec<(String, String)>;
+
 #[derive(Default)]
 struct Collected {
-    spans: HashMap<Vec<u8>, (v1::Span, Vec<(String, String)>)>,
+    /// By their ids, each with its resource's attributes.
+    spans: HashMap<Vec<u8>, (v1::Span, Pairs)>,
 }
 
 impl Collected {
@@ -162,10 +167,10 @@ impl Collected {
             .filter_map(|(id, (span, _))| Some((id.clone(), span.links.first()?.span_id.clone())))
             .filter(|(_, job)| self.spans.contains_key(job))
             .collect();
-        let mut queued = HashMap::new();
+        let mut waited = HashMap::new();
         for (queue, job) in queues {
             if let Some((span, _)) = self.spans.remove(&queue) {
-                queued.insert(job, span.start_time_unix_nano);
+                waited.insert(job, span.start_time_unix_nano);
             }
         }
 
@@ -196,7 +201,7 @@ impl Collected {
                     continue;
                 }
                 let resource = &self.spans[&span.span_id].1;
-                rows.push(row(span, resource, depth, queued.get(&span.span_id).copied()));
+                rows.push(row(span, resource, depth, waited.get(&span.span_id).copied()));
                 let below = children.get(&Some(span.span_id.as_slice()));
                 waiting.extend(below.into_iter().flatten().rev().map(|it| (*it, depth + 1)));
             }

@@ -18,7 +18,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    pub async fn start(parts: &Parts) -> Self {
+    pub async fn start(installed: &Parts) -> Self {
         let ports = [free_port(), free_port(), free_port()];
         let mut collector = Self {
             http: format!("http://127.0.0.1:{}", ports[0]),
@@ -26,7 +26,7 @@ impl Collector {
             ports,
             folder: TempDir::new().unwrap(),
             process: None,
-            binary: parts.parts.join("bin/otelcol"),
+            binary: installed.parts.join("bin/otelcol"),
         };
         collector.restart().await;
         collector

@@ -48,11 +48,13 @@ pub(crate) fn router<S: TraceSource>(source: Arc<S>) -> Router {
         .route("/traces/{id}", get(index))
         .route(
             "/assets/app.js",
-            get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/app.js"))),
+            get(async || {
+                asset("text/javascript; charset=utf-8", include_str!("../../assets/app.js"))
+            }),
         )
         .route(
             "/assets/app.css",
-            get(|| asset("text/css; charset=utf-8", include_str!("../../assets/app.css"))),
+            get(async || asset("text/css; charset=utf-8", include_str!("../../assets/app.css"))),
         )
         .route("/api/traces", get(list::<S>))
         .route("/api/traces/{id}", get(one::<S>))
@@ -60,10 +62,10 @@ pub(crate) fn router<S: TraceSource>(source: Arc<S>) -> Router {
 }
 
 async fn index() -> Response {
-    asset("text/html; charset=utf-8", include_str!("../../assets/index.html")).await
+    asset("text/html; charset=utf-8", include_str!("../../assets/index.html"))
 }
 
-async fn asset(kind: &'static str, text: &'static str) -> Response {
+fn asset(kind: &'static str, text: &'static str) -> Response {
     let policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                   connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'";
     let headers = [

@@ -65,6 +65,7 @@ fn spans(requests: Vec<ExportTraceServiceRequest>) -> Vec<Span> {
     groups.flat_map(|it| it.scope_spans).flat_map(|it| it.spans).collect()
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is made at the call")]
 fn pipeline(builds: Value) -> Value {
     json!({
         "object_kind": "pipeline",

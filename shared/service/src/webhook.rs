@@ -221,7 +221,7 @@ async fn receive<Q: Outbox>(
         Ok(body) => webhook.deliver(&headers, &body, started).await,
         Err(error) => {
             let source = std::error::Error::source(&error);
-            let too_large = source.is_some_and(|it| it.is::<LengthLimitError>());
+            let too_large = source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
             let (status, detail) = if too_large {
                 (StatusCode::PAYLOAD_TOO_LARGE, "the delivery is larger than MAX_BODY_BYTES")
             } else {

@@ -75,7 +75,7 @@ fn pipeline<'a>(mut event: Event<'a>, settings: &GitlabSettings) -> Result<Mappe
     let mut jobs = Jobs::new(&run, finished_at);
     let bridges = bridges.into_iter().filter_map(|it| it.0).map(|it| Build { bridge: true, ..it });
     for build in builds.into_iter().filter_map(|it| it.0).chain(bridges) {
-        jobs.add(build);
+        jobs.add(&build);
     }
     let interval = Interval::repair(
         time::parse(pipeline.created_at.as_str()).or(jobs.start),
@@ -126,7 +126,7 @@ fn job<'a>(event: Event<'a>, settings: &GitlabSettings) -> Result<Mapped<'a>, Un
     };
     let mut jobs = Jobs::new(&run, None);
     jobs.emit = true;
-    jobs.add(build);
+    jobs.add(&build);
     let groups: Vec<_> = jobs.groups.into_iter().filter(|it| !it.spans.is_empty()).collect();
     if groups.is_empty() {
         return Ok(Mapped::Ignored("the job is not finished, or never ran"));
@@ -374,7 +374,7 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
         }
     }
 
-    fn add(&mut self, build: Build<'a>) {
+    fn add(&mut self, build: &Build<'a>) {
         // One id is one span, even if the payload repeats it.
         if build.id.0.is_some_and(|id| !self.seen.insert(id)) {
             return;
@@ -384,8 +384,8 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
         let status = build.status.as_str();
         let duration = build.duration.0.filter(|it| *it > 0.0);
         if started_at.is_none() && duration.is_none() && status != "success" {
-            self.not_run.push(not_run(&build, finished_at.or(self.finished_at)));
-            self.note_failure(&build, finished_at.or(self.finished_at).unwrap_or(0));
+            self.not_run.push(not_run(build, finished_at.or(self.finished_at)));
+            self.note_failure(build, finished_at.or(self.finished_at).unwrap_or(0));
             return;
         }
         let ended = matches!(status, "success" | "failed" | "canceled" | "skipped");
@@ -395,13 +395,13 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
         let duration = duration.map(time::seconds);
         let Some(interval) = Interval::repair(started_at, finished_at, duration, self.finished_at)
         else {
-            self.not_run.push(not_run(&build, None));
+            self.not_run.push(not_run(build, None));
             return;
         };
         self.start = Some(self.start.map_or(interval.start, |it| it.min(interval.start)));
         self.end = Some(self.end.map_or(interval.end, |it| it.max(interval.end)));
-        self.note_failure(&build, interval.end);
-        let stage = self.stage(&build, interval);
+        self.note_failure(build, interval.end);
+        let stage = self.stage(build, interval);
         if self.emit || build.bridge {
             self.emit(build, interval, stage);
         }
@@ -434,7 +434,7 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
         Some(self.run.ids().stage(build.stage.as_str()))
     }
 
-    fn emit(&mut self, build: Build<'a>, interval: Interval, stage: Option<SpanId>) {
+    fn emit(&mut self, build: &Build<'a>, interval: Interval, stage: Option<SpanId>) {
         let ids = self.run.ids();
         let parent = Some(stage.unwrap_or_else(|| ids.run()));
         let id = match build.id.0 {
@@ -462,7 +462,7 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
         let times = (interval.start, interval.end);
         let name = if build.name.is_empty() { "job".into() } else { build.name.cow() };
         let mut span = Span::new(id, parent, name, Kind::Internal, times);
-        describe_job(&build, self.run, &mut span);
+        describe_job(build, self.run, &mut span);
         mark_repaired(&mut span, &interval);
         self.groups[group].spans.push(span);
     }
@@ -477,7 +477,7 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
             let mut resource = self.run.resource.clone();
             resource.set(sc::CICD_WORKER_ID, runner.id.0.map(|it| it.to_string()));
             resource.set(sc::CICD_WORKER_NAME, runner.description.cow());
-            resource.set("gitlab.runner.type", runner.runner_type.cow());
+            resource.set("gitlab.runner.type", runner.kind.cow());
             resource.set("gitlab.runner.shared", runner.is_shared.0);
             let tags: Vec<_> = runner.tags.0.iter().take(64).map(Text::cow).collect();
             resource.set("gitlab.runner.tags", tags);

@@ -126,7 +126,8 @@ pub(super) struct Build<'a> {
 pub(super) struct Runner<'a> {
     pub(super) id: Int,
     pub(super) description: Text<'a>,
-    pub(super) runner_type: Text<'a>,
+    #[serde(rename = "runner_type")]
+    pub(super) kind: Text<'a>,
     pub(super) is_shared: Flag,
     pub(super) tags: List<Text<'a>>,
 }
