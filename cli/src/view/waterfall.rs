@@ -157,3 +157,59 @@ fn clip(text: &str, width: usize) -> String {
 fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.chars().count())))
 }
+
+#[cfg(test)]
+mod tests {
+    use spanhook_core::{
+        encode::{Limits, encode},
+        gitlab::{self, GitlabSettings, JobSpans},
+        id::{GitlabJobKind, TraceIds},
+        mapping::{Mapped, Provider},
+    };
+
+    use super::*;
+    use crate::view::traces;
+
+    fn trace(body: &str) -> Trace {
+        let settings = GitlabSettings {
+            trace_ids: TraceIds::Hashed,
+            job_kind: GitlabJobKind::Default,
+            job_spans: JobSpans::Pipeline,
+            host: "gitlab.com".into(),
+            service_name: "gitlab".parse().unwrap(),
+        };
+        let mapped = gitlab::map(body.as_bytes(), &settings).unwrap();
+        let Mapped::Trace { trace, project } = mapped else { panic!("no spans") };
+        let messages = encode(&trace, Provider::Gitlab, &project, Limits::default());
+        // Twice, as a queue may deliver.
+        let bodies = messages.iter().chain(&messages).map(|it| it.body.clone());
+        traces(bodies).remove(0)
+    }
+
+    #[test]
+    fn a_failed_pipeline_is_drawn_with_stages_queue_times_and_what_did_not_run() {
+        let text =
+            render(&trace(include_str!("../../../events/gitlab/pipeline-failed.json")), 100, false);
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn nothing_in_a_name_steers_the_terminal() {
+        let body = include_str!("../../../events/gitlab/pipeline-failed.json")
+            .replace("integration", "\\u001b[2J\\u0007evil\\r\\n\\u009b");
+        let text = render(&trace(&body), 80, false);
+        assert!(text.lines().all(|line| !line.contains(char::is_control)), "{text:?}");
+        assert!(text.contains("evil"));
+    }
+
+    #[test]
+    fn every_line_fits_the_terminal() {
+        let trace = trace(include_str!("../../../events/gitlab/pipeline-failed.json"));
+        for width in [60, 80, 100, 140] {
+            let text = render(&trace, width, false);
+            let longest = text.lines().skip(2).map(|line| line.chars().count()).max().unwrap();
+            // An error type may stand behind the bars.
+            assert!(longest <= width + 26, "{longest} columns of {width}");
+        }
+    }
+}

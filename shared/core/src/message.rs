@@ -166,7 +166,7 @@ pub fn unpack(body: &str, encoding: Option<&str>) -> Result<Content, Undecodable
     Ok(Content::Traces(raw))
 }
 
-/// Base64-decodes one part of a quarantined delivery; the parts are joined before [`decompress`].
+/// Base64-decodes one part of a quarantined delivery; the parts are joined by [`join_parts`].
 pub fn unpack_part(body: &str) -> Result<Vec<u8>, Undecodable> {
     STANDARD.decode(body.trim()).map_err(|_| Undecodable::Base64)
 }

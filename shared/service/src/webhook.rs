@@ -207,7 +207,11 @@ impl<Q: Outbox> Webhook<Q> {
     /// The service at these paths of a larger router.
     pub fn into_routes(self, paths: &[&str]) -> Router {
         let service = post(receive::<Q>).with_state(Arc::new(self));
-        paths.iter().fold(Router::new(), |router, path| router.route(path, service.clone()))
+        // With a slash at the end it is the same address to whoever pasted it.
+        paths.iter().fold(Router::new(), |router, path| match *path {
+            "/" => router.route(path, service.clone()),
+            path => router.route(path, service.clone()).route(&format!("{path}/"), service.clone()),
+        })
     }
 }
 

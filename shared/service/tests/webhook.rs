@@ -23,7 +23,10 @@ use spanhook_service::{
     telemetry::{Telemetry, TelemetrySettings},
     traceparent::Traceparent,
 };
-use support::{MemoryOutbox, NOW, PING, SECRET, TOKEN, ask, circleci, gitlab, post, signed, vars};
+use support::{
+    MemoryOutbox, NOW, PING, SECRET, TOKEN, ask, circleci, circleci_with, gitlab, post, signed,
+    vars,
+};
 use tower::ServiceExt;
 
 #[tokio::test]
@@ -91,6 +94,18 @@ async fn circleci_hooks_faults_are_not_repeated() {
     }
     let sent = queue.sent.lock().unwrap().len();
     assert_eq!(sent, 4 + 4, "good signatures, and what could be mapped");
+}
+
+#[tokio::test]
+async fn own_telemetry_rides_in_the_queue_and_only_when_it_has_an_endpoint() {
+    for (endpoint, expected) in [(None, 1), (Some("http://127.0.0.1:9".to_owned()), 2)] {
+        let queue = Arc::new(MemoryOutbox::default());
+        let settings = TelemetrySettings { endpoint, embedded_metrics: false };
+        let service =
+            circleci_with(&queue, Telemetry::queued("spanhook-circleci-webhook", &settings)).await;
+        assert_eq!(ask(service, signed(PING)).await.0, 202);
+        assert_eq!(queue.sent.lock().unwrap().len(), expected);
+    }
 }
 
 #[tokio::test]

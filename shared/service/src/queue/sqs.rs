@@ -268,3 +268,93 @@ fn entry_reason(failed: &[BatchResultErrorEntry]) -> String {
     let first = failed.first();
     first.map_or_else(|| "entries without an answer".to_owned(), |it| it.code.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sqs::{
+        operation::{
+            send_message::SendMessageOutput, send_message_batch::SendMessageBatchError,
+            send_message_batch::SendMessageBatchOutput,
+        },
+        types::SendMessageBatchResultEntry,
+    };
+    use aws_smithy_mocks::{RuleMode, mock, mock_client};
+
+    use super::*;
+
+    fn message(bytes: usize) -> Message {
+        let attributes = BTreeMap::from([("signal".to_owned(), "traces".to_owned())]);
+        Message { body: "x".repeat(bytes), attributes, group: "g".to_owned() }
+    }
+
+    fn taken(ids: &[&str], refused: &[&str]) -> SendMessageBatchOutput {
+        let taken = ids.iter().map(|id| {
+            let entry = SendMessageBatchResultEntry::builder().id(*id).message_id("m");
+            entry.md5_of_message_body("d").build().unwrap()
+        });
+        let refused = refused.iter().map(|id| {
+            let entry = BatchResultErrorEntry::builder().id(*id).code("InternalError");
+            entry.sender_fault(false).build().unwrap()
+        });
+        SendMessageBatchOutput::builder()
+            .set_successful(Some(taken.collect()))
+            .set_failed(Some(refused.collect()))
+            .build()
+            .unwrap()
+    }
+
+    fn queue(client: Client) -> SqsQueue {
+        SqsQueue::new(client, "http://queue".to_owned(), Some("http://dead".to_owned()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_refused_entries_are_sent_again() {
+        let first = mock!(Client::send_message_batch)
+            .match_requests(|it| it.entries().len() == 3)
+            .then_output(|| taken(&["0", "2"], &["1"]));
+        let second = mock!(Client::send_message_batch)
+            .match_requests(|it| it.entries().len() == 1 && it.entries()[0].id() == "1")
+            .then_output(|| taken(&["1"], &[]));
+        let client = mock_client!(aws_sdk_sqs, RuleMode::Sequential, [&first, &second]);
+        queue(client).send(vec![message(1), message(1), message(1)]).await.unwrap();
+        assert_eq!((first.num_calls(), second.num_calls()), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_that_is_refused_three_times_is_an_error_and_so_is_one_without_an_answer() {
+        for refused in [&["1"][..], &[]] {
+            let refusing = mock!(Client::send_message_batch)
+                .match_requests(|_| true)
+                .then_output(move || taken(&["0"], refused));
+            let client = mock_client!(aws_sdk_sqs, RuleMode::MatchAny, [&refusing]);
+            let error = queue(client).send(vec![message(1), message(1)]).await.unwrap_err();
+            assert!(error.to_string().starts_with("the queue refused 1 of 2"), "{error}");
+            assert_eq!(refusing.num_calls(), 3);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_takes_smaller_batches_gets_single_messages() {
+        let too_long = mock!(Client::send_message_batch).then_error(|| {
+            let code = "AWS.SimpleQueueService.BatchRequestTooLong";
+            let meta = aws_sdk_sqs::error::ErrorMetadata::builder().code(code).build();
+            SendMessageBatchError::generic(meta)
+        });
+        let single = mock!(Client::send_message)
+            .match_requests(|it| it.message_group_id() == Some("g"))
+            .then_output(|| SendMessageOutput::builder().build());
+        let client = mock_client!(aws_sdk_sqs, RuleMode::MatchAny, [&too_long, &single]);
+        queue(client).send(vec![message(1), message(1)]).await.unwrap();
+        assert_eq!(single.num_calls(), 2);
+    }
+
+    #[test]
+    fn batches_stay_within_what_the_service_takes() {
+        let sizes = [240_000, 240_000, 240_000, 240_000, 10].into_iter().chain([10; 25]);
+        let batches = batches(sizes.map(message).collect());
+        assert!(batches.iter().all(|it| it.len() <= BATCH_ENTRIES));
+        let bytes = |batch: &Vec<Message>| batch.iter().map(|it| it.body.len()).sum::<usize>();
+        assert!(batches.iter().all(|it| bytes(it) <= BATCH_BYTES));
+        assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 30);
+    }
+}

@@ -75,15 +75,29 @@ pub fn at(seconds: u64) -> SystemTime {
 
 pub fn router(receiver: Receiver, queue: &Arc<MemoryOutbox>, max_body: usize) -> Router {
     let telemetry = Telemetry::queued("test", &TelemetrySettings::default());
+    telling(receiver, queue, max_body, telemetry)
+}
+
+fn telling(
+    receiver: Receiver,
+    queue: &Arc<MemoryOutbox>,
+    max_body: usize,
+    telemetry: Telemetry,
+) -> Router {
     let clock = Clock::new(|| at(NOW));
     Webhook { receiver, max_body, queue: Arc::clone(queue), telemetry, clock }.into_router()
 }
 
 pub async fn circleci(queue: &Arc<MemoryOutbox>) -> Router {
+    let telemetry = Telemetry::queued("test", &TelemetrySettings::default());
+    circleci_with(queue, telemetry).await
+}
+
+pub async fn circleci_with(queue: &Arc<MemoryOutbox>, telemetry: Telemetry) -> Router {
     let vars = vars(&[("CIRCLECI_HOOK_SECRET", SECRET)]);
     let settings = CircleciReceiverSettings::parse(&vars).unwrap();
     let common = WebhookSettings::parse(&vars).unwrap();
-    router(Receiver::circleci(settings, common).await.unwrap(), queue, 100_000)
+    telling(Receiver::circleci(settings, common).await.unwrap(), queue, 100_000, telemetry)
 }
 
 pub async fn gitlab(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router {
