@@ -133,7 +133,7 @@ async function showTrace(id) {
     pieces.push(el("i", { class: "piece", style: `left:${Math.min(at(span.start), 99.8)}%;width:${at(span.end) - at(span.start)}%` }));
     const length = took(ms(span.end) - ms(span.start));
     const title = `${span.name}\n${length}${queued ? `, waited ${took(ms(span.start) - ms(span.queued))}` : ""}${span.error ? `\n${span.error}` : ""}`;
-    return el("button", { type: "button", class: `row ${span.role}${bad ? " bad" : ""}`, title, "aria-current": selected === span.id ? "true" : "false", onclick: () => { selected = span.id; details(span); draw(); } },
+    return el("button", { type: "button", "data-span": span.id, class: `row ${span.role}${bad ? " bad" : ""}`, title, "aria-current": selected === span.id ? "true" : "false", onclick: () => { selected = span.id; details(span); draw(); } },
       el("span", { class: "name", style: `padding-left:${Math.min(span.depth, 8) * 14}px` }, fold, el("span", { class: `sym ${kind}`, "aria-label": span.result || (bad ? "failed" : "") }, symbol), el("span", { class: "label" }, span.name)),
       el("span", { class: `track ${kind}` }, ...pieces), el("span", { class: "took" }, length));
   }
@@ -169,6 +169,12 @@ async function showTrace(id) {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && !panel.hidden) panel.querySelector(".close").click();
     if (event.key === "/" && event.target.tagName !== "INPUT") { event.preventDefault(); search.focus(); }
+    if ((event.key === "ArrowLeft" || event.key === "ArrowRight") && event.target.dataset.span) {
+      const span = event.target.dataset.span;
+      event.key === "ArrowLeft" ? folded.add(span) : folded.delete(span);
+      draw();
+      falls.querySelector(`[data-span="${span}"]`)?.focus();
+    }
     if ((event.key === "ArrowDown" || event.key === "ArrowUp") && event.target.classList.contains("row")) {
       event.preventDefault();
       const next = event.key === "ArrowDown" ? event.target.nextElementSibling : event.target.previousElementSibling;

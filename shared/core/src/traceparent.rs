@@ -119,10 +119,11 @@ impl Format {
     #[must_use]
     pub fn render_error(self, status: u16, message: &str) -> String {
         if self == Self::Json {
-            let problem = serde_json::json!({
-                "type": "about:blank", "title": message, "status": status,
-            });
-            return format!("{problem}\n");
+            // The texts are our own, of plain words; only a line break needs escaping.
+            let title = message.replace('\n', " ");
+            return format!(
+                "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{status}}}\n"
+            );
         }
         message.lines().fold(String::new(), |mut body, line| {
             // Writing to a string does not fail.

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde::Serialize;
 
 /// A problem document. <https://www.rfc-editor.org/rfc/rfc9457>
 ///
@@ -19,14 +19,24 @@ pub struct Problem {
     pub detail: &'static str,
 }
 
+#[derive(Serialize)]
+struct Document {
+    r#type: &'static str,
+    title: Option<&'static str>,
+    status: u16,
+    detail: &'static str,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason(),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
+        let document = Document {
+            r#type: "about:blank",
+            title: self.status.canonical_reason(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+        };
+        // Four plain fields always serialize.
+        let body = serde_json::to_string(&document).unwrap_or_default();
         let mut response = Response::new(Body::from(format!("{body}\n")));
         *response.status_mut() = self.status;
         let kind = HeaderValue::from_static("application/problem+json");

@@ -17,7 +17,7 @@ use axum::{
     routing::post,
 };
 use http_body_util::LengthLimitError;
-use serde_json::json;
+use serde::Serialize;
 use spanhook_core::{
     circleci::{self, CircleciSettings},
     encode::{Limits, encode},
@@ -256,7 +256,7 @@ impl<Q: Outbox> Webhook<Q> {
                     "ignored",
                     &[(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)],
                 );
-                accepted(&json!({ "status": "ignored", "reason": reason }))
+                Accepted::Ignored { reason }.into_response()
             }
             Ok(Mapped::Trace { trace, project }) => {
                 let spans = trace.span_count();
@@ -282,9 +282,7 @@ impl<Q: Outbox> Webhook<Q> {
                         (Metric::Messages, queued),
                     ],
                 );
-                accepted(
-                    &json!({ "status": "accepted", "spans": spans, "trace_id": id.to_string() }),
-                )
+                Accepted::Accepted { spans, trace_id: id.to_string() }.into_response()
             }
             Err(reason) => self.quarantine(headers, body, reason).await,
         }
@@ -319,7 +317,7 @@ impl<Q: Outbox> Webhook<Q> {
         tracing::warn!(%provider, %reason, "delivery quarantined in the dead-letter queue");
         let metrics = [(Metric::Received, 1), (Metric::Verified, 1), (Metric::DeadLettered, 1)];
         self.telemetry.count(provider.as_str(), "quarantined", &metrics);
-        accepted(&json!({ "status": "quarantined", "reason": reason.to_string() }))
+        Accepted::Quarantined { reason: reason.to_string() }.into_response()
     }
 
     fn unavailable(&self, error: &crate::queue::QueueError) -> Response {
@@ -335,6 +333,20 @@ impl<Q: Outbox> Webhook<Q> {
     }
 }
 
-fn accepted(body: &serde_json::Value) -> Response {
-    (StatusCode::ACCEPTED, Json(body)).into_response()
+/// The body of a 202.
+#[derive(Serialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum Accepted {
+    /// Spans are queued.
+    Accepted { spans: usize, trace_id: String },
+    /// There is nothing to emit.
+    Ignored { reason: &'static str },
+    /// It is in the dead-letter queue.
+    Quarantined { reason: String },
+}
+
+impl IntoResponse for Accepted {
+    fn into_response(self) -> Response {
+        (StatusCode::ACCEPTED, Json(self)).into_response()
+    }
 }
