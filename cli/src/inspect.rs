@@ -83,7 +83,7 @@ impl Inspect {
                 messages.extend(parse(&input).map_err(failure)?);
             }
         }
-        print(render(&messages).map_err(failure)?);
+        print(render(&messages));
         Ok(())
     }
 }
@@ -121,33 +121,48 @@ fn bare(body: &str) -> Result<Vec<Raw>, InspectError> {
     Err(InspectError::NoMessage)
 }
 
-fn render(messages: &[Raw]) -> Result<String, InspectError> {
+/// All messages as text. One that can't be read is shown as that, and hides no other.
+fn render(messages: &[Raw]) -> String {
     let mut text = String::new();
     for (index, (body, attributes)) in messages.iter().enumerate() {
         let number = index + 1;
-        let undecodable = |error| InspectError::Undecodable { number, error };
-        let get = |name: &str| attributes.get(name).map(String::as_str);
-        let part = get("part").unwrap_or("1/1");
-        if part != "1/1" {
-            // Several parts are shown once, where the first one stands.
-            if part.starts_with("1/") {
-                let payload = whole(messages, attributes, number)?;
-                quarantined(&mut text, number, attributes, &payload);
-            }
-            continue;
-        }
-        match unpack(body, get("encoding")).map_err(undecodable)? {
-            Content::Quarantined(payload) => quarantined(&mut text, number, attributes, &payload),
-            Content::Traces(raw) => {
-                let request = ExportTraceServiceRequest::decode(raw.as_slice())
-                    .map_err(|_| undecodable(Undecodable::Protobuf))?;
-                let _ = writeln!(text, "message {number}: spans");
-                about(&mut text, attributes);
-                spans(&mut text, request);
-            }
+        if let Err(error) = one_message(&mut text, messages, number, body, attributes) {
+            let _ = writeln!(text, "{error}");
+            about(&mut text, attributes);
         }
     }
-    Ok(text)
+    text
+}
+
+fn one_message(
+    text: &mut String,
+    messages: &[Raw],
+    number: usize,
+    body: &str,
+    attributes: &BTreeMap<String, String>,
+) -> Result<(), InspectError> {
+    let undecodable = |error| InspectError::Undecodable { number, error };
+    let get = |name: &str| attributes.get(name).map(String::as_str);
+    let part = get("part").unwrap_or("1/1");
+    if part != "1/1" {
+        // Several parts are shown once, where the first one stands.
+        if part.starts_with("1/") {
+            let payload = whole(messages, attributes, number)?;
+            quarantined(text, number, attributes, &payload);
+        }
+        return Ok(());
+    }
+    match unpack(body, get("encoding")).map_err(undecodable)? {
+        Content::Quarantined(payload) => quarantined(text, number, attributes, &payload),
+        Content::Traces(raw) => {
+            let request = ExportTraceServiceRequest::decode(raw.as_slice())
+                .map_err(|_| undecodable(Undecodable::Protobuf))?;
+            let _ = writeln!(text, "message {number}: spans");
+            about(text, attributes);
+            spans(text, request);
+        }
+    }
+    Ok(())
 }
 
 fn whole(
@@ -262,12 +277,23 @@ mod tests {
         let aws = serde_json::json!({ "Messages": [{ "Body": message.body, "MessageAttributes": values("StringValue") }] });
         let event = serde_json::json!({ "Records": [{ "body": message.body, "messageAttributes": values("stringValue") }] });
         for input in [aws.to_string(), event.to_string(), message.body.clone()] {
-            let text = render(&parse(&input).unwrap()).unwrap();
+            let text = render(&parse(&input).unwrap());
             assert!(text.contains("\"object_kind\": \"pipeline\""), "{text}");
             assert!(!text.contains('\x1b'), "{text}");
         }
-        let text = render(&parse(&aws.to_string()).unwrap()).unwrap();
+        let text = render(&parse(&aws.to_string()).unwrap());
         assert!(text.contains("because the event names no run"), "{text}");
+    }
+
+    #[test]
+    fn a_message_that_can_not_be_read_hides_no_other() {
+        let raw = |body: &str| {
+            let encoding = ("encoding".to_owned(), "raw+zstd".to_owned());
+            (body.to_owned(), BTreeMap::from([encoding]))
+        };
+        let text = render(&[raw("***"), raw(&pack(b"readable"))]);
+        assert!(text.contains("message 1 can't be read: the body is not base64"), "{text}");
+        assert!(text.contains("| readable"), "{text}");
     }
 
     #[test]
