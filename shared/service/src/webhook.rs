@@ -256,7 +256,7 @@ impl<Q: Outbox> Webhook<Q> {
                     "ignored",
                     &[(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)],
                 );
-                Accepted::Ignored { reason }.into_response()
+                Answer::Ignored { reason }.into_response()
             }
             Ok(Mapped::Trace { trace, project }) => {
                 let spans = trace.span_count();
@@ -282,7 +282,7 @@ impl<Q: Outbox> Webhook<Q> {
                         (Metric::Messages, queued),
                     ],
                 );
-                Accepted::Accepted { spans, trace_id: id.to_string() }.into_response()
+                Answer::Accepted { spans, trace_id: id.to_string() }.into_response()
             }
             Err(reason) => self.quarantine(headers, body, reason).await,
         }
@@ -317,7 +317,7 @@ impl<Q: Outbox> Webhook<Q> {
         tracing::warn!(%provider, %reason, "delivery quarantined in the dead-letter queue");
         let metrics = [(Metric::Received, 1), (Metric::Verified, 1), (Metric::DeadLettered, 1)];
         self.telemetry.count(provider.as_str(), "quarantined", &metrics);
-        Accepted::Quarantined { reason: reason.to_string() }.into_response()
+        Answer::Quarantined { reason: reason.to_string() }.into_response()
     }
 
     fn unavailable(&self, error: &crate::queue::QueueError) -> Response {
@@ -336,7 +336,7 @@ impl<Q: Outbox> Webhook<Q> {
 /// The body of a 202.
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
-enum Accepted {
+enum Answer {
     /// Spans are queued.
     Accepted { spans: usize, trace_id: String },
     /// There is nothing to emit.
@@ -345,7 +345,7 @@ enum Accepted {
     Quarantined { reason: String },
 }
 
-impl IntoResponse for Accepted {
+impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         (StatusCode::ACCEPTED, Json(self)).into_response()
     }
