@@ -3,9 +3,14 @@
 //! Whoever drives it (the event source mapping on AWS, the local process, a test) deletes what was
 //! acknowledged. A message is acknowledged only after the receiver acknowledged its spans.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    panic::{UnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use spanhook_core::message::{Content, unpack};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -28,8 +33,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long messages rest after an answer that only an operator can mend.
 const MISCONFIGURED_PAUSE: Duration = Duration::from_secs(300);
 
-/// The longest rest of a message.
+/// The longest rest that we choose ourselves; jitter adds a quarter at most.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(900);
+
+/// The longest rest that a receiver may ask for: SQS hides a message for no more than 12 hours,
+/// counted from when it was received.
+const LONGEST_REST: Duration = Duration::from_secs(11 * 3600);
+
+/// Messages on their way to the dead-letter queue at a time: a batch of nothing but bad ones has
+/// [`MARGIN`] to get there.
+const REJECTS_AT_ONCE: usize = 16;
 
 /// What becomes of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,15 +87,20 @@ pub async fn forward(
     deadline: Instant,
     tally: &mut Tally,
 ) -> Vec<Verdict> {
+    let originals = originals(messages);
     let mut batch = Batch {
         exporter,
         deadline: deadline.checked_sub(MARGIN).unwrap_or(deadline),
+        jitter: messages.first().map_or(0.0, |it| jitter(&it.id, 0)),
         verdicts: vec![None; messages.len()],
         stopped: None,
         tally,
     };
     let mut request = Joined::default();
     for (index, message) in messages.iter().enumerate() {
+        if originals[index] != index {
+            continue;
+        }
         match read(message) {
             Err(reason) => batch.verdicts[index] = Some(Verdict::Reject { reason }),
             Ok(raw) => {
@@ -95,21 +113,28 @@ pub async fn forward(
     }
     batch.deliver(request).await;
     let verdicts = batch.verdicts;
-    let unsent = || Verdict::Retry { after: None, reason: "not sent before the deadline".into() };
-    let verdicts: Vec<_> = verdicts.into_iter().map(|it| it.unwrap_or_else(unsent)).collect();
     for (message, verdict) in messages.iter().zip(&verdicts) {
-        if *verdict == Verdict::Ack {
+        if *verdict == Some(Verdict::Ack) {
             tally.delivered += 1;
             tally.spans +=
                 message.attributes.get("spans").and_then(|it| it.parse().ok()).unwrap_or(0);
         }
     }
-    verdicts
+    let unsent = || Verdict::Retry { after: None, reason: "not sent before the deadline".into() };
+    originals.into_iter().map(|it| verdicts[it].clone().unwrap_or_else(unsent)).collect()
+}
+
+/// For every message the place of the first one that is the same: a queue that delivers at least
+/// once may do so twice in one batch.
+fn originals(messages: &[Received]) -> Vec<usize> {
+    let mut first = HashMap::new();
+    let places = messages.iter().enumerate();
+    places.map(|(place, it)| *first.entry((&it.id, &it.body)).or_insert(place)).collect()
 }
 
 fn read(message: &Received) -> Result<Vec<u8>, String> {
     let encoding = message.attributes.get("encoding").map(String::as_str);
-    match unpack(&message.body, encoding) {
+    match contained(|| unpack(&message.body, encoding))? {
         Ok(Content::Traces(raw)) => Ok(raw),
         Ok(Content::Quarantined(_)) => {
             let reason = message.attributes.get("reason").map_or("", String::as_str);
@@ -117,6 +142,11 @@ fn read(message: &Received) -> Result<Vec<u8>, String> {
         }
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// A bug that one message brings out is no reason to lose its batch.
+fn contained<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, String> {
+    catch_unwind(work).map_err(|_| "reading it panicked, which is a bug in spanhook".to_owned())
 }
 
 /// Messages that go out as one request.
@@ -155,6 +185,8 @@ impl Joined {
 struct Batch<'b, E> {
     exporter: &'b E,
     deadline: Instant,
+    /// Of pauses between tries, so that forwarders that were refused together come back apart.
+    jitter: f64,
     verdicts: Vec<Option<Verdict>>,
     /// Why nothing more is sent: what stops one request would stop the next.
     stopped: Option<Verdict>,
@@ -226,8 +258,10 @@ impl<E: Export> Batch<'_, E> {
                 Ok(Outcome::Retry { after, reason }) => (after, reason),
                 Ok(outcome) => return outcome,
             };
-            let wait = after.unwrap_or(pause);
-            if Instant::now() + wait + MARGIN > self.deadline {
+            // A receiver may ask for no pause, or for one that overflows the clock.
+            let wait = (pause + pause.mul_f64(self.jitter)).max(after.unwrap_or_default());
+            let next = Instant::now().checked_add(wait.saturating_add(MARGIN));
+            if next.is_none_or(|next| next > self.deadline) {
                 return Outcome::Retry { after, reason };
             }
             sleep(wait).await;
@@ -247,7 +281,7 @@ impl<E: Export> Batch<'_, E> {
     }
 }
 
-/// Carries the verdicts out and gives the ids of the messages that stay in the queue.
+/// Carries the verdicts out and gives the ids of the messages that stay in the queue, each once.
 ///
 /// A message whose way to the dead-letter queue fails stays too. What rests longer is a message
 /// that was received more often: Lambda does not slow down on partial failures by itself.
@@ -258,42 +292,60 @@ pub async fn settle(
     clock: Clock,
     tally: &mut Tally,
 ) -> Vec<String> {
-    let mut resting = Vec::new();
-    let mut failed = Vec::new();
-    let mut seen = HashSet::new();
-    for (message, verdict) in messages.iter().zip(verdicts) {
-        match verdict {
-            Verdict::Ack => {}
-            Verdict::Retry { after, .. } => {
-                tally.retried += 1;
-                resting.push((message, back_off(message, *after, clock)));
+    let kept = reject(inbox, messages, verdicts, tally).await;
+    let resting: Vec<_> = messages
+        .iter()
+        .zip(verdicts)
+        .filter_map(|(message, verdict)| match verdict {
+            Verdict::Retry { after, .. } => Some((message, back_off(message, *after, clock))),
+            Verdict::Reject { .. } if kept.contains(message.id.as_str()) => {
+                Some((message, back_off(message, None, clock)))
             }
-            Verdict::Reject { reason } => match inbox.reject(message, reason).await {
-                Ok(()) => {
-                    tracing::warn!(
-                        id = message.id,
-                        reason,
-                        "message moved to the dead-letter queue"
-                    );
-                    tally.dead_lettered += 1;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the dead-letter queue refused; the message stays");
-                    tally.retried += 1;
-                    resting.push((message, back_off(message, None, clock)));
-                }
-            },
-        }
-    }
-    for (message, _) in &resting {
-        if seen.insert(&message.id) {
-            failed.push(message.id.clone());
-        }
-    }
+            _ => None,
+        })
+        .collect();
     if let Err(error) = inbox.back_off(&resting).await {
         tracing::warn!(%error, "messages are retried sooner than they should be");
     }
+    let mut seen = HashSet::new();
+    let ids = resting.iter().map(|(message, _)| &message.id);
+    let failed: Vec<_> = ids.filter(|id| seen.insert(*id)).cloned().collect();
+    tally.retried += failed.len() as u64;
     failed
+}
+
+/// Moves what was rejected to the dead-letter queue, each message once, and gives the ids of those
+/// that the queue did not take.
+async fn reject<'m>(
+    inbox: &impl Inbox,
+    messages: &'m [Received],
+    verdicts: &'m [Verdict],
+    tally: &mut Tally,
+) -> HashSet<&'m str> {
+    let mut rejected: HashMap<_, _> = HashMap::new();
+    for (message, verdict) in messages.iter().zip(verdicts) {
+        if let Verdict::Reject { reason } = verdict {
+            rejected.insert(message.id.as_str(), (message, reason.as_str()));
+        }
+    }
+    let mut moves = stream::iter(rejected.into_values())
+        .map(async |(message, reason)| (message, reason, inbox.reject(message, reason).await))
+        .buffer_unordered(REJECTS_AT_ONCE);
+    let mut kept = HashSet::new();
+    while let Some((message, reason, moved)) = moves.next().await {
+        let id = message.id.as_str();
+        match moved {
+            Ok(()) => {
+                tracing::warn!(id, reason, "message moved to the dead-letter queue");
+                tally.dead_lettered += 1;
+            }
+            Err(error) => {
+                tracing::error!(id, %error, "the dead-letter queue refused; the message stays");
+                kept.insert(id);
+            }
+        }
+    }
+    kept
 }
 
 /// Doubles with every receipt, with jitter so that a batch does not come back as one; never less
@@ -301,10 +353,14 @@ pub async fn settle(
 fn back_off(message: &Received, after: Option<Duration>, clock: Clock) -> Duration {
     let doublings = message.receive_count.saturating_sub(1).min(10);
     let base = Duration::from_secs(5 << doublings).min(LONGEST_BACK_OFF);
-    let noise =
-        message.id.bytes().fold(clock.nanos(), |sum, it| sum.rotate_left(5) ^ u64::from(it));
-    let jitter = base.mul_f64(f64::from(u8::try_from(noise % 256).unwrap_or(0)) / 1024.0);
-    (base + jitter).max(after.unwrap_or_default()).min(Duration::from_secs(12 * 3600))
+    let own = base + base.mul_f64(jitter(&message.id, clock.nanos()));
+    own.max(after.unwrap_or_default()).min(LONGEST_REST)
+}
+
+/// A share of a pause, below a quarter, that differs from message to message.
+fn jitter(id: &str, seed: u64) -> f64 {
+    let noise = id.bytes().fold(seed, |sum, it| sum.rotate_left(5) ^ u64::from(it));
+    f64::from(u8::try_from(noise % 256).unwrap_or(0)) / 1024.0
 }
 
 #[cfg(test)]

@@ -31,6 +31,11 @@ impl GrpcExporter {
     pub(super) fn new(settings: &ExportSettings) -> Result<Self, ExporterError> {
         let mut endpoint = Endpoint::from_shared(settings.endpoint.clone())?
             .connect_timeout(settings.timeout)
+            // A function is frozen between invocations, and what lies between it and the receiver
+            // forgets connections silently. Without a ping every try would wait on the dead one.
+            // Two in a request's time are what a grpc-go server puts up with.
+            .http2_keep_alive_interval(settings.timeout / 2)
+            .keep_alive_timeout(settings.timeout / 4)
             .user_agent(concat!("spanhook/", env!("CARGO_PKG_VERSION")))?;
         if settings.endpoint.starts_with("https") {
             let mut tls = ClientTlsConfig::new().with_native_roots();

@@ -162,8 +162,10 @@ fn judge(status: StatusCode, after: Option<Duration>, body: &[u8]) -> Outcome {
 /// A refusal carries a `google.rpc.Status`, whose second field is the message, or plain text.
 fn said(status: StatusCode, body: &[u8]) -> String {
     use prost::Message;
-    let text = tonic_types::pb::Status::decode(body)
-        .map_or_else(|_| String::from_utf8_lossy(body).into_owned(), |status| status.message);
+    let message = tonic_types::pb::Status::decode(body).ok().map(|status| status.message);
+    let text = message
+        .filter(|message| !message.is_empty())
+        .unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
     clip(&format!("HTTP {status} {text}")).trim_end().to_owned()
 }
 

@@ -31,7 +31,7 @@ impl fmt::Debug for ExportSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.headers.keys().map(HeaderName::as_str).collect();
         f.debug_struct("ExportSettings")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &shown(&self.endpoint))
             .field("protocol", &self.protocol)
             .field("compression", &self.compression)
             .field("headers", &names)
@@ -115,8 +115,31 @@ impl ExportSettings {
             headers: headers(vars, both("HEADERS"))?,
             timeout: Duration::from_millis(milliseconds),
             certificate: file("CERTIFICATE"),
-            client_identity: file("CLIENT_CERTIFICATE").zip(file("CLIENT_KEY")),
+            client_identity: client_identity(both("CLIENT_CERTIFICATE"), both("CLIENT_KEY"))?,
         }))
+    }
+}
+
+/// An endpoint without what may be a secret: a password before the host, a key in the query.
+fn shown(endpoint: &str) -> String {
+    let parts = endpoint.parse::<http::Uri>().map(http::Uri::into_parts).unwrap_or_default();
+    let scheme = parts.scheme.as_ref().map_or("", http::uri::Scheme::as_str);
+    let authority = parts.authority.as_ref().map_or("", http::uri::Authority::as_str);
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let path = parts.path_and_query.as_ref().map_or("", http::uri::PathAndQuery::path);
+    format!("{scheme}://{host}{path}")
+}
+
+/// A certificate is of no use without its key, nor the other way round.
+fn client_identity(
+    certificate: Option<(String, String)>,
+    key: Option<(String, String)>,
+) -> Result<Option<(String, String)>, SettingsError> {
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some((certificate, _)), Some((key, _))) => Ok(Some((certificate, key))),
+        (Some((_, name)), None) => Err(invalid(name, "set the matching _CLIENT_KEY too")),
+        (None, Some((_, name))) => Err(invalid(name, "set the matching _CLIENT_CERTIFICATE too")),
     }
 }
 
@@ -233,6 +256,52 @@ mod tests {
         assert_eq!(settings.headers["authorization"], "Bearer s3cret");
         assert_eq!(settings.headers["x-a"], "b=c");
         assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn an_endpoint_is_printed_without_its_password_and_query() {
+        let url = "https://user:s3cret@o.example.com:8443/v1/traces?key=s3cret";
+        let settings = parse(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", url)]).unwrap().unwrap();
+        let printed = format!("{settings:?}");
+        assert!(printed.contains("\"https://o.example.com:8443/v1/traces\""), "{printed}");
+    }
+
+    #[test]
+    fn variables_for_traces_win_over_general_ones_and_these_over_circleci_hooks() {
+        let settings = parse(&[
+            ("CIRCLECI_OTLP_ENDPOINT", "http://hook:4317"),
+            ("CIRCLECI_OTLP_X_TEAM", "hook"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://general:4318"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-team=general"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-team=traces"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "2500"),
+        ])
+        .unwrap()
+        .unwrap();
+        assert_eq!(settings.endpoint, "http://general:4318/v1/traces");
+        assert_eq!(settings.headers.get_all("x-team").iter().collect::<Vec<_>>(), ["traces"]);
+        assert_eq!(
+            (settings.protocol, settings.compression, settings.timeout),
+            (Protocol::Http, Compression::Zstd, Duration::from_millis(2500))
+        );
+    }
+
+    #[test]
+    fn a_client_certificate_needs_its_key() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318");
+        let certificate = ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/c.pem");
+        let key = ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/k.pem");
+        let whole = parse(&[endpoint, certificate, key]).unwrap().unwrap();
+        assert_eq!(whole.client_identity, Some(("/c.pem".into(), "/k.pem".into())));
+        for alone in [certificate, key] {
+            let error = parse(&[endpoint, alone]).unwrap_err().to_string();
+            assert!(error.starts_with(alone.0) && error.contains("set the matching"), "{error}");
+        }
     }
 
     #[test]

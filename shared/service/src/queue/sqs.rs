@@ -18,6 +18,9 @@ use super::{Inbox, Outbox, QueueError, Received};
 const BATCH_ENTRIES: usize = 10;
 const BATCH_BYTES: usize = 900 * 1024;
 
+/// SQS allows ten attributes.
+const ATTRIBUTES: usize = 10;
+
 /// Tries of an entry that the service did not take.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -55,7 +58,7 @@ impl SqsQueue {
             .send()
             .await
             .map_err(|error| refused(1, 1, reason(&error)))?;
-        Ok(answer.messages.unwrap_or_default().into_iter().map(received).collect())
+        Ok(answer.messages.unwrap_or_default().into_iter().filter_map(received).collect())
     }
 
     /// Deletes a message.
@@ -101,7 +104,8 @@ impl SqsQueue {
                 Err(error) if code(&error) == "AWS.SimpleQueueService.BatchRequestTooLong" => {
                     return self.send_singly(url, waiting).await;
                 }
-                Err(error) => why = self::reason(&error),
+                // The client has tried several times itself; a provider waits for our answer.
+                Err(error) => return Err((waiting.len(), reason(&error))),
             }
         }
         Err((waiting.len(), why))
@@ -171,17 +175,24 @@ impl Inbox for SqsQueue {
 
     async fn reject(&self, message: &Received, reason: &str) -> Result<(), QueueError> {
         let mut attributes = message.attributes.clone();
-        // SQS allows ten attributes; the reason is worth more than the number of spans.
-        if attributes.len() >= 10 {
-            attributes.remove("spans");
+        attributes.insert("reason".to_owned(), printable(reason));
+        // The reason is worth more than the number of spans, or what a foreign message carries.
+        for spare in ["spans"].into_iter().chain(message.attributes.keys().map(String::as_str)) {
+            if attributes.len() > ATTRIBUTES && spare != "reason" {
+                attributes.remove(spare);
+            }
         }
-        let printable = |it: char| if it.is_ascii_graphic() || it == ' ' { it } else { '?' };
-        let reason: String = reason.chars().take(512).map(printable).collect();
-        attributes.insert("reason".to_owned(), reason);
         let group = attributes.get("trace_id").map_or("rejected", String::as_str).to_owned();
         let copy = Message { body: message.body.clone(), attributes, group };
         self.send_to(self.dead_letter_url()?, vec![copy]).await
     }
+}
+
+/// SQS refuses control characters, and an attribute that is empty.
+fn printable(reason: &str) -> String {
+    let clean = |it: char| if it.is_ascii_graphic() || it == ' ' { it } else { '?' };
+    let reason: String = reason.chars().take(512).map(clean).collect();
+    if reason.is_empty() { "unknown".to_owned() } else { reason }
 }
 
 fn batches(messages: Vec<Message>) -> Vec<Vec<Message>> {
@@ -226,20 +237,21 @@ fn attributes(
     })
 }
 
-fn received(message: aws_sdk_sqs::types::Message) -> Received {
+/// None without an id or a receipt handle: such a message can't be settled, and comes again.
+fn received(message: aws_sdk_sqs::types::Message) -> Option<Received> {
     let attributes = message.message_attributes.unwrap_or_default();
     let count = message.attributes.unwrap_or_default();
     let count = count.get(&MessageSystemAttributeName::ApproximateReceiveCount);
-    Received {
-        id: message.message_id.unwrap_or_default(),
-        receipt: message.receipt_handle.unwrap_or_default(),
+    Some(Received {
+        id: message.message_id.filter(|it| !it.is_empty())?,
+        receipt: message.receipt_handle.filter(|it| !it.is_empty())?,
         body: message.body.unwrap_or_default(),
         attributes: attributes
             .into_iter()
             .filter_map(|(name, value)| Some((name, value.string_value?)))
             .collect(),
         receive_count: count.and_then(|it| it.parse().ok()).unwrap_or(1),
-    }
+    })
 }
 
 fn seconds(duration: Duration) -> i32 {
