@@ -14,6 +14,7 @@ use spanhook_service::{
         CircleciReceiverSettings, GitlabReceiverSettings, QueueSettings, SettingsError,
         TraceparentEndpointSettings, Vars, WebhookSettings, environment,
     },
+    startup::project_rules,
     telemetry::TelemetrySettings,
     webhook::{Receiver, ReceiverError},
 };
@@ -239,9 +240,14 @@ async fn delivered(sender: &Sender, url: &str, provider: Provider, body: &Value)
 async fn context(vars: &Vars, url: &str) -> Finding {
     let (run, job) =
         ("cedf175c-c537-49f8-9b5c-95892f0b2407", "3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34");
+    let rules = project_rules(vars).await;
+    let rules = match rules {
+        Ok(rules) => rules.get().await,
+        Err(error) => return Finding::Bad(error.to_string()),
+    };
     let expected = TraceparentEndpointSettings::parse(vars).ok().and_then(|settings| {
         let job = Job::new(Provider::Circleci, run, job, None, None).ok()?;
-        Some(Format::Value.render(job.context(&settings.ids)))
+        Some(Format::Value.render(job.context(&settings.ids, &rules, None)))
     });
     let token = vars.get("TRACEPARENT_TOKEN").map_or("", String::as_str);
     match get(&format!("{url}/traceparent/circleci/{run}/{job}?format=value"), token).await {
@@ -249,7 +255,7 @@ async fn context(vars: &Vars, url: &str) -> Finding {
             Finding::Good("the ids there are the ids here".to_owned())
         }
         Ok((200, _)) => Finding::Bad(
-            "it derives other ids than here; set TRACE_IDS and CIRCLECI_HOST alike everywhere"
+            "it derives another context than here; set TRACE_IDS, CIRCLECI_HOST and PROJECT_RULES alike everywhere"
                 .to_owned(),
         ),
         Ok((401, _)) => {

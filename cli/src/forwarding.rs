@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spanhook_service::{
     clock::Clock,
-    export::Exporter,
+    export::{Exporter, Target},
     forward::{Tally, Verdict, forward, settle},
     queue::{Inbox, Received},
     startup::report,
@@ -26,7 +26,7 @@ const WAIT: Duration = Duration::from_secs(20);
 /// Empties the queue until `stop` says otherwise; a batch that was begun is settled.
 pub(crate) async fn run(
     store: Store,
-    exporter: Option<Exporter>,
+    target: Option<Target>,
     telemetry: Telemetry,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -41,8 +41,10 @@ pub(crate) async fn run(
             Ok(batch) => batch,
             Err(error) => return give_up(&error),
         };
-        match &exporter {
-            Some(exporter) => deliver(&store, exporter, &telemetry, &batch, &mut stop).await,
+        match &target {
+            Some(target) => {
+                deliver(&store, &*target.exporter().await, &telemetry, &batch, &mut stop).await
+            }
             None => show(&store, &batch).await,
         }
     }

@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
         Command::Serve(command) => command.run().await,
         Command::Demo(command) => command.run().await,
         Command::Send(command) => command.run().await,
-        Command::Traceparent(command) => command.run(),
+        Command::Traceparent(command) => command.run().await,
         Command::Inspect(command) => command.run().await,
         Command::Check(command) => command.run().await,
     };

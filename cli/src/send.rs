@@ -11,7 +11,7 @@ use spanhook_core::{
 };
 use spanhook_service::{
     clock::Clock,
-    secret::SecretSpec,
+    live::{self, Source},
     settings::{CIRCLECI_SECRET, GITLAB_SECRET_TOKEN, GITLAB_SIGNING_TOKEN, Vars, environment},
 };
 use thiserror::Error;
@@ -196,13 +196,15 @@ impl Sender {
 }
 
 fn first(vars: &Vars, variable: &'static str) -> Result<Option<Vec<u8>>, SendError> {
-    match SecretSpec::parse(vars, variable) {
-        SecretSpec::Unset => Ok(None),
-        SecretSpec::Values(secrets) => Ok(secrets.expose().next().map(<[u8]>::to_vec)),
-        _ => Err(SendError::Secret {
-            variable,
-            hint: "give the secret itself, not where it is kept",
-        }),
+    let elsewhere =
+        || SendError::Secret { variable, hint: "give the secret itself, not where it is kept" };
+    match Source::parse(vars, variable) {
+        Source::Unset => Ok(None),
+        Source::Inline(text) => {
+            let secrets = live::secrets(variable, &text).map_err(|_| elsewhere())?;
+            Ok(secrets.expose().next().map(<[u8]>::to_vec))
+        }
+        _ => Err(elsewhere()),
     }
 }
 

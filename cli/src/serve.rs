@@ -4,15 +4,17 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::any};
 use clap::Args;
+use spanhook_core::rules::ProjectRules;
 use spanhook_service::{
     answer::{Problem, health, not_found, wrong_method},
     clock::Clock,
-    export::Exporter,
+    export::Target,
+    live::Live,
     settings::{
-        CircleciReceiverSettings, GitlabReceiverSettings, SettingsError, TRACEPARENT_TOKEN,
+        CircleciReceiverSettings, GitlabReceiverSettings, SettingsError,
         TraceparentEndpointSettings, Vars, WebhookSettings, environment,
     },
-    startup::export_settings,
+    startup::{project_rules, traceparent_tokens},
     telemetry::{Telemetry, TelemetrySettings},
     traceparent::Traceparent,
     webhook::{Receiver, ReceiverError, Webhook},
@@ -82,9 +84,9 @@ impl Running {
         let common = WebhookSettings::parse(vars).map_err(failure)?;
         let receivers = receivers(vars, common).await?;
         let traceparent = TraceparentEndpointSettings::parse(vars).map_err(failure)?;
-        let export = export_settings(vars).await.map_err(failure)?;
-        let forwarding_to = export.as_ref().map(|it| without_query(&it.endpoint));
-        let exporter = export.as_ref().map(Exporter::new).transpose().map_err(failure)?;
+        let target = Target::open(vars).await.map_err(failure)?;
+        let forwarding_to = target.as_ref().map(|it| without_query(&it.settings.endpoint));
+        let rules = project_rules(vars).await.map_err(failure)?;
         let telemetry = TelemetrySettings::parse(vars).map_err(failure)?;
         let telemetry = Telemetry::exporting("spanhook-serve", &telemetry).map_err(failure)?;
         let store = Store::open(data).map_err(failure)?;
@@ -99,14 +101,15 @@ impl Running {
             .route("/health", axum::routing::get(health))
             .merge(
                 Traceparent {
-                    tokens: traceparent.token.resolve(TRACEPARENT_TOKEN).await.map_err(failure)?,
+                    tokens: traceparent_tokens(&traceparent).await.map_err(failure)?,
+                    rules: Arc::clone(&rules),
                     ids: traceparent.ids,
                     telemetry: telemetry.clone(),
                 }
                 .into_routes(),
             );
         for receiver in receivers {
-            router = router.merge(webhook(receiver, common, &store, &telemetry));
+            router = router.merge(webhook(receiver, common, &rules, &store, &telemetry));
         }
         router = unconfigured(router, &providers)
             .fallback(not_found)
@@ -128,7 +131,7 @@ impl Running {
             server: tokio::spawn(async move { serving.await }),
             forwarder: tokio::spawn(forwarding::run(
                 store.clone(),
-                exporter,
+                target,
                 telemetry.clone(),
                 stopped,
             )),
@@ -191,6 +194,7 @@ impl Running {
 fn webhook(
     receiver: Receiver,
     common: WebhookSettings,
+    rules: &Arc<Live<ProjectRules>>,
     store: &Store,
     telemetry: &Telemetry,
 ) -> Router {
@@ -202,6 +206,7 @@ fn webhook(
     let webhook = Webhook {
         receiver,
         max_body: common.max_body,
+        rules: Arc::clone(rules),
         queue: Arc::new(store.clone()),
         telemetry: telemetry.clone(),
         clock: Clock::SYSTEM,

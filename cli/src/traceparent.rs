@@ -2,7 +2,10 @@
 
 use clap::{Args, builder::PossibleValuesParser};
 use spanhook_core::traceparent::{Format, Job};
-use spanhook_service::settings::{TraceparentEndpointSettings, environment};
+use spanhook_service::{
+    settings::{TraceparentEndpointSettings, environment},
+    startup::project_rules,
+};
 
 use crate::{
     send::ProviderName,
@@ -30,15 +33,21 @@ pub(crate) struct Traceparent {
     /// Root pipeline of a child pipeline, for native ids
     #[arg(long, value_name = "ID")]
     root: Option<String>,
+    /// Project, as owner/name: PROJECT_RULES may leave it out or sample it
+    #[arg(long, value_name = "NAME")]
+    project: Option<String>,
 }
 
 impl Traceparent {
-    pub(crate) fn run(self) -> Result<(), Failure> {
-        let settings = TraceparentEndpointSettings::parse(&environment()).map_err(failure)?;
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let vars = environment();
+        let settings = TraceparentEndpointSettings::parse(&vars).map_err(failure)?;
+        let rules = project_rules(&vars).await.map_err(failure)?.get().await;
         let (instance, root) = (self.instance.as_deref(), self.root.as_deref());
         let job = Job::new(self.provider.into(), &self.run, &self.job, instance, root);
         let format = Format::named(&self.format).unwrap_or_default();
-        print(format.render(job.map_err(failure)?.context(&settings.ids)));
+        let job = job.map_err(failure)?;
+        print(format.render(job.context(&settings.ids, &rules, self.project.as_deref())));
         Ok(())
     }
 }

@@ -293,10 +293,10 @@ fn first_eight(bytes: &[u8; 16]) -> [u8; 8] {
     first
 }
 
-/// The W3C `traceparent` of a span, flagged as sampled.
+/// The W3C `traceparent` of a span, with the sampled flag or without.
 ///
 /// <https://www.w3.org/TR/trace-context/#traceparent-header>
 #[must_use]
-pub fn traceparent(trace: TraceId, span: SpanId) -> String {
-    format!("00-{trace}-{span}-01")
+pub fn traceparent(trace: TraceId, span: SpanId, sampled: bool) -> String {
+    format!("00-{trace}-{span}-{:02x}", u8::from(sampled))
 }

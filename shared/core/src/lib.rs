@@ -15,6 +15,7 @@ pub mod id;
 pub mod lenient;
 pub mod mapping;
 pub mod message;
+pub mod rules;
 pub mod secret;
 pub mod semconv;
 pub mod signature;

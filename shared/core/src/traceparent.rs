@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     id::{CircleciIds, GitlabIds, GitlabJobKind, SpanId, TraceId, TraceIds, traceparent},
     mapping::Provider,
+    rules::{Decision, ProjectRules},
 };
 
 /// What the endpoint and the command have in common.
@@ -45,6 +46,8 @@ pub struct Context {
     pub trace: TraceId,
     /// The job's span.
     pub span: SpanId,
+    /// Whether the run's spans are emitted: a job that is told so records its own too.
+    pub sampled: bool,
 }
 
 /// How the context is written (`?format=`, or by `Accept`).
@@ -102,8 +105,8 @@ impl Format {
     /// The context in this format, with a newline at its end.
     #[must_use]
     pub fn render(self, context: Context) -> String {
-        let Context { trace, span } = context;
-        let value = traceparent(trace, span);
+        let Context { trace, span, sampled } = context;
+        let value = traceparent(trace, span, sampled);
         match self {
             Self::Sh => format!("export TRACEPARENT={value}\n"),
             Self::Dotenv | Self::Github => format!("TRACEPARENT={value}\n"),
@@ -207,12 +210,25 @@ impl Job {
     }
 
     /// The context of the job, whose spans need not exist yet.
+    ///
+    /// `project` is its project's name, if the caller gave it: the rules may go by it.
     #[must_use]
-    pub fn context(&self, settings: &TraceparentSettings) -> Context {
+    pub fn context(
+        &self,
+        settings: &TraceparentSettings,
+        rules: &ProjectRules,
+        project: Option<&str>,
+    ) -> Context {
+        let (trace, span) = self.ids(settings);
+        let decision = rules.decide(project.as_slice(), trace, settings.trace_ids);
+        Context { trace, span, sampled: decision == Decision::Keep }
+    }
+
+    fn ids(&self, settings: &TraceparentSettings) -> (TraceId, SpanId) {
         match self {
             Self::Circleci { workflow, job } => {
                 let ids = CircleciIds::new(settings.trace_ids, &settings.circleci_host);
-                Context { trace: ids.trace(&workflow.to_string()), span: ids.job(&job.to_string()) }
+                (ids.trace(&workflow.to_string()), ids.job(&job.to_string()))
             }
             Self::Gitlab { pipeline, job, instance, root } => {
                 let ids = GitlabIds::new(
@@ -222,7 +238,7 @@ impl Job {
                     root.unwrap_or(*pipeline),
                     *pipeline,
                 );
-                Context { trace: ids.trace(), span: ids.job(*job) }
+                (ids.trace(), ids.job(*job))
             }
         }
     }
@@ -255,14 +271,21 @@ fn host(text: &str) -> Result<String, BadRequest> {
     valid.then(|| text.to_owned()).ok_or(BadRequest::Instance)
 }
 
+/// What was asked. The format comes apart from the job, because an error has to be written in it
+/// too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// How the answer is written.
+    pub format: Format,
+    /// Whose context it is to be.
+    pub job: Result<Job, BadRequest>,
+    /// The project's name (`?project=acme/shop`), for the rules.
+    pub project: Option<String>,
+}
+
 /// Reads a request: `path` as it is in the URL, `query` without its question mark.
-///
-/// The format comes apart from the job, because an error has to be written in it too.
-pub fn parse(
-    path: &str,
-    query: Option<&str>,
-    accept: Option<&str>,
-) -> (Format, Result<Job, BadRequest>) {
+#[must_use]
+pub fn parse(path: &str, query: Option<&str>, accept: Option<&str>) -> Request {
     let query: Vec<(Cow<'_, str>, Cow<'_, str>)> =
         form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
     let parameter = |name: &str| {
@@ -287,9 +310,10 @@ pub fn parse(
         }
         _ => Err(BadRequest::Path),
     };
+    let project = parameter("project").map(ToOwned::to_owned);
     match format {
-        Ok(format) => (format, job),
-        Err(error) => (Format::Sh, Err(error)),
+        Ok(format) => Request { format, job, project },
+        Err(error) => Request { format: Format::Sh, job: Err(error), project },
     }
 }
 
@@ -303,9 +327,10 @@ mod tests {
 
     fn ask(path: &str, query: &str, trace_ids: TraceIds) -> String {
         let settings = TraceparentSettings { trace_ids, ..TraceparentSettings::default() };
-        let (format, job) = parse(path, Some(query), None);
+        let Request { format, job, project } = parse(path, Some(query), None);
+        let rules = ProjectRules::parse(r#"{"deny": ["acme/secret"]}"#).unwrap();
         match job {
-            Ok(job) => format.render(job.context(&settings)),
+            Ok(job) => format.render(job.context(&settings, &rules, project.as_deref())),
             Err(error) => format.render_error(error.status(), &error.to_string()),
         }
     }
@@ -368,8 +393,14 @@ mod tests {
             ("/traceparent", "", BadRequest::Path),
             ("/", "", BadRequest::Path),
         ] {
-            assert_eq!(parse(path, Some(query), None).1, Err(expected), "{path}?{query}");
+            assert_eq!(parse(path, Some(query), None).job, Err(expected), "{path}?{query}");
         }
+    }
+
+    #[test]
+    fn a_job_of_a_project_that_is_switched_off_is_told_not_to_record() {
+        let flag = |query| ask(GITLAB, query, TraceIds::Hashed).trim_end().ends_with("-01");
+        assert!(flag("") && flag("project=acme/shop") && !flag("project=Acme%2FSecret"));
     }
 
     #[test]
@@ -383,12 +414,13 @@ mod tests {
         #[test]
         fn whatever_is_asked_a_shell_can_source_the_answer(
             path in "(/traceparent)?(/circleci|/gitlab)?(/[^?#]{0,40}){0,4}",
-            query in "(format=[a-z$`]{0,8}|instance=\\PC{0,20}|root=\\PC{0,8}|&){0,5}",
+            query in "(format=[a-z$`]{0,8}|instance=\\PC{0,20}|project=\\PC{0,20}|root=\\PC{0,8}|&){0,5}",
             accept in "\\PC{0,30}",
         ) {
-            let (format, job) = parse(&path, Some(&query), Some(&accept));
+            let Request { format, job, project } = parse(&path, Some(&query), Some(&accept));
+            let (settings, rules) = (TraceparentSettings::default(), ProjectRules::default());
             let body = match job {
-                Ok(job) => format.render(job.context(&TraceparentSettings::default())),
+                Ok(job) => format.render(job.context(&settings, &rules, project.as_deref())),
                 Err(error) => format.render_error(error.status(), &error.to_string()),
             };
             prop_assert!(body.ends_with('\n'));

@@ -21,6 +21,7 @@ use spanhook_core::{
     id::{GitlabJobKind, TraceIds},
     mapping::{Mapped, Provider, Unmappable},
     message::{BODY_LIMIT, Content, unpack},
+    rules::ProjectRules,
 };
 
 fn circleci_settings() -> CircleciSettings {
@@ -497,8 +498,8 @@ fn the_shell_function_of_the_docs_computes_every_vector() {
         let whose = if provider == "gitlab" { Provider::Gitlab } else { Provider::Circleci };
         let context = spanhook_core::traceparent::Job::new(whose, run, job, Some(host), None)
             .unwrap()
-            .context(&settings);
-        assert_eq!(spanhook_core::id::traceparent(context.trace, context.span), expected);
+            .context(&settings, &ProjectRules::default(), None);
+        assert_eq!(spanhook_core::id::traceparent(context.trace, context.span, true), expected);
         if scheme == "hashed" {
             let script = format!(
                 "{function}\necho 00-$(id 16 spanhook/1 {provider} {host} trace {run})-$(id 8 spanhook/1 {provider} {host} job {job})-01"

@@ -9,6 +9,7 @@
 mod grpc;
 mod http;
 mod settings;
+mod target;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use prost::Message;
 use thiserror::Error;
 
 pub use settings::{Compression, ExportSettings, Protocol};
+pub use target::{Target, TargetError};
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The half of spanhook that does I/O, shared by the functions and the local process.
 //!
 //! - [`settings`] reads the environment once, purely.
+//! - [`live`] holds what may change while it runs: secrets and project rules.
 //! - [`webhook`] and [`traceparent`] are axum routers.
 //! - [`queue`] is what lies between the webhook functions and the forwarder.
 //! - [`export`] speaks OTLP, [`forward`] decides what becomes of every message.
@@ -10,8 +11,8 @@ pub mod answer;
 pub mod clock;
 pub mod export;
 pub mod forward;
+pub mod live;
 pub mod queue;
-pub mod secret;
 pub mod settings;
 pub mod startup;
 pub mod telemetry;

@@ -14,7 +14,7 @@ use spanhook_core::{
 };
 use thiserror::Error;
 
-use crate::secret::SecretSpec;
+use crate::live::Source;
 
 /// Environment variables by name.
 pub type Vars = BTreeMap<String, String>;
@@ -152,12 +152,14 @@ pub const GITLAB_SIGNING_TOKEN: &str = "GITLAB_SIGNING_TOKEN";
 pub const GITLAB_SECRET_TOKEN: &str = "GITLAB_SECRET_TOKEN";
 /// The variable with the bearer token of the traceparent endpoint.
 pub const TRACEPARENT_TOKEN: &str = "TRACEPARENT_TOKEN";
+/// The variable with the rules of projects.
+pub const PROJECT_RULES: &str = "PROJECT_RULES";
 
 /// How CircleCI's deliveries are verified and mapped.
 #[derive(Clone, Debug)]
 pub struct CircleciReceiverSettings {
     /// The keys of the HMAC.
-    pub secret: SecretSpec,
+    pub secret: Source,
     /// The mapping.
     pub mapping: CircleciSettings,
 }
@@ -166,7 +168,7 @@ impl CircleciReceiverSettings {
     /// Reads the variables that begin with `CIRCLECI_`, and `TRACE_IDS`.
     pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
         Ok(Self {
-            secret: SecretSpec::parse(vars, CIRCLECI_SECRET),
+            secret: Source::parse(vars, CIRCLECI_SECRET),
             mapping: CircleciSettings {
                 trace_ids: trace_ids(vars)?,
                 host: host(vars, "CIRCLECI_HOST", "circleci.com")?,
@@ -193,9 +195,9 @@ impl CircleciReceiverSettings {
 #[derive(Clone, Debug)]
 pub struct GitlabReceiverSettings {
     /// Standard Webhooks signing tokens, `whsec_…`.
-    pub signing_token: SecretSpec,
+    pub signing_token: Source,
     /// Secret tokens, sent in `X-Gitlab-Token`.
-    pub secret_token: SecretSpec,
+    pub secret_token: Source,
     /// The mapping.
     pub mapping: GitlabSettings,
 }
@@ -205,8 +207,8 @@ impl GitlabReceiverSettings {
     pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
         let job_spans = [("pipeline", JobSpans::Pipeline), ("job", JobSpans::Job)];
         Ok(Self {
-            signing_token: SecretSpec::parse(vars, GITLAB_SIGNING_TOKEN),
-            secret_token: SecretSpec::parse(vars, GITLAB_SECRET_TOKEN),
+            signing_token: Source::parse(vars, GITLAB_SIGNING_TOKEN),
+            secret_token: Source::parse(vars, GITLAB_SECRET_TOKEN),
             mapping: GitlabSettings {
                 trace_ids: trace_ids(vars)?,
                 job_kind: job_kind(vars)?,
@@ -231,7 +233,7 @@ impl GitlabReceiverSettings {
 #[derive(Clone, Debug)]
 pub struct TraceparentEndpointSettings {
     /// The bearer token that callers need, if any.
-    pub token: SecretSpec,
+    pub token: Source,
     /// How ids are derived.
     pub ids: TraceparentSettings,
 }
@@ -240,7 +242,7 @@ impl TraceparentEndpointSettings {
     /// Reads `TRACEPARENT_TOKEN`, `TRACE_IDS` and the hosts.
     pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
         Ok(Self {
-            token: SecretSpec::parse(vars, TRACEPARENT_TOKEN),
+            token: Source::parse(vars, TRACEPARENT_TOKEN),
             ids: TraceparentSettings {
                 trace_ids: trace_ids(vars)?,
                 circleci_host: host(vars, "CIRCLECI_HOST", "circleci.com")?,

@@ -5,17 +5,18 @@ use std::{process::ExitCode, sync::Arc};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
 use axum::Router;
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use spanhook_core::{rules::ProjectRules, secret::Secrets};
 use thiserror::Error;
 
 use crate::{
     clock::Clock,
-    export::{ExportSettings, Exporter, ExporterError},
+    export::{Target, TargetError},
     forward::{Tally, Verdict, forward, settle},
+    live::{self, Live, LiveError, Source},
     queue::{Received, SqsQueue},
-    secret::{SecretError, SecretSpec},
     settings::{
-        CircleciReceiverSettings, GitlabReceiverSettings, QueueSettings, SettingsError,
-        TRACEPARENT_TOKEN, TraceparentEndpointSettings, Vars, WebhookSettings,
+        CircleciReceiverSettings, GitlabReceiverSettings, PROJECT_RULES, QueueSettings,
+        SettingsError, TRACEPARENT_TOKEN, TraceparentEndpointSettings, Vars, WebhookSettings,
     },
     telemetry::{Metric, Telemetry, TelemetryError, TelemetrySettings},
     traceparent::Traceparent,
@@ -30,13 +31,13 @@ pub enum StartupError {
     Settings(#[from] SettingsError),
     /// A secret can't be read.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Live(#[from] LiveError),
     /// Nothing could be verified.
     #[error(transparent)]
     Receiver(#[from] ReceiverError),
     /// Nothing could be exported.
     #[error(transparent)]
-    Exporter(#[from] ExporterError),
+    Target(#[from] TargetError),
     /// Its own telemetry can't be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -83,6 +84,7 @@ async fn webhook(
     let webhook = Webhook {
         receiver,
         max_body: common.max_body,
+        rules: project_rules(vars).await?,
         queue: Arc::new(sqs_queue(vars).await?),
         telemetry: Telemetry::queued(function, &TelemetrySettings::parse(vars)?),
         clock: Clock::SYSTEM,
@@ -101,45 +103,45 @@ async fn sqs_queue(vars: &Vars) -> Result<SqsQueue, StartupError> {
 pub async fn traceparent(vars: &Vars) -> Result<Router, StartupError> {
     let settings = TraceparentEndpointSettings::parse(vars)?;
     let service = Traceparent {
-        tokens: settings.token.resolve(TRACEPARENT_TOKEN).await?,
+        tokens: traceparent_tokens(&settings).await?,
+        rules: project_rules(vars).await?,
         ids: settings.ids,
         telemetry: Telemetry::queued("spanhook-traceparent", &TelemetrySettings::parse(vars)?),
     };
     Ok(service.into_router())
 }
 
-/// The forwarder function.
-pub async fn forwarder(vars: &Vars) -> Result<Forwarder, StartupError> {
-    let settings = export_settings(vars).await?.ok_or(SettingsError::Missing {
-        variable: "OTEL_EXPORTER_OTLP_ENDPOINT",
-        hint: "set it to the Collector's address, such as http://collector:4318",
-    })?;
-    Ok(Forwarder {
-        queue: sqs_queue(vars).await?,
-        exporter: Exporter::new(&settings)?,
-        telemetry: Telemetry::exporting("spanhook-forwarder", &TelemetrySettings::parse(vars)?)?,
-    })
+/// The bearer tokens of the traceparent endpoint; none means that anybody may ask.
+pub async fn traceparent_tokens(
+    settings: &TraceparentEndpointSettings,
+) -> Result<Live<Secrets>, LiveError> {
+    Live::open(&settings.token, TRACEPARENT_TOKEN, live::secrets, Secrets::default()).await
 }
 
-/// The exporter's settings, with headers from a secret where the variable names one.
-pub async fn export_settings(vars: &Vars) -> Result<Option<ExportSettings>, StartupError> {
-    const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
-    let spec = SecretSpec::parse(vars, HEADERS);
-    if !matches!(spec, SecretSpec::Parameter(_) | SecretSpec::Secret(_)) {
-        return Ok(ExportSettings::parse(vars)?);
-    }
-    let mut vars = vars.clone();
-    let secrets = spec.resolve(HEADERS).await?;
-    let headers: Vec<_> = secrets.expose().map(String::from_utf8_lossy).collect();
-    vars.insert(HEADERS.to_owned(), headers.join(","));
-    Ok(ExportSettings::parse(&vars)?)
+/// The rules of projects; none keeps every run.
+pub async fn project_rules(vars: &Vars) -> Result<Arc<Live<ProjectRules>>, LiveError> {
+    let source = Source::parse(vars, PROJECT_RULES);
+    let rules = Live::open(&source, PROJECT_RULES, live::rules, ProjectRules::default()).await?;
+    Ok(Arc::new(rules))
+}
+
+/// The forwarder function.
+pub async fn forwarder(vars: &Vars) -> Result<Forwarder, StartupError> {
+    Ok(Forwarder {
+        queue: sqs_queue(vars).await?,
+        target: Target::open(vars).await?.ok_or(SettingsError::Missing {
+            variable: "OTEL_EXPORTER_OTLP_ENDPOINT",
+            hint: "set it to the Collector's address, such as http://collector:4318",
+        })?,
+        telemetry: Telemetry::exporting("spanhook-forwarder", &TelemetrySettings::parse(vars)?)?,
+    })
 }
 
 /// The forwarder function's state.
 #[derive(Debug)]
 pub struct Forwarder {
     queue: SqsQueue,
-    exporter: Exporter,
+    target: Target,
     telemetry: Telemetry,
 }
 
@@ -168,7 +170,8 @@ impl Forwarder {
             event.payload.records.into_iter().map(received).collect::<Result<Vec<_>, _>>()?;
 
         let mut tally = Tally::default();
-        let verdicts = forward(&messages, &self.exporter, deadline, &mut tally).await;
+        let exporter = self.target.exporter().await;
+        let verdicts = forward(&messages, &*exporter, deadline, &mut tally).await;
         let failed = settle(&self.queue, &messages, &verdicts, Clock::SYSTEM, &mut tally).await;
 
         let lag = lag(&messages, &verdicts, Clock::SYSTEM);

@@ -9,13 +9,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use spanhook_core::{
+    rules::ProjectRules,
     secret::Secrets,
     signature::verify_token,
-    traceparent::{BadRequest, Format, TraceparentSettings, parse},
+    traceparent::{BadRequest, Format, Request as Asked, TraceparentSettings, parse},
 };
 
 use crate::{
     answer::health,
+    live::Live,
     telemetry::{Metric, Telemetry},
 };
 
@@ -23,7 +25,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Traceparent {
     /// The bearer tokens that callers need; none means that anybody may ask.
-    pub tokens: Secrets,
+    pub tokens: Live<Secrets>,
+    /// Which runs are sampled.
+    pub rules: Arc<Live<ProjectRules>>,
     /// How ids are derived.
     pub ids: TraceparentSettings,
     /// What it says of itself.
@@ -50,13 +54,14 @@ impl Traceparent {
 async fn answer(State(service): State<Arc<Traceparent>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let header = |name: HeaderName| parts.headers.get(name).and_then(|it| it.to_str().ok());
-    let (format, job) = parse(parts.uri.path(), parts.uri.query(), header(header::ACCEPT));
+    let Asked { format, job, project } =
+        parse(parts.uri.path(), parts.uri.query(), header(header::ACCEPT));
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         let response = failure(format, StatusCode::METHOD_NOT_ALLOWED, "ask with GET");
         return ([(header::ALLOW, "GET, HEAD")], response).into_response();
     }
-    if !service.tokens.is_empty() && verify_token(bearer(&parts.headers), &service.tokens).is_err()
-    {
+    let token = bearer(&parts.headers);
+    if service.tokens.verify(|tokens| verify_token(token, tokens)).await.is_err() {
         let message = "a bearer token is needed; send the header Authorization: Bearer ...";
         let response = failure(format, StatusCode::UNAUTHORIZED, message);
         return ([(header::WWW_AUTHENTICATE, "Bearer")], response).into_response();
@@ -64,13 +69,15 @@ async fn answer(State(service): State<Arc<Traceparent>>, request: Request) -> Re
     match job {
         Ok(job) => {
             service.telemetry.count("traceparent", "answered", &[(Metric::Received, 1)]);
-            let body = format.render(job.context(&service.ids));
-            let caching = "public, max-age=31536000, immutable";
-            // With a token the answer is that caller's own.
-            let caching = if service.tokens.is_empty() {
-                caching
-            } else {
-                "private, max-age=31536000, immutable"
+            let rules = service.rules.get().await;
+            let context = job.context(&service.ids, &rules, project.as_deref());
+            let body = format.render(context);
+            // With a token the answer is that caller's own; and rules may change.
+            let caching = match (service.tokens.get().await.is_empty(), rules.is_empty()) {
+                (true, true) => "public, max-age=31536000, immutable",
+                (true, false) => "public, max-age=60",
+                (false, true) => "private, max-age=31536000, immutable",
+                (false, false) => "private, max-age=60",
             };
             let headers = [
                 (header::CONTENT_TYPE, HeaderValue::from_static(format.content_type())),

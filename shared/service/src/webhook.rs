@@ -22,20 +22,20 @@ use spanhook_core::{
     circleci::{self, CircleciSettings},
     encode::{Limits, encode},
     gitlab::{self, GitlabSettings},
+    id::TraceIds,
     mapping::{Mapped, Provider, Unmappable},
     message::Message,
+    rules::{Decision, ProjectRules},
     secret::Secrets,
-    signature::{
-        Rejection, WebhookHeaders, signing_key, verify_circleci, verify_standard, verify_token,
-    },
+    signature::{Rejection, WebhookHeaders, verify_circleci, verify_standard, verify_token},
     span::Link,
 };
 
 use crate::{
     answer::{Problem, health, not_found, wrong_method},
     clock::Clock,
+    live::{self, Live, LiveError},
     queue::Outbox,
-    secret::SecretError,
     settings::{
         CIRCLECI_SECRET, CircleciReceiverSettings, GITLAB_SECRET_TOKEN, GITLAB_SIGNING_TOKEN,
         GitlabReceiverSettings, SettingsError, WebhookSettings,
@@ -44,21 +44,21 @@ use crate::{
 };
 
 /// A provider's deliveries: how they are verified and mapped.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Receiver {
     /// CircleCI's.
     Circleci {
         /// Keys of the HMAC; empty only when unsigned deliveries are accepted.
-        secrets: Secrets,
+        secrets: Live<Secrets>,
         /// The mapping.
         mapping: CircleciSettings,
     },
     /// GitLab's.
     Gitlab {
         /// Keys of the Standard Webhooks signature.
-        signing_keys: Secrets,
+        signing_keys: Live<Secrets>,
         /// Secret tokens.
-        tokens: Secrets,
+        tokens: Live<Secrets>,
         /// The mapping.
         mapping: GitlabSettings,
     },
@@ -72,7 +72,7 @@ pub enum ReceiverError {
     Settings(#[from] SettingsError),
     /// A secret can't be read.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Live(#[from] LiveError),
 }
 
 impl Receiver {
@@ -81,8 +81,9 @@ impl Receiver {
         settings: CircleciReceiverSettings,
         common: WebhookSettings,
     ) -> Result<Self, ReceiverError> {
-        let secrets = settings.secret.resolve(CIRCLECI_SECRET).await?;
-        if secrets.is_empty() {
+        let none = Secrets::default();
+        let secrets = Live::open(&settings.secret, CIRCLECI_SECRET, live::secrets, none).await?;
+        if secrets.get().await.is_empty() {
             accept_unsigned(common, Provider::Circleci, CircleciReceiverSettings::missing_secret)?;
         }
         Ok(Self::Circleci { secrets, mapping: settings.mapping })
@@ -93,21 +94,15 @@ impl Receiver {
         settings: GitlabReceiverSettings,
         common: WebhookSettings,
     ) -> Result<Self, ReceiverError> {
-        let signing_tokens = settings.signing_token.resolve(GITLAB_SIGNING_TOKEN).await?;
-        let tokens = settings.secret_token.resolve(GITLAB_SECRET_TOKEN).await?;
-        let keys = signing_tokens.expose().map(|token| {
-            std::str::from_utf8(token).ok().and_then(signing_key).ok_or_else(|| {
-                SettingsError::Invalid {
-                    variable: GITLAB_SIGNING_TOKEN.to_owned(),
-                    expected: "use the token as GitLab shows it: whsec_ and 44 characters of base64",
-                }
-            })
-        });
-        let signing_keys = Secrets::new(keys.collect::<Result<Vec<_>, _>>()?);
-        if signing_keys.is_empty() && tokens.is_empty() {
+        let GitlabReceiverSettings { signing_token, secret_token, mapping } = settings;
+        let none = Secrets::default;
+        let signing_keys =
+            Live::open(&signing_token, GITLAB_SIGNING_TOKEN, live::signing_keys, none()).await?;
+        let tokens = Live::open(&secret_token, GITLAB_SECRET_TOKEN, live::secrets, none()).await?;
+        if signing_keys.get().await.is_empty() && tokens.get().await.is_empty() {
             accept_unsigned(common, Provider::Gitlab, GitlabReceiverSettings::missing_secret)?;
         }
-        Ok(Self::Gitlab { signing_keys, tokens, mapping: settings.mapping })
+        Ok(Self::Gitlab { signing_keys, tokens, mapping })
     }
 
     /// Whose deliveries these are.
@@ -121,39 +116,39 @@ impl Receiver {
 
     /// Checks the raw bytes. With both of GitLab's secrets configured both must hold: a wrong
     /// signature is never excused by a right token.
-    fn verify(&self, headers: &HeaderMap, body: &[u8], now: u64) -> Result<(), Rejection> {
+    async fn verify(&self, headers: &HeaderMap, body: &[u8], now: u64) -> Result<(), Rejection> {
         match self {
-            Self::Circleci { secrets, .. } if secrets.is_empty() => Ok(()),
             Self::Circleci { secrets, .. } => {
                 // A list may also come as several headers.
                 let lines: Vec<_> = headers.get_all("circleci-signature").iter().collect();
                 let texts: Vec<_> = lines.iter().filter_map(|it| it.to_str().ok()).collect();
-                let malformed = !lines.is_empty() && texts.is_empty();
-                if malformed {
-                    return Err(Rejection::Malformed);
-                }
-                verify_circleci(
-                    (!texts.is_empty()).then(|| texts.join(",")).as_deref(),
-                    body,
-                    secrets,
-                )
+                let header = (!texts.is_empty()).then(|| texts.join(","));
+                let unreadable = header.is_none() && !lines.is_empty();
+                let check = |keys: &Secrets| match unreadable {
+                    true => Err(Rejection::Malformed),
+                    false => verify_circleci(header.as_deref(), body, keys),
+                };
+                secrets.verify(check).await
             }
             Self::Gitlab { signing_keys, tokens, .. } => {
-                if !signing_keys.is_empty() {
-                    let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
-                    let headers = WebhookHeaders {
-                        id: text("webhook-id"),
-                        timestamp: text("webhook-timestamp"),
-                        signature: text("webhook-signature"),
-                    };
-                    verify_standard(headers, body, signing_keys, now)?;
-                }
-                if !tokens.is_empty() {
-                    let token = headers.get("x-gitlab-token").map(header::HeaderValue::as_bytes);
-                    verify_token(token, tokens)?;
-                }
-                Ok(())
+                let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
+                let signed = WebhookHeaders {
+                    id: text("webhook-id"),
+                    timestamp: text("webhook-timestamp"),
+                    signature: text("webhook-signature"),
+                };
+                signing_keys.verify(|keys| verify_standard(signed, body, keys, now)).await?;
+                let token = headers.get("x-gitlab-token").map(header::HeaderValue::as_bytes);
+                tokens.verify(|tokens| verify_token(token, tokens)).await
             }
+        }
+    }
+
+    /// How its ids are derived.
+    fn trace_ids(&self) -> TraceIds {
+        match self {
+            Self::Circleci { mapping, .. } => mapping.trace_ids,
+            Self::Gitlab { mapping, .. } => mapping.trace_ids,
         }
     }
 
@@ -186,6 +181,8 @@ pub struct Webhook<Q> {
     pub receiver: Receiver,
     /// The largest body that is read, in bytes.
     pub max_body: usize,
+    /// Which runs are kept.
+    pub rules: Arc<Live<ProjectRules>>,
     /// Where messages go.
     pub queue: Arc<Q>,
     /// What it says of itself.
@@ -243,22 +240,26 @@ impl<Q: Outbox> Webhook<Q> {
             self.telemetry.count(provider.as_str(), reason, metrics);
         };
         let now = self.clock.since_epoch().as_secs();
-        if let Err(rejection) = self.receiver.verify(headers, body, now) {
+        if let Err(rejection) = self.receiver.verify(headers, body, now).await {
             tracing::warn!(%provider, reason = %rejection, "delivery rejected");
             count(rejection.as_str(), &[(Metric::Received, 1), (Metric::Rejected, 1)]);
             let detail = "the signature or token is missing or wrong";
             return Problem { status: StatusCode::UNAUTHORIZED, detail }.into_response();
         }
         match self.receiver.map(body) {
-            Ok(Mapped::Ignored(reason)) => {
-                tracing::debug!(%provider, reason, "delivery ignored");
-                count(
-                    "ignored",
-                    &[(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)],
-                );
-                Answer::Ignored { reason }.into_response()
-            }
+            Ok(Mapped::Ignored(reason)) => self.ignore("ignored", reason),
             Ok(Mapped::Trace { trace, project }) => {
+                let rules = self.rules.get().await;
+                match rules.judge(&trace, &project, self.receiver.trace_ids()) {
+                    Decision::Keep => {}
+                    Decision::Denied => {
+                        return self.ignore("denied", "PROJECT_RULES switch the project off");
+                    }
+                    Decision::NotSampled => {
+                        return self
+                            .ignore("not_sampled", "the run is outside the project's share");
+                    }
+                }
                 let spans = trace.span_count();
                 let id = trace.id;
                 let first = trace.groups.iter().find_map(|it| it.spans.first()).map(|it| it.id);
@@ -286,6 +287,14 @@ impl<Q: Outbox> Webhook<Q> {
             }
             Err(reason) => self.quarantine(headers, body, reason).await,
         }
+    }
+
+    fn ignore(&self, why: &'static str, reason: &'static str) -> Response {
+        let provider = self.receiver.provider();
+        tracing::debug!(%provider, reason, "delivery ignored");
+        let metrics = [(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)];
+        self.telemetry.count(provider.as_str(), why, &metrics);
+        Answer::Ignored { reason }.into_response()
     }
 
     /// A verified delivery that can't be mapped is kept where an operator looks for it.

@@ -57,7 +57,7 @@ async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
         format!("{export:?} {exporter:?} {receiver:?} {:?}", GitlabReceiverSettings::parse(&vars));
 
     let queue = Arc::new(MemoryOutbox::default());
-    let service = router(receiver, &queue, 100_000);
+    let service = router(receiver, &queue, 100_000).await;
     let person = r#"{"type":"job-completed","happened_at":"2022-08-27T20:26:31Z","workflow":{"id":"w"},"job":{"id":"j","started_at":"2022-08-27T20:25:43Z"},
         "pipeline":{"vcs":{"commit":{"subject":"s","body":"private-body","author":{"name":"Private Person","email":"private@example.com"}}}}}"#;
     let broken = r#"{"type":"#.to_owned() + r#""private-payload""#;

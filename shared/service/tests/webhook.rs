@@ -13,15 +13,10 @@ use axum::{
     http::{Method, Request, StatusCode},
 };
 use proptest::prelude::*;
-use spanhook_core::{
-    secret::Secrets,
-    signature::{sign_circleci, sign_standard, signing_key},
-    traceparent::TraceparentSettings,
-};
+use spanhook_core::signature::{sign_circleci, sign_standard, signing_key};
 use spanhook_service::{
     startup,
     telemetry::{Telemetry, TelemetrySettings},
-    traceparent::Traceparent,
 };
 use support::{
     MemoryOutbox, NOW, PING, SECRET, TOKEN, ask, circleci, circleci_with, gitlab, post, signed,
@@ -102,7 +97,8 @@ async fn own_telemetry_rides_in_the_queue_and_only_when_it_has_an_endpoint() {
         let queue = Arc::new(MemoryOutbox::default());
         let settings = TelemetrySettings { endpoint, embedded_metrics: false };
         let service =
-            circleci_with(&queue, Telemetry::queued("spanhook-circleci-webhook", &settings)).await;
+            circleci_with(&queue, Telemetry::queued("spanhook-circleci-webhook", &settings), &[])
+                .await;
         assert_eq!(ask(service, signed(PING)).await.0, 202);
         assert_eq!(queue.sent.lock().unwrap().len(), expected);
     }
@@ -208,10 +204,10 @@ async fn every_recorded_gitlab_delivery_is_answered_below_400() {
     assert!(count > 90, "{count} deliveries");
 }
 
-fn traceparent(tokens: &[&str]) -> Router {
-    let telemetry = Telemetry::queued("test", &TelemetrySettings::default());
-    let tokens = Secrets::new(tokens.iter().copied());
-    Traceparent { tokens, ids: TraceparentSettings::default(), telemetry }.into_router()
+async fn traceparent(tokens: &[&str], rules: &str) -> Router {
+    let token = tokens.join("\n");
+    let vars = vars(&[("TRACEPARENT_TOKEN", &token), ("PROJECT_RULES", rules)]);
+    startup::traceparent(&vars).await.unwrap()
 }
 
 #[tokio::test]
@@ -249,14 +245,53 @@ async fn the_traceparent_endpoint_answers_in_the_form_that_was_asked_for() {
             request(Method::GET, JOB, &[("authorization", "bearer t0ken")]),
         ),
     ] {
-        let (status, body) = ask(traceparent(tokens), asked).await;
+        let (status, body) = ask(traceparent(tokens, "").await, asked).await;
         assert!(body.ends_with('\n'));
         text += &format!("{name}: {status}\n{body}");
     }
     insta::assert_snapshot!(text);
-    let response = traceparent(&[]).oneshot(request(Method::HEAD, JOB, &[])).await.unwrap();
+    let response =
+        traceparent(&[], "").await.oneshot(request(Method::HEAD, JOB, &[])).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert!(response.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+}
+
+/// What a job is told and what becomes of its webhook are one decision.
+#[tokio::test]
+async fn the_sampled_flag_and_the_webhooks_spans_agree() {
+    let rules = r#"{"deny": ["acme/secret"], "share": {"*": 0.5, "acme/shop": 1}}"#;
+    let telemetry = || Telemetry::queued("test", &TelemetrySettings::default());
+    let (mut kept, mut left_out) = (0, 0);
+    for number in 0..60_u32 {
+        let project = ["shop", "other", "secret"][number as usize % 3];
+        let run = format!("cedf175c-c537-49f8-9b5c-{number:012}");
+        let job = format!("3f6a7c4a-0bb6-463a-bd0c-{number:012}");
+        let body = format!(
+            r#"{{"type":"job-completed","happened_at":"2026-11-02T10:00:09Z",
+                "project":{{"slug":"gh/acme/{project}","name":"{project}"}},
+                "pipeline":{{"vcs":{{"target_repository_url":"https://github.com/acme/{project}"}}}},
+                "workflow":{{"id":"{run}","name":"build"}},
+                "job":{{"id":"{job}","name":"test","status":"success",
+                       "started_at":"2026-11-02T10:00:00Z","stopped_at":"2026-11-02T10:00:09Z"}}}}"#
+        );
+        let queue = Arc::new(MemoryOutbox::default());
+        let service = circleci_with(&queue, telemetry(), &[("PROJECT_RULES", rules)]).await;
+        let (status, answer) = ask(service, signed(&body)).await;
+        assert_eq!(status, 202);
+        let emitted = answer.contains("accepted");
+        assert_eq!(emitted, !queue.sent.lock().unwrap().is_empty(), "{answer}");
+
+        let uri = format!("/traceparent/circleci/{run}/{job}?format=value&project=acme/{project}");
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        let (_, context) = ask(traceparent(&[], rules).await, request).await;
+        assert_eq!(context.trim_end().ends_with("-01"), emitted, "{project} {context}");
+        assert!(project != "shop" || emitted);
+        assert!(project != "secret" || !emitted);
+        if project == "other" {
+            *(if emitted { &mut kept } else { &mut left_out }) += 1;
+        }
+    }
+    assert!(kept > 3 && left_out > 3, "{kept} of {}", kept + left_out);
 }
 
 proptest! {
@@ -279,7 +314,7 @@ proptest! {
                     let (status, _) = ask(circleci(&queue).await, request).await;
                     prop_assert!(status < 500, "{status}");
                     let request = Request::get(uri.clone()).header(name, value.clone()).body(Body::empty()).unwrap();
-                    let (status, _) = ask(traceparent(&[]), request).await;
+                    let (status, _) = ask(traceparent(&[], "").await, request).await;
                     prop_assert!(status < 500, "{status}");
                 }
             }

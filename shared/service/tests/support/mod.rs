@@ -22,6 +22,7 @@ use spanhook_service::{
     clock::Clock,
     queue::{Outbox, QueueError},
     settings::{CircleciReceiverSettings, GitlabReceiverSettings, Vars, WebhookSettings},
+    startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
     webhook::{Receiver, Webhook},
 };
@@ -73,38 +74,46 @@ pub fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-pub fn router(receiver: Receiver, queue: &Arc<MemoryOutbox>, max_body: usize) -> Router {
+pub async fn router(receiver: Receiver, queue: &Arc<MemoryOutbox>, max_body: usize) -> Router {
     let telemetry = Telemetry::queued("test", &TelemetrySettings::default());
-    telling(receiver, queue, max_body, telemetry)
+    telling(receiver, queue, max_body, telemetry, &Vars::new()).await
 }
 
-fn telling(
+async fn telling(
     receiver: Receiver,
     queue: &Arc<MemoryOutbox>,
     max_body: usize,
     telemetry: Telemetry,
+    vars: &Vars,
 ) -> Router {
     let clock = Clock::new(|| at(NOW));
-    Webhook { receiver, max_body, queue: Arc::clone(queue), telemetry, clock }.into_router()
+    let (queue, rules) = (Arc::clone(queue), project_rules(vars).await.unwrap());
+    Webhook { receiver, max_body, rules, queue, telemetry, clock }.into_router()
 }
 
 pub async fn circleci(queue: &Arc<MemoryOutbox>) -> Router {
     let telemetry = Telemetry::queued("test", &TelemetrySettings::default());
-    circleci_with(queue, telemetry).await
+    circleci_with(queue, telemetry, &[]).await
 }
 
-pub async fn circleci_with(queue: &Arc<MemoryOutbox>, telemetry: Telemetry) -> Router {
-    let vars = vars(&[("CIRCLECI_HOOK_SECRET", SECRET)]);
+pub async fn circleci_with(
+    queue: &Arc<MemoryOutbox>,
+    telemetry: Telemetry,
+    pairs: &[(&str, &str)],
+) -> Router {
+    let mut vars = vars(pairs);
+    vars.insert("CIRCLECI_HOOK_SECRET".to_owned(), SECRET.to_owned());
     let settings = CircleciReceiverSettings::parse(&vars).unwrap();
     let common = WebhookSettings::parse(&vars).unwrap();
-    telling(Receiver::circleci(settings, common).await.unwrap(), queue, 100_000, telemetry)
+    let receiver = Receiver::circleci(settings, common).await.unwrap();
+    telling(receiver, queue, 100_000, telemetry, &vars).await
 }
 
 pub async fn gitlab(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router {
     let vars = vars(pairs);
     let settings = GitlabReceiverSettings::parse(&vars).unwrap();
     let common = WebhookSettings::parse(&vars).unwrap();
-    router(Receiver::gitlab(settings, common).await.unwrap(), queue, 100_000)
+    router(Receiver::gitlab(settings, common).await.unwrap(), queue, 100_000).await
 }
 
 pub async fn ask(router: Router, request: Request<Body>) -> (u16, String) {
