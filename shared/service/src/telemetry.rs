@@ -103,8 +103,9 @@ impl Metric {
 pub struct TelemetrySettings {
     /// Base URL of an OTLP/HTTP receiver (`TELEMETRY_OTLP_ENDPOINT`).
     pub endpoint: Option<String>,
-    /// Whether counters are printed in CloudWatch's embedded metric format: on Lambda.
-    pub embedded_metrics: bool,
+    /// The function's name on Lambda, where counters are printed in CloudWatch's embedded metric
+    /// format with it as a dimension: two deployments in one account stay apart.
+    pub lambda: Option<String>,
 }
 
 impl TelemetrySettings {
@@ -119,7 +120,7 @@ impl TelemetrySettings {
         }
         Ok(Self {
             endpoint: endpoint.map(ToOwned::to_owned),
-            embedded_metrics: var(vars, "AWS_LAMBDA_FUNCTION_NAME").is_some(),
+            lambda: var(vars, "AWS_LAMBDA_FUNCTION_NAME").map(ToOwned::to_owned),
         })
     }
 }
@@ -149,7 +150,7 @@ pub struct Telemetry(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     function: &'static str,
-    embedded_metrics: bool,
+    lambda: Option<String>,
     exports_spans: bool,
     otlp: Option<Otlp>,
     totals: [AtomicU64; METRICS.len()],
@@ -199,7 +200,7 @@ impl Telemetry {
     fn new(function: &'static str, settings: &TelemetrySettings, otlp: Option<Otlp>) -> Self {
         Self(Arc::new(Inner {
             function,
-            embedded_metrics: settings.embedded_metrics,
+            lambda: settings.lambda.clone(),
             exports_spans: settings.endpoint.is_some(),
             otlp,
             totals: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -214,8 +215,8 @@ impl Telemetry {
                 self.0.totals[at].fetch_add(*value, Ordering::Relaxed);
             }
         }
-        if self.0.embedded_metrics {
-            self.print_embedded(provider, reason, metrics);
+        if let Some(name) = &self.0.lambda {
+            print_embedded(name, provider, reason, metrics);
         }
         if let Some(otlp) = &self.0.otlp {
             let labels = [
@@ -237,33 +238,6 @@ impl Telemetry {
     pub fn totals(&self) -> Vec<(&'static str, u64)> {
         let totals = METRICS.iter().zip(&self.0.totals);
         totals.map(|(metric, total)| (metric.as_str(), total.load(Ordering::Relaxed))).collect()
-    }
-
-    /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
-    fn print_embedded(&self, provider: &str, reason: &str, metrics: &[(Metric, u64)]) {
-        let now = crate::clock::Clock::SYSTEM.since_epoch().as_millis();
-        let named: Vec<_> = metrics
-            .iter()
-            .map(|(it, _)| json!({ "Name": it.as_str(), "Unit": it.cloudwatch_unit() }))
-            .collect();
-        let mut line = json!({
-            "_aws": {
-                "Timestamp": u64::try_from(now).unwrap_or_default(),
-                "CloudWatchMetrics": [{
-                    "Namespace": NAMESPACE,
-                    "Dimensions": [["function"], ["function", "provider", "reason"]],
-                    "Metrics": named,
-                }],
-            },
-            "function": self.0.function,
-            "provider": provider,
-            "reason": reason,
-        });
-        for (metric, value) in metrics {
-            line[metric.as_str()] = (*value).into();
-        }
-        // A closed standard output costs counters, never a delivery.
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
     }
 
     /// The message with a webhook function's own span, linked to the run that it queued. It is in
@@ -328,6 +302,33 @@ impl Telemetry {
         // A panic of the SDK is no reason to fail an invocation.
         let _ = flushed.await;
     }
+}
+
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+fn print_embedded(function: &str, provider: &str, reason: &str, metrics: &[(Metric, u64)]) {
+    let now = crate::clock::Clock::SYSTEM.since_epoch().as_millis();
+    let named: Vec<_> = metrics
+        .iter()
+        .map(|(it, _)| json!({ "Name": it.as_str(), "Unit": it.cloudwatch_unit() }))
+        .collect();
+    let mut line = json!({
+        "_aws": {
+            "Timestamp": u64::try_from(now).unwrap_or_default(),
+            "CloudWatchMetrics": [{
+                "Namespace": NAMESPACE,
+                "Dimensions": [["function"], ["function", "provider", "reason"]],
+                "Metrics": named,
+            }],
+        },
+        "function": function,
+        "provider": provider,
+        "reason": reason,
+    });
+    for (metric, value) in metrics {
+        line[metric.as_str()] = (*value).into();
+    }
+    // A closed standard output costs counters, never a delivery.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
 impl Otlp {

@@ -95,7 +95,7 @@ async fn circleci_hooks_faults_are_not_repeated() {
 async fn own_telemetry_rides_in_the_queue_and_only_when_it_has_an_endpoint() {
     for (endpoint, expected) in [(None, 1), (Some("http://127.0.0.1:9".to_owned()), 2)] {
         let queue = Arc::new(MemoryOutbox::default());
-        let settings = TelemetrySettings { endpoint, embedded_metrics: false };
+        let settings = TelemetrySettings { endpoint, lambda: None };
         let service =
             circleci_with(&queue, Telemetry::queued("spanhook-circleci-webhook", &settings), &[])
                 .await;

@@ -1,0 +1,25 @@
+# syntax=docker/dockerfile:1
+# `spanhook serve` in an image that holds nothing else: no shell, no package manager, no root.
+
+# The version is `rust-version` of Cargo.toml.
+FROM rust:1.95-slim-trixie AS build
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --package spanhook \
+ && mkdir -p /image /empty \
+ && cp target/release/spanhook /image/
+# The binary needs the C library it was linked with and, for HTTPS to a Collector, the public roots.
+RUN cp --parents -L $(ldd /image/spanhook | grep -o '/[^ ]*') /etc/ssl/certs/ca-certificates.crt /image/
+
+FROM scratch
+COPY --from=build /image /
+# The queue. A fresh named volume takes the owner of this folder; Kubernetes uses fsGroup.
+COPY --from=build --chown=65532:65532 /empty /data
+USER 65532:65532
+ENV SPANHOOK_LISTEN=0.0.0.0:3000 SPANHOOK_DATA=/data
+VOLUME /data
+EXPOSE 3000
+ENTRYPOINT ["/spanhook"]
+CMD ["serve"]

@@ -1,0 +1,131 @@
+-- One row a span of a CI run, with a typed column for what people filter and group by. Filled from
+-- otel_traces, and kept for longer. Apply otel_traces.sql first.
+
+CREATE TABLE IF NOT EXISTS ci_job_telemetry_traces (
+    timestamp DateTime64(9) CODEC(Delta, ZSTD(1)) COMMENT 'start of the span',
+    end_timestamp DateTime64(9) CODEC(Delta, ZSTD(1)),
+    duration_ns UInt64 CODEC(ZSTD(1)),
+    trace_id String CODEC(ZSTD(1)),
+    span_id String CODEC(ZSTD(1)),
+    parent_span_id String CODEC(ZSTD(1)),
+    span_name LowCardinality(String) CODEC(ZSTD(1)),
+    kind LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'run, stage, job or queue',
+    provider LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'gitlab or circleci',
+    instance LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'host of the CI server',
+    service_name LowCardinality(String) CODEC(ZSTD(1)),
+    repository LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'owner/name',
+    pipeline LowCardinality(String) CODEC(ZSTD(1)),
+    run_id String CODEC(ZSTD(1)),
+    run_url String CODEC(ZSTD(1)),
+    job LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'also of a queue span: the job that waited',
+    job_id String CODEC(ZSTD(1)),
+    job_url String CODEC(ZSTD(1)),
+    stage LowCardinality(String) CODEC(ZSTD(1)),
+    result LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'of runs and jobs',
+    error_type LowCardinality(String) CODEC(ZSTD(1)),
+    queue_duration_ns Nullable(UInt64) CODEC(ZSTD(1)) COMMENT 'NULL where the provider does not say',
+    run_duration_ns Nullable(UInt64) CODEC(ZSTD(1))
+        COMMENT 'the time at work as the provider counts it, NULL where it does not say',
+    runner_id String CODEC(ZSTD(1)),
+    runner_name LowCardinality(String) CODEC(ZSTD(1)),
+    runner_type LowCardinality(String) CODEC(ZSTD(1)),
+    runner_tags Array(LowCardinality(String)) CODEC(ZSTD(1)),
+    ref LowCardinality(String) CODEC(ZSTD(1)),
+    ref_type LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'branch or tag',
+    revision String CODEC(ZSTD(1)),
+    change_id String CODEC(ZSTD(1)) COMMENT 'merge or pull request',
+    source LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'what triggered the run',
+    attempt UInt16 CODEC(ZSTD(1)) COMMENT '1 for the first try of a job, 0 where it is not known',
+    inserted_at DateTime64(3) DEFAULT now64(3) CODEC(Delta, ZSTD(1)),
+    -- One run by its ids, without a read of the whole table.
+    INDEX idx_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX idx_run_id run_id TYPE bloom_filter(0.001) GRANULARITY 1
+)
+-- A GitLab pipeline that ends again after a retry sends its run and stage spans again, longer: the
+-- latest end wins. So no time may be in the key, or the two would stay side by side.
+ENGINE = ReplacingMergeTree(end_timestamp)
+PARTITION BY toYYYYMM(timestamp)
+PRIMARY KEY (repository, pipeline, trace_id)
+ORDER BY (repository, pipeline, trace_id, span_id)
+TTL toDateTime(timestamp) + toIntervalDay(400)
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS ci_job_telemetry_traces_mv
+TO ci_job_telemetry_traces
+AS WITH
+    ResourceAttributes['cicd.pipeline.run.url.full'] AS url,
+    extract(url, '^https?://([^/]+)') AS host,
+    multiIf(
+        SpanAttributes['cicd.pipeline.action.name'] != '', 'run',
+        SpanAttributes['cicd.pipeline.task.run.id'] != '', 'job',
+        SpanAttributes['gitlab.stage.name'] != '', 'stage',
+        startsWith(SpanName, 'queue ') AND notEmpty(Links.SpanId), 'queue',
+        '') AS span_kind,
+    -- vcs.provider.name is where the code is, not where the run was: CircleCI says "github".
+    multiIf(
+        position(url, '/-/pipelines/') > 0, 'gitlab',
+        position(url, '/workflows/') > 0, 'circleci',
+        '') AS ci,
+    -- The Map holds texts only; an attribute that is not there is the empty text, and so NULL.
+    toFloat64OrNull(coalesce(
+        nullIf(SpanAttributes['gitlab.job.queued_duration'], ''),
+        nullIf(SpanAttributes['gitlab.pipeline.queued_duration'], ''))) AS queued_seconds,
+    toFloat64OrNull(coalesce(
+        nullIf(SpanAttributes['gitlab.job.duration'], ''),
+        nullIf(SpanAttributes['gitlab.pipeline.duration'], ''))) AS work_seconds
+SELECT
+    Timestamp AS timestamp,
+    addNanoseconds(Timestamp, Duration) AS end_timestamp,
+    Duration AS duration_ns,
+    TraceId AS trace_id,
+    SpanId AS span_id,
+    ParentSpanId AS parent_span_id,
+    SpanName AS span_name,
+    span_kind AS kind,
+    ci AS provider,
+    -- CircleCI's pages are on app.circleci.com, its instance is circleci.com.
+    if(ci = 'circleci', replaceRegexpOne(host, '^app\\.', ''), host) AS instance,
+    ServiceName AS service_name,
+    trim(BOTH '/' FROM concat(
+        ResourceAttributes['vcs.owner.name'], '/', ResourceAttributes['vcs.repository.name']
+    )) AS repository,
+    ResourceAttributes['cicd.pipeline.name'] AS pipeline,
+    ResourceAttributes['cicd.pipeline.run.id'] AS run_id,
+    url AS run_url,
+    if(span_kind = 'queue',
+        substring(SpanName, length('queue ') + 1),
+        SpanAttributes['cicd.pipeline.task.name']) AS job,
+    SpanAttributes['cicd.pipeline.task.run.id'] AS job_id,
+    SpanAttributes['cicd.pipeline.task.run.url.full'] AS job_url,
+    if(span_kind = 'stage',
+        SpanAttributes['gitlab.stage.name'],
+        SpanAttributes['gitlab.job.stage']) AS stage,
+    if(span_kind = 'run',
+        SpanAttributes['cicd.pipeline.result'],
+        SpanAttributes['cicd.pipeline.task.run.result']) AS result,
+    SpanAttributes['error.type'] AS error_type,
+    if(span_kind = 'queue',
+        toNullable(Duration),
+        accurateCastOrNull(round(queued_seconds * 1e9), 'UInt64')) AS queue_duration_ns,
+    accurateCastOrNull(round(work_seconds * 1e9), 'UInt64') AS run_duration_ns,
+    ResourceAttributes['cicd.worker.id'] AS runner_id,
+    ResourceAttributes['cicd.worker.name'] AS runner_name,
+    ResourceAttributes['gitlab.runner.type'] AS runner_type,
+    JSONExtract(ResourceAttributes['gitlab.runner.tags'], 'Array(String)') AS runner_tags,
+    ResourceAttributes['vcs.ref.head.name'] AS ref,
+    ResourceAttributes['vcs.ref.head.type'] AS ref_type,
+    ResourceAttributes['vcs.ref.head.revision'] AS revision,
+    ResourceAttributes['vcs.change.id'] AS change_id,
+    coalesce(
+        nullIf(SpanAttributes['gitlab.pipeline.source'], ''),
+        nullIf(SpanAttributes['circleci.trigger.event'], ''),
+        SpanAttributes['circleci.trigger.type']) AS source,
+    toUInt16(ifNull(toUInt16OrNull(SpanAttributes['gitlab.job.retries_count']) + 1, 0)) AS attempt
+FROM otel_traces
+-- Without a run it is spanhook's own telemetry, or CircleCI's ping.
+WHERE ScopeName = 'spanhook'
+    AND ResourceAttributes['cicd.pipeline.run.id'] != ''
+    AND span_kind != '';
+
+-- What people and dashboards query: each span once, also before a merge.
+CREATE VIEW IF NOT EXISTS ci_job_telemetry AS SELECT * FROM ci_job_telemetry_traces FINAL;

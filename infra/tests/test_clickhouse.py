@@ -1,0 +1,450 @@
+"""The tables and queries of infra/clickhouse, on a real engine."""
+
+import random
+import time
+
+import pytest
+from clickhouse import QUERIES, SQL, engine, generated, query, serve, statements
+from collector import Collector, until
+
+SECOND = 10**9
+WEEK = 7 * 24 * 3600
+# A Monday in the past, so that nothing here depends on the clock.
+START = 1_780_272_000
+PERIOD = {"from": START - WEEK, "to": START + WEEK, "repository": "", "pipeline": ""}
+
+
+class Run:
+    """Spans of one run as rows of otel_traces, with the attributes that spanhook sets."""
+
+    def __init__(self, run_id, provider="gitlab", name="shop", revision="a" * 40, at=0):
+        self.trace, self.at, self.rows = f"{run_id:032x}", START + at, []
+        url = {
+            "gitlab": f"https://gitlab.example.com:8443/acme/{name}/-/pipelines/{run_id}",
+            "circleci": f"https://app.circleci.com/pipelines/github/acme/{name}/7/workflows/{run_id}",
+        }[provider]
+        self.resource = {
+            "service.name": provider,
+            "cicd.pipeline.name": f"acme/{name}",
+            "cicd.pipeline.run.id": str(run_id),
+            "cicd.pipeline.run.url.full": url,
+            "vcs.provider.name": "gitlab" if provider == "gitlab" else "github",
+            "vcs.owner.name": "acme",
+            "vcs.repository.name": name,
+            "vcs.ref.head.name": "main",
+            "vcs.ref.head.type": "branch",
+            "vcs.ref.head.revision": revision,
+            "vcs.change.id": "12",
+        }
+
+    def add(self, name, start, end, attributes, kind="Internal", worker=None, link="", error=""):
+        span_id = f"{len(self.rows) + 1:016x}"
+        if error:
+            attributes = {**attributes, "error.type": error}
+        self.rows.append({
+            "Timestamp": int((self.at + start) * SECOND),
+            "TraceId": self.trace,
+            "SpanId": span_id,
+            "ParentSpanId": "" if kind == "Server" else f"{1:016x}",
+            "TraceState": "",
+            "SpanName": name,
+            "SpanKind": kind,
+            "ServiceName": self.resource["service.name"],
+            "ResourceAttributes": {**self.resource, **(worker or {})},
+            "ScopeName": "spanhook",
+            "ScopeVersion": "0.1.0",
+            "SpanAttributes": attributes,
+            "Duration": int((end - start) * SECOND),
+            "StatusCode": "Error" if error else "Unset",
+            "StatusMessage": error,
+            "Events.Timestamp": [],
+            "Events.Name": [],
+            "Events.Attributes": [],
+            "Links.TraceId": [self.trace] if link else [],
+            "Links.SpanId": [link] if link else [],
+            "Links.TraceState": [""] if link else [],
+            "Links.Attributes": [{}] if link else [],
+        })
+        return span_id
+
+    def run(self, end, result="success", **more):
+        attributes = {
+            "cicd.pipeline.action.name": "RUN",
+            "cicd.pipeline.result": result,
+            "gitlab.pipeline.source": "push",
+            "gitlab.pipeline.duration": str(end - 4),
+            "gitlab.pipeline.queued_duration": "4",
+        }
+        self.add(f"RUN {self.resource['cicd.pipeline.name']}", 0, end, attributes, kind="Server", **more)
+        return self
+
+    def stage(self, name, start, end):
+        self.add(name, start, end, {"gitlab.stage.name": name})
+        return self
+
+    def job(self, name, start, end, result="success", stage="test", queued=None, runner=None, **more):
+        job_id = f"{self.trace[-4:]}{len(self.rows)}"
+        attributes = {
+            "cicd.pipeline.task.name": name,
+            "cicd.pipeline.task.run.id": job_id,
+            "cicd.pipeline.task.run.url.full": f"https://gitlab.example.com/acme/shop/-/jobs/{job_id}",
+            "cicd.pipeline.task.run.result": result,
+            "gitlab.job.stage": stage,
+        }
+        worker = {
+            "cicd.worker.id": "7",
+            "cicd.worker.name": runner,
+            "gitlab.runner.type": "group_type",
+            "gitlab.runner.tags": '["linux","docker"]',
+        }
+        if queued is not None:
+            attributes |= {"gitlab.job.queued_duration": str(queued), "gitlab.job.retries_count": "1"}
+        if result != "success":
+            more.setdefault("error", "script_failure")
+        job = self.add(name, start, end, attributes, worker=worker if runner else None, **more)
+        if queued is not None:
+            self.add(f"queue {name}", start - queued, start, {}, link=job)
+        return self
+
+
+# build and lint start at once, test needs build, deploy needs test: lint is off the critical path.
+CHAIN = (
+    Run(1).run(end=100).stage("build", 4, 30).stage("test", 32, 80).stage("deploy", 81, 100)
+    .job("build", 4, 30, stage="build", queued=4, runner="fast")
+    .job("lint", 4, 20, stage="build", queued=3, runner="fast")
+    .job("test", 32, 80, queued=1.5, runner="slow")
+    .job("deploy", 81, 100, stage="deploy", queued=0.5, runner="fast")
+)
+FLAKY_BEFORE = Run(2, at=1000).run(end=60, result="failure", error="script_failure").job("e2e", 5, 60, "failure")
+FLAKY_AFTER = Run(3, at=2000).run(end=60).job("e2e", 5, 60)
+BROKEN = (
+    Run(4, revision="b" * 40, at=3000).run(end=60, result="failure", error="script_failure")
+    .job("unit", 5, 60, "failure").job("e2e", 5, 9, "error", error="runner_system_failure")
+)
+SLOW = Run(5, "circleci", name="site", at=4000).job("render", 0, 3600).job("check", 0, 10)
+OLD = Run(6, at=-WEEK).run(end=50)
+RUNS = [CHAIN, FLAKY_BEFORE, FLAKY_AFTER, BROKEN, SLOW, OLD]
+
+
+@pytest.fixture(scope="module")
+def known():
+    """A database with the known spans, each of them twice."""
+    clickhouse = engine()
+    clickhouse.create("known")
+    clickhouse.create_tables()
+    # Two inserts and no merge: each span is in two parts.
+    clickhouse.execute("SYSTEM STOP MERGES ci_job_telemetry_traces")
+    for _ in range(2):
+        clickhouse.insert("otel_traces", [row for run in RUNS for row in run.rows])
+    return clickhouse
+
+
+@pytest.fixture
+def ask(known):
+    def ask(name, **params):
+        known.use("known")
+        return known.rows(query(name), **{**PERIOD, **params})
+
+    return ask
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in QUERIES.glob("*.sql")))
+def test_every_query_says_what_it_answers_and_gives_rows(name, ask):
+    first, *_ = (QUERIES / f"{name}.sql").read_text().splitlines()
+    assert first.startswith("-- ") and first.endswith("?")
+    assert ask(name, trace_id=CHAIN.trace)
+
+
+def test_every_span_of_a_run_has_its_kind(known):
+    known.use("known")
+    kinds = known.rows("SELECT kind, count() AS n FROM ci_job_telemetry GROUP BY kind ORDER BY kind")
+    assert {row["kind"]: row["n"] for row in kinds} == {"job": 10, "queue": 4, "run": 5, "stage": 3}
+
+
+def test_a_job_row_has_every_typed_column(known):
+    known.use("known")
+    (row,) = known.rows("SELECT * FROM ci_job_telemetry WHERE kind = 'job' AND job = 'test'")
+    assert row.pop("inserted_at")
+    assert row == {
+        "timestamp": "2026-06-01 00:00:32.000000000",
+        "end_timestamp": "2026-06-01 00:01:20.000000000",
+        "duration_ns": 48 * SECOND,
+        "trace_id": CHAIN.trace,
+        "span_id": f"{9:016x}",
+        "parent_span_id": f"{1:016x}",
+        "span_name": "test",
+        "kind": "job",
+        "provider": "gitlab",
+        "instance": "gitlab.example.com:8443",
+        "service_name": "gitlab",
+        "repository": "acme/shop",
+        "pipeline": "acme/shop",
+        "run_id": "1",
+        "run_url": "https://gitlab.example.com:8443/acme/shop/-/pipelines/1",
+        "job": "test",
+        "job_id": "00018",
+        "job_url": "https://gitlab.example.com/acme/shop/-/jobs/00018",
+        "stage": "test",
+        "result": "success",
+        "error_type": "",
+        "queue_duration_ns": 1_500_000_000,
+        "run_duration_ns": None,
+        "runner_id": "7",
+        "runner_name": "slow",
+        "runner_type": "group_type",
+        "runner_tags": ["linux", "docker"],
+        "ref": "main",
+        "ref_type": "branch",
+        "revision": "a" * 40,
+        "change_id": "12",
+        "source": "",
+        "attempt": 2,
+    }
+
+
+def test_a_run_row_has_its_result_source_and_durations(known):
+    known.use("known")
+    (row,) = known.rows(
+        "SELECT result, source, queue_duration_ns, run_duration_ns, attempt FROM ci_job_telemetry"
+        " WHERE kind = 'run' AND trace_id = {trace:String}", trace=CHAIN.trace,
+    )
+    assert row == {
+        "result": "success", "source": "push", "queue_duration_ns": 4 * SECOND,
+        "run_duration_ns": 96 * SECOND, "attempt": 0,
+    }
+
+
+def test_circleci_has_its_instance_and_no_queue_time(known):
+    known.use("known")
+    rows = known.rows(
+        "SELECT DISTINCT provider, instance, queue_duration_ns FROM ci_job_telemetry"
+        " WHERE trace_id = {trace:String}", trace=SLOW.trace,
+    )
+    assert rows == [{"provider": "circleci", "instance": "circleci.com", "queue_duration_ns": None}]
+
+
+def test_a_span_that_came_twice_counts_once_even_before_a_merge(known):
+    known.use("known")
+    spans = sum(len(run.rows) for run in RUNS)
+    assert known.value("SELECT count() FROM ci_job_telemetry_traces") == 2 * spans
+    assert known.value("SELECT count() FROM ci_job_telemetry") == spans
+
+
+def test_a_run_that_ended_again_after_a_retry_has_its_latest_end():
+    clickhouse = engine()
+    clickhouse.create("retried")
+    clickhouse.create_tables()
+    for end in (60, 300, 120):  # delivered out of order
+        clickhouse.insert("otel_traces", Run(1).run(end=end).rows)
+    assert clickhouse.rows("SELECT duration_ns FROM ci_job_telemetry") == [{"duration_ns": 300 * SECOND}]
+
+
+def test_a_span_whose_start_moved_to_another_month_counts_once():
+    clickhouse = engine()
+    clickhouse.create("moved")
+    clickhouse.create_tables()
+    for start in (-10, 10):  # the stage's first job was retried after midnight of the first
+        clickhouse.insert("otel_traces", Run(1).stage("test", start, 100 + start).rows)
+    assert clickhouse.value("SELECT uniqExact(_partition_id) FROM ci_job_telemetry_traces") == 2
+    assert clickhouse.rows("SELECT timestamp FROM ci_job_telemetry") == [{"timestamp": "2026-06-01 00:00:10.000000000"}]
+
+
+def test_the_tables_may_be_created_again():
+    clickhouse = engine()
+    clickhouse.create("again")
+    clickhouse.create_tables()
+    clickhouse.insert("otel_traces", CHAIN.rows)
+    clickhouse.create_tables()
+    assert clickhouse.value("SELECT count() FROM ci_job_telemetry") == len(CHAIN.rows)
+
+
+def test_what_is_not_a_ci_run_stays_out():
+    clickhouse = engine()
+    clickhouse.create("others")
+    clickhouse.create_tables()
+    own, ping, foreign = Run(1).run(1).rows[0], Run(2).run(1).rows[0], Run(3).run(1).rows[0]
+    for row in (own, ping):
+        row["ResourceAttributes"] = {"service.name": "spanhook"}
+    foreign["ScopeName"] = "otel-cli"
+    clickhouse.insert("otel_traces", [own, ping, foreign])
+    assert clickhouse.value("SELECT count() FROM ci_job_telemetry") == 0
+
+
+def test_the_slowest_job_is_the_one_that_was_made_slow(ask):
+    slowest = ask("slowest_jobs")[0]
+    assert (slowest["job"], slowest["jobs"], slowest["max_seconds"]) == ("render", 1, 3600)
+    assert slowest["slowest_trace_id"] == SLOW.trace
+    assert {row["repository"] for row in ask("slowest_jobs", repository="acme/shop")} == {"acme/shop"}
+
+
+def test_queue_time_is_told_by_runner(ask):
+    slow, fast = sorted(ask("queue_time_by_runner"), key=lambda row: row["jobs"])
+    assert (slow["runner_name"], slow["jobs"], slow["max_queue_seconds"]) == ("slow", 1, 1.5)
+    assert (fast["runner_name"], fast["jobs"], fast["p50_queue_seconds"]) == ("fast", 3, 3)
+    assert fast["tags"] == ["docker", "linux"]
+
+
+def test_a_flaky_job_is_found_and_a_broken_one_is_not(ask):
+    (flaky,) = ask("flaky_jobs")
+    assert (flaky["job"], flaky["flaky_revisions"], flaky["latest_failed_trace_id"]) == ("e2e", 1, FLAKY_BEFORE.trace)
+    assert (flaky["failed_jobs"], flaky["successful_jobs"]) == (1, 1)
+
+
+def test_failure_reasons_are_counted(ask):
+    reasons = {row["error_type"]: (row["jobs"], row["result"]) for row in ask("failure_reasons")}
+    assert reasons == {"script_failure": (2, "failure"), "runner_system_failure": (1, "error")}
+    assert sum(row["share"] for row in ask("failure_reasons")) == pytest.approx(1)
+
+
+def test_the_critical_path_leaves_out_what_did_not_delay_the_end(ask):
+    path = ask("critical_path", trace_id=CHAIN.trace)
+    assert [row["job"] for row in path] == ["build", "test", "deploy"]
+    assert [row["wait_seconds"] for row in path] == [4, 2, 1]
+    assert [row["seconds"] for row in path] == [26, 48, 19]
+
+
+def test_the_critical_path_needs_no_run_span(ask):
+    # A CircleCI run whose workflow event has not arrived.
+    assert [row["job"] for row in ask("critical_path", trace_id=SLOW.trace)] == ["render"]
+
+
+def test_weeks_are_compared(ask):
+    (row,) = [row for row in ask("week_over_week") if row["pipeline"] == "acme/shop"]
+    assert (row["runs"], row["runs_before"]) == (4, 1)
+    assert (row["success_rate"], row["success_rate_before"]) == (0.5, 1)
+    assert row["p50_seconds_before"] == 50
+
+
+def test_one_run_shows_all_its_spans_in_order(ask):
+    spans = ask("one_run", trace_id=CHAIN.trace)
+    assert len(spans) == len(CHAIN.rows)
+    assert [row["kind"] for row in spans[:2]] == ["run", "queue"]
+    assert [row["span_name"] for row in spans if row["kind"] == "stage"] == ["build", "test", "deploy"]
+
+
+def test_a_run_among_the_generated_spans_is_found_quickly():
+    clickhouse = generated()
+    clickhouse.use("generated")
+    spans = clickhouse.value("SELECT count() FROM ci_job_telemetry_traces")
+    traces = [row["trace_id"] for row in clickhouse.rows("SELECT DISTINCT trace_id FROM ci_job_telemetry_traces")]
+    took = []
+    for trace in random.Random(1).sample(traces, min(200, len(traces))):
+        start = time.perf_counter()
+        rows = clickhouse.rows(query("one_run"), trace_id=trace)
+        took.append(time.perf_counter() - start)
+        assert rows
+    took.sort()
+    p50, p95 = took[len(took) // 2], took[len(took) * 95 // 100]
+    print(f"\none of {len(traces)} runs ({spans} spans): p50 {p50 * 1e3:.0f} ms, p95 {p95 * 1e3:.0f} ms")
+    assert p95 < 5
+
+
+def test_the_size_of_the_generated_spans_is_reported():
+    clickhouse = generated()
+    rows = clickhouse.rows("""
+        SELECT table, sum(rows) AS spans, sum(bytes_on_disk) AS bytes, bytes / spans AS bytes_per_span
+        FROM system.parts WHERE active AND database = 'generated' GROUP BY table
+    """)
+    for row in rows:
+        print(f"\n{row['table']}: {row['spans']} rows, {row['bytes'] / 2**20:.1f} MiB, "
+              f"{row['bytes_per_span']:.0f} bytes a row", end="")
+    sizes = {row["table"]: row["bytes_per_span"] for row in rows}
+    assert sizes["ci_job_telemetry_traces"] < 200
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in QUERIES.glob("*.sql")} - {"one_run", "critical_path"}))
+def test_queries_over_all_generated_spans_are_quick(name):
+    clickhouse = generated()
+    clickhouse.use("generated")
+    first, last = clickhouse.rows("""
+        SELECT arrayJoin([toUnixTimestamp(min(timestamp)), toUnixTimestamp(max(timestamp)) + 1]) AS at
+        FROM ci_job_telemetry_traces
+    """)
+    start = time.perf_counter()
+    assert clickhouse.rows(query(name), **{**PERIOD, "from": first["at"], "to": last["at"]})
+    took = time.perf_counter() - start
+    print(f"\n{name}: {took * 1e3:.0f} ms")
+    assert took < 5
+
+
+# The real Collector compresses; the server of these tests does not read that.
+OVERLAY = """
+exporters:
+  clickhouse:
+    compress: none
+    sending_queue: { batch: { flush_timeout: 100ms, min_size: 1 } }
+"""
+CREATES = "exporters: { clickhouse: { create_schema: true, ttl: 720h } }"
+
+
+def otlp(row):
+    """A row as OTLP JSON."""
+
+    def attributes(values):
+        return [{"key": key, "value": {"stringValue": value}} for key, value in values.items()]
+
+    span = {
+        "traceId": row["TraceId"],
+        "spanId": row["SpanId"],
+        "parentSpanId": row["ParentSpanId"],
+        "name": row["SpanName"],
+        "kind": {"Internal": 1, "Server": 2}[row["SpanKind"]],
+        "startTimeUnixNano": str(row["Timestamp"]),
+        "endTimeUnixNano": str(row["Timestamp"] + row["Duration"]),
+        "attributes": attributes(row["SpanAttributes"]),
+        "links": [
+            {"traceId": trace, "spanId": span}
+            for trace, span in zip(row["Links.TraceId"], row["Links.SpanId"], strict=True)
+        ],
+        "status": {"code": 2, "message": row["StatusMessage"]} if row["StatusCode"] == "Error" else {},
+    }
+    scope = {"name": row["ScopeName"], "version": row["ScopeVersion"]}
+    resource = {"attributes": attributes(row["ResourceAttributes"])}
+    return {"resource": resource, "scopeSpans": [{"scope": scope, "spans": [span]}]}
+
+
+def test_the_real_exporter_writes_into_our_tables(tmp_path):
+    clickhouse = engine()
+    clickhouse.create("otel")
+    clickhouse.create_tables()
+    rows = CHAIN.rows + BROKEN.rows
+    with serve(clickhouse) as endpoint:
+        with Collector(tmp_path, "clickhouse.yaml", OVERLAY, CLICKHOUSE_ENDPOINT=endpoint) as collector:
+            assert collector.send([otlp(row) for row in rows]) == 200
+            until(lambda: clickhouse.value("SELECT count() FROM otel.otel_traces") == len(rows), 30)
+    # The same spans, inserted as the other tests do it, must give the same rows.
+    clickhouse.create("inserted")
+    clickhouse.create_tables()
+    clickhouse.insert("otel_traces", rows)
+    for table, leave_out in {"otel_traces": "", "ci_job_telemetry": "EXCEPT (inserted_at)"}.items():
+        exported, inserted = (
+            clickhouse.rows(f"SELECT * {leave_out} FROM {database}.{table} ORDER BY ALL")
+            for database in ("otel", "inserted")
+        )
+        assert exported == inserted
+        assert len(exported) == len(rows)
+
+
+def test_our_tables_are_those_that_the_exporter_creates(tmp_path):
+    clickhouse = engine()
+    clickhouse.create("created")
+    with serve(clickhouse) as endpoint:
+        with Collector(
+            tmp_path, "clickhouse.yaml", OVERLAY, CREATES,
+            CLICKHOUSE_ENDPOINT=endpoint, CLICKHOUSE_DATABASE="created",
+        ):
+            pass
+    clickhouse.create("ours")
+    for name in ("otel_traces", "otel_metrics"):
+        clickhouse.apply(SQL / f"{name}.sql")
+    for table in [row["name"] for row in clickhouse.rows("SHOW TABLES")]:
+        created, ours = (
+            clickhouse.value("SELECT create_table_query FROM system.tables WHERE name = {table:String}"
+                             " AND database = {database:String}", table=table, database=database)
+            for database in ("created", "ours")
+        )
+        assert ours.replace("ours.", "created.") == created, table
+
+
+def test_statements_of_a_file_are_told_apart():
+    assert statements("-- a; b\nSELECT 1;\n\nSELECT 2;\n") == ["SELECT 1", "SELECT 2"]

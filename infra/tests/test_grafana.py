@@ -1,0 +1,218 @@
+"""The dashboards of infra/grafana: every query runs, every panel is described, every link leads somewhere."""
+
+import json
+import re
+import runpy
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from clickhouse import SQL, engine, generated, quoted
+from test_clickhouse import CHAIN, SECOND
+
+FOLDER = SQL.parent / "grafana"
+DASHBOARDS = {path.name: json.loads(path.read_text()) for path in sorted((FOLDER / "dashboards").glob("*.json"))}
+PANELS = [
+    pytest.param(dashboard, panel, id=f"{dashboard['uid']}: {panel['title']}")
+    for dashboard in DASHBOARDS.values()
+    for panel in dashboard["panels"]
+]
+CI_PANELS = [it for it in PANELS if it.values[0]["uid"] != "spanhook-health"]
+VARIABLES = [
+    pytest.param(variable, id=f"{dashboard['uid']}: {variable['name']}")
+    for dashboard in DASHBOARDS.values()
+    for variable in dashboard["templating"]["list"]
+    if variable["type"] == "query"
+]
+HOUR = 3600
+
+
+def expand(sql, since, until, **values):
+    """What the datasource makes of a query. A variable without a value is at All."""
+    sql = re.sub(
+        # One level of brackets is what the conditions have.
+        r"\$__conditionalAll\(((?:[^()]|\([^()]*\))*), \$(\w+)\)",
+        lambda it: it[1] if it[2] in values else "1=1",
+        sql,
+    )
+    sql = re.sub(r"\$__timeFilter\((\w+)\)", rf"\1 >= toDateTime({since}) AND \1 <= toDateTime({until})", sql)
+    sql = re.sub(r"\$__timeInterval\((\w+)\)", rf"toStartOfInterval(toDateTime(\1), INTERVAL {HOUR} second)", sql)
+    sql = sql.replace("$__fromTime", f"toDateTime({since})").replace("$__toTime", f"toDateTime({until})")
+    sql = sql.replace("$__interval_s", str(HOUR))
+    sql = re.sub(r"\$\{(\w+):singlequote\}", lambda it: quoted(values.get(it[1], "")), sql)
+    assert "$" not in sql, f"something is not filled in: {sql}"
+    return sql
+
+
+@pytest.fixture(scope="module")
+def empty():
+    clickhouse = engine()
+    clickhouse.create("empty")
+    clickhouse.create_tables()
+    return clickhouse
+
+
+@pytest.fixture(scope="module")
+def spans():
+    """The generated spans, the period that they are of, and a pipeline of theirs."""
+    clickhouse = generated()
+    clickhouse.use("generated")
+    (period,) = clickhouse.rows("""
+        SELECT toUnixTimestamp(min(timestamp)) AS since, toUnixTimestamp(max(timestamp)) + 1 AS until
+        FROM ci_job_telemetry_traces
+    """)
+    (chosen,) = clickhouse.rows("""
+        SELECT provider, repository, pipeline FROM ci_job_telemetry_traces
+        WHERE kind = 'run' GROUP BY provider, repository, pipeline
+        ORDER BY provider DESC, count() DESC, repository LIMIT 1
+    """)
+    return clickhouse, period, chosen
+
+
+def test_the_committed_dashboards_are_what_the_script_makes():
+    build = runpy.run_path(str(FOLDER / "build.py"))["build"]
+    assert {path.name: path.read_text() for path in (FOLDER / "dashboards").iterdir()} == build()
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), PANELS)
+def test_a_panel_is_fully_described(dashboard, panel):
+    defaults = panel["fieldConfig"]["defaults"]
+    assert panel["title"] and panel["description"].endswith(".")
+    assert defaults["unit"]
+    assert panel["datasource"]["uid"] == "${datasource}"
+    for target in panel["targets"]:
+        assert target["datasource"]["uid"] == "${datasource}"
+        assert target["format"] == (0 if panel["type"] == "timeseries" else 1)
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), PANELS)
+def test_a_number_in_a_table_has_a_unit(dashboard, panel):
+    if panel["type"] != "table":
+        return
+    units = {it["matcher"]["options"] for it in panel["fieldConfig"]["overrides"]
+             if any(property["id"] == "unit" for property in it["properties"])}
+    columns = re.findall(r" / 1e9 AS (`[^`]+`|\w+)", panel["targets"][0]["rawSql"])
+    assert {column.strip("`") for column in columns} <= units
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
+def test_panels_do_not_overlap_and_fill_their_rows(dashboard):
+    cells = [
+        (x, y)
+        for panel in dashboard["panels"]
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    height = max(y for _, y in cells) + 1
+    assert len(cells) == 24 * height
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_links_lead_to_dashboards_that_exist():
+    text = json.dumps(list(DASHBOARDS.values()))
+    linked = set(re.findall(r"/d/([\w-]+)", text))
+    assert linked and linked <= {dashboard["uid"] for dashboard in DASHBOARDS.values()}
+    assert len({dashboard["uid"] for dashboard in DASHBOARDS.values()}) == len(DASHBOARDS)
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), PANELS)
+def test_a_panel_runs_on_empty_tables(dashboard, panel, empty):
+    empty.use("empty")
+    for target in panel["targets"]:
+        empty.rows(expand(target["rawSql"], 0, HOUR))
+        empty.rows(expand(target["rawSql"], 0, HOUR, provider="gitlab", repository="a/b", pipeline="it's"))
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_a_variable_has_values(variable, spans):
+    clickhouse, period, chosen = spans
+    clickhouse.use("generated")
+    sql = variable["query"]["rawSql"]
+    assert clickhouse.rows(expand(sql, **period, **chosen))
+    assert variable["query"]["rawSql"] == variable["definition"]
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), CI_PANELS)
+def test_a_panel_shows_the_generated_spans(dashboard, panel, spans):
+    clickhouse, period, chosen = spans
+    clickhouse.use("generated")
+    # With everything selected, and with one pipeline alone.
+    for values in ({name: chosen[name] for name in ("repository", "pipeline")} if one(dashboard) else {}, chosen):
+        for target in panel["targets"]:
+            rows = clickhouse.rows(expand(target["rawSql"], **period, **values))
+            assert rows and any(value not in (None, 0, "") for value in rows[0].values())
+
+
+def one(dashboard):
+    return dashboard["uid"] == "spanhook-pipeline"
+
+
+def test_a_trace_link_shows_each_span_of_a_trace_once(spans):
+    clickhouse, period, _ = spans
+    clickhouse.use("generated")
+    trace = clickhouse.value("SELECT any(trace_id) FROM ci_job_telemetry_traces WHERE kind = 'run'")
+    links = [
+        property["value"][0]["url"]
+        for dashboard in DASHBOARDS.values()
+        for panel in dashboard["panels"]
+        for override in panel["fieldConfig"]["overrides"] if override["matcher"]["options"] == "Trace"
+        for property in override["properties"]
+    ]
+    assert links
+    for url in set(links):
+        query = link_query(url, trace)
+        assert (query["queryType"], query["format"]) == ("traces", 3)
+        rows = clickhouse.rows(query["rawSql"])
+        assert {"traceID", "spanID", "parentSpanID", "serviceName", "operationName", "startTime", "duration",
+                "tags", "serviceTags"} <= rows[0].keys()
+        spans_of_trace = "SELECT uniqExact(SpanId) FROM otel_traces WHERE TraceId = {trace:String}"
+        assert len(rows) == clickhouse.value(spans_of_trace, trace=trace)
+
+
+def link_query(url, trace):
+    """The query of an Explore link, after Grafana filled in its variables."""
+    values = {"__value.raw": trace, "datasource": "ch", "__from": "0", "__to": "1"}
+    url = re.sub(r"\$\{([\w.]+)\}", lambda it: values[it[1]], url)
+    (panes,) = parse_qs(urlsplit(url).query)["panes"]
+    (pane,) = json.loads(panes).values()
+    return pane["queries"][0]
+
+
+def test_own_health_shows_what_spanhook_exports():
+    clickhouse = engine()
+    clickhouse.create("health")
+    clickhouse.create_tables()
+    now = int(time.time())
+    own = {"ServiceName": "spanhook-forwarder", "ScopeName": "spanhook", "TimeUnix": now}
+    names = ["delivered", "spans", "retried", "dead_lettered", "partially_rejected", "misconfigured"]
+    counters = [{**own, "MetricName": f"spanhook.{name}", "Value": 2} for name in names for _ in range(2)]
+    clickhouse.insert("otel_metrics_sum", counters)
+    clickhouse.insert(
+        "otel_metrics_histogram",
+        [{**own, "MetricName": "spanhook.delivery_lag", "Sum": 600, "Count": 3, "Max": 400}],
+    )
+    run = {**CHAIN.rows[0], "Timestamp": (now - 130) * SECOND}
+    delivery = {**run, "SpanId": "2" * 16, "SpanName": "POST /gitlab", "ResourceAttributes": {}}
+    for _ in range(2):
+        clickhouse.insert("otel_traces", [run, delivery])
+
+    shown = {
+        panel["title"]: clickhouse.rows(expand(panel["targets"][0]["rawSql"], now - HOUR, now + HOUR))
+        for panel in DASHBOARDS["health.json"]["panels"]
+    }
+    assert all(shown.values())
+    for panel in DASHBOARDS["health.json"]["panels"]:
+        if panel["type"] == "stat":
+            # Deltas: two exports of 2 are 4.
+            assert list(shown[panel["title"]][0].values()) == [4], panel["title"]
+    (lag,) = shown["Delivery lag as counted"]
+    assert (lag["mean"], lag["longest"]) == (200, 400)
+    assert {row["metric"] for row in shown["Counters"]} == set(names)
+    (deliveries,) = shown["Deliveries"]
+    assert (deliveries["route"], deliveries["deliveries"]) == ("POST /gitlab", 1)
+    (stored,) = shown["Delivery lag as stored"]
+    assert 29 < stored["p95"] < 60  # the run took 100 s of the 130
+    assert [(row["provider"], row["spans"]) for row in shown["Spans stored"]] == [("gitlab", 1)]
+    (duplicates,) = shown["Duplicates"]
+    assert (duplicates["Rows"], duplicates["Spans"], duplicates["Duplicates"]) == (4, 2, 0.5)
