@@ -1,8 +1,13 @@
-//! Spans to queue messages: protobuf, split so that every message fits, zstd, base64.
+//! Telemetry to queue messages: protobuf, split so that every message fits, zstd, base64.
 //!
 //! The protobuf is written straight from the borrowed span model with prost's wire primitives.
 //! Filling `opentelemetry-proto`'s owned messages first would copy every key and value of 10,000
-//! jobs; in the tests those types decode what is written here.
+//! jobs; in the tests those types decode what is written here. Metrics and logs are few, and are
+//! written the same way because the primitives are here already, and those types would bring the
+//! SDK's asynchronous half into this crate.
+
+mod logs;
+mod metrics;
 
 use std::borrow::Cow;
 
@@ -10,6 +15,7 @@ use prost::encoding::{
     WireType, double, encode_key, encode_varint, encoded_len_varint, fixed64, key_len,
 };
 
+pub use self::{logs::encode_logs, metrics::encode_metrics};
 use crate::{
     mapping::Provider,
     message::{self, Message},
@@ -47,6 +53,16 @@ pub fn encode(
     project: &str,
     limits: Limits,
 ) -> Vec<Message> {
+    encode_spans(trace, provider.as_str(), project, limits)
+}
+
+/// The same for spans that no provider's webhook brought.
+pub(crate) fn encode_spans(
+    trace: &Trace<'_>,
+    provider: &str,
+    project: &str,
+    limits: Limits,
+) -> Vec<Message> {
     let spans: Vec<_> = trace
         .groups
         .iter()
@@ -66,7 +82,7 @@ type Placed<'t, 'a> = (&'t Group<'a>, Cow<'t, Span<'a>>);
 
 fn compress(
     trace: &Trace<'_>,
-    provider: Provider,
+    provider: &str,
     project: &str,
     limits: Limits,
     (spans, raw): (&[Placed<'_, '_>], Vec<u8>),
@@ -110,11 +126,7 @@ fn write_request(trace: &Trace<'_>, spans: &[Placed<'_, '_>], limit: usize) -> (
     let mut taken = 0;
     while let Some((group, _)) = spans.get(taken) {
         let first = taken;
-        let mut scope_spans = Vec::new();
-        message_field(1, &mut scope_spans, |scope| {
-            text(1, SCOPE_NAME, scope);
-            text(2, SCOPE_VERSION, scope);
-        });
+        let mut scope_spans = scope();
         while let Some((_, span)) = spans.get(taken).filter(|(it, _)| std::ptr::eq(*it, *group)) {
             encoded.clear();
             write_span(trace, span, &mut encoded);
@@ -127,17 +139,55 @@ fn write_request(trace: &Trace<'_>, spans: &[Placed<'_, '_>], limit: usize) -> (
         if taken == first {
             break;
         }
-        text(3, SCHEMA_URL, &mut scope_spans);
-        message_field(1, &mut request, |resource_spans| {
-            message_field(1, resource_spans, |resource| attributes(1, &group.resource, resource));
-            bytes_field(2, &scope_spans, resource_spans);
-            text(3, SCHEMA_URL, resource_spans);
-        });
+        write_resource(&group.resource, scope_spans, &mut request);
         if spans.get(taken).is_some_and(|(it, _)| std::ptr::eq(*it, *group)) {
             break;
         }
     }
     (request, taken)
+}
+
+/// The beginning of a `ScopeSpans`, `ScopeMetrics` or `ScopeLogs`; their fields are numbered alike.
+fn scope() -> Vec<u8> {
+    let mut scope = Vec::new();
+    message_field(1, &mut scope, |it| {
+        text(1, SCOPE_NAME, it);
+        text(2, SCOPE_VERSION, it);
+    });
+    scope
+}
+
+/// A resource and its one scope, which is completed.
+fn write_resource(resource: &Attributes<'_>, mut scope: Vec<u8>, request: &mut Vec<u8>) {
+    text(3, SCHEMA_URL, &mut scope);
+    message_field(1, request, |group| {
+        message_field(1, group, |it| attributes(1, resource, it));
+        bytes_field(2, &scope, group);
+        text(3, SCHEMA_URL, group);
+    });
+}
+
+/// Hands `send` the parts of `items` that each fit a message, with its body.
+fn split<T>(
+    items: &[T],
+    limits: Limits,
+    write: &impl Fn(&[T]) -> Vec<u8>,
+    send: &mut impl FnMut(&[T], String),
+) {
+    if items.is_empty() {
+        return;
+    }
+    let raw = write(items);
+    if raw.len() <= limits.raw || items.len() == 1 {
+        let body = message::pack(&raw);
+        // A lone item has its texts cut and their number bounded, so it is below what the queue takes.
+        if body.len() <= limits.body || items.len() == 1 {
+            return send(items, body);
+        }
+    }
+    let (left, right) = items.split_at(items.len() / 2);
+    split(left, limits, write, send);
+    split(right, limits, write, send);
 }
 
 fn write_span(trace: &Trace<'_>, span: &Span<'_>, out: &mut Vec<u8>) {

@@ -25,7 +25,7 @@ const DELIVERY_LIMIT: usize = 64 * 1024 * 1024;
 /// best ones, at a multiple of their speed.
 const ZSTD_LEVEL: i32 = 1;
 
-const TRACES: &str = "otlp-proto+zstd";
+const OTLP: &str = "otlp-proto+zstd";
 const RAW: &str = "raw+zstd";
 
 /// A message as it is queued.
@@ -44,20 +44,56 @@ impl Message {
     /// when the last of them ended: the forwarder measures its delay by it.
     #[must_use]
     pub fn traces(
-        provider: Provider,
+        provider: &str,
         project: &str,
         trace: TraceId,
         spans: usize,
         ended_at: u64,
         body: String,
     ) -> Self {
+        let mut message = Self::of("traces", provider, project, ("spans", spans), ended_at, body);
+        message.attributes.insert("trace_id".to_owned(), trace.to_string());
+        message
+    }
+
+    /// Metric points to forward, otherwise as [`Message::traces`].
+    #[must_use]
+    pub fn metrics(
+        provider: &str,
+        project: &str,
+        points: usize,
+        ended_at: u64,
+        body: String,
+    ) -> Self {
+        Self::of("metrics", provider, project, ("points", points), ended_at, body)
+    }
+
+    /// Log records to forward, otherwise as [`Message::traces`].
+    #[must_use]
+    pub fn logs(
+        provider: &str,
+        project: &str,
+        records: usize,
+        ended_at: u64,
+        body: String,
+    ) -> Self {
+        Self::of("logs", provider, project, ("records", records), ended_at, body)
+    }
+
+    fn of(
+        signal: &str,
+        provider: &str,
+        project: &str,
+        (counted, count): (&str, usize),
+        ended_at: u64,
+        body: String,
+    ) -> Self {
         let attributes = named([
-            ("signal", "traces".to_owned()),
-            ("encoding", TRACES.to_owned()),
+            ("signal", signal.to_owned()),
+            ("encoding", OTLP.to_owned()),
             ("schema", "1".to_owned()),
-            ("provider", provider.to_string()),
-            ("trace_id", trace.to_string()),
-            ("spans", spans.to_string()),
+            ("provider", provider.to_owned()),
+            (counted, count.to_string()),
             ("ended_at", (ended_at / 1_000_000).to_string()),
         ]);
         Self { body, attributes, group: group(provider, project) }
@@ -89,7 +125,11 @@ impl Message {
         let message = |(index, part): (usize, &&[u8])| {
             let mut attributes = attributes.clone();
             attributes.insert("part".to_owned(), format!("{}/{}", index + 1, parts.len()));
-            Self { body: STANDARD.encode(part), attributes, group: group(provider, "quarantine") }
+            Self {
+                body: STANDARD.encode(part),
+                attributes,
+                group: group(provider.as_str(), "quarantine"),
+            }
         };
         parts.iter().enumerate().map(message).collect()
     }
@@ -100,7 +140,7 @@ fn named<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String>
 }
 
 /// SQS takes 128 characters; a hash keeps project names out of metrics and logs.
-fn group(provider: Provider, project: &str) -> String {
+fn group(provider: &str, project: &str) -> String {
     hex::encode(&Sha256::digest(format!("{provider}:{project}"))[..16])
 }
 
@@ -127,6 +167,10 @@ pub fn pack(raw: &[u8]) -> String {
 pub enum Content {
     /// An `ExportTraceServiceRequest`, checked to be whole but not decoded.
     Traces(Vec<u8>),
+    /// An `ExportMetricsServiceRequest`, checked likewise.
+    Metrics(Vec<u8>),
+    /// An `ExportLogsServiceRequest`, checked likewise.
+    Logs(Vec<u8>),
     /// A delivery, or a part of one, as it came.
     Quarantined(Vec<u8>),
 }
@@ -137,6 +181,9 @@ pub enum Undecodable {
     /// Another program wrote it, or a newer spanhook.
     #[error("the attribute `encoding` is none that this version knows")]
     Encoding,
+    /// Likewise.
+    #[error("the attribute `signal` is none that this version knows")]
+    Signal,
     /// The body is no base64.
     #[error("the body is not base64")]
     Base64,
@@ -148,22 +195,29 @@ pub enum Undecodable {
     Protobuf,
 }
 
-/// Reads a message. `encoding` is its attribute.
-pub fn unpack(body: &str, encoding: Option<&str>) -> Result<Content, Undecodable> {
-    let traces = match encoding {
-        Some(TRACES) => true,
-        Some(RAW) => false,
+/// Reads a message. `encoding` and `signal` are its attributes; one without a signal holds traces.
+pub fn unpack(
+    body: &str,
+    encoding: Option<&str>,
+    signal: Option<&str>,
+) -> Result<Content, Undecodable> {
+    let content = match (encoding, signal) {
+        (Some(RAW), _) => Content::Quarantined,
+        (Some(OTLP), None | Some("traces")) => Content::Traces,
+        (Some(OTLP), Some("metrics")) => Content::Metrics,
+        (Some(OTLP), Some("logs")) => Content::Logs,
+        (Some(OTLP), Some(_)) => return Err(Undecodable::Signal),
         _ => return Err(Undecodable::Encoding),
     };
     let packed = STANDARD.decode(body.trim()).map_err(|_| Undecodable::Base64)?;
-    if !traces {
-        return decompress(&packed, DELIVERY_LIMIT).map(Content::Quarantined);
+    if encoding == Some(RAW) {
+        return decompress(&packed, DELIVERY_LIMIT).map(content);
     }
     let raw = decompress(&packed, RAW_LIMIT)?;
     if !is_whole(&raw) {
         return Err(Undecodable::Protobuf);
     }
-    Ok(Content::Traces(raw))
+    Ok(content(raw))
 }
 
 /// Base64-decodes one part of a quarantined delivery; the parts are joined by [`join_parts`].
@@ -186,7 +240,8 @@ fn decompress(packed: &[u8], limit: usize) -> Result<Vec<u8>, Undecodable> {
     zstd::bulk::decompress(packed, size).map_err(|_| Undecodable::Zstd)
 }
 
-/// Whether the bytes are `resource_spans` (field 1) one after the other, the last one complete.
+/// Whether the bytes are `resource_spans`, `resource_metrics` or `resource_logs` (field 1 of each
+/// request) one after the other, the last one complete.
 ///
 /// <https://protobuf.dev/programming-guides/encoding/#last-one-wins> is what lets such requests be
 /// joined by joining their bytes.
@@ -247,14 +302,14 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_comes_out_again(raw: Vec<u8>) {
-            prop_assert_eq!(unpack(&pack(&raw), Some(RAW)), Ok(Content::Quarantined(raw)));
+            prop_assert_eq!(unpack(&pack(&raw), Some(RAW), None), Ok(Content::Quarantined(raw)));
         }
 
         #[test]
         fn any_text_is_read_or_refused(body: String, raw: Vec<u8>) {
-            let _ = unpack(&body, Some(TRACES));
-            let _ = unpack(&STANDARD.encode(&raw), Some(TRACES));
-            let _ = unpack(&pack(&raw), Some(TRACES));
+            let _ = unpack(&body, Some(OTLP), Some(&body));
+            let _ = unpack(&STANDARD.encode(&raw), Some(OTLP), None);
+            let _ = unpack(&pack(&raw), Some(OTLP), None);
         }
 
         #[test]
@@ -273,10 +328,21 @@ mod tests {
 
     #[test]
     fn a_request_that_breaks_off_is_refused_before_it_is_joined() {
-        assert_eq!(unpack(&pack(&[10, 2, 1]), Some(TRACES)), Err(Undecodable::Protobuf));
-        assert_eq!(unpack(&pack(&[18, 1, 1]), Some(TRACES)), Err(Undecodable::Protobuf));
-        assert!(unpack(&pack(&[10, 2, 1, 1]), Some(TRACES)).is_ok());
-        assert!(unpack(&pack(&[]), Some(TRACES)).is_ok());
+        assert_eq!(unpack(&pack(&[10, 2, 1]), Some(OTLP), None), Err(Undecodable::Protobuf));
+        assert_eq!(unpack(&pack(&[18, 1, 1]), Some(OTLP), None), Err(Undecodable::Protobuf));
+        assert!(unpack(&pack(&[10, 2, 1, 1]), Some(OTLP), None).is_ok());
+        assert!(unpack(&pack(&[]), Some(OTLP), None).is_ok());
+    }
+
+    #[test]
+    fn the_signal_is_told_by_its_attribute_and_traces_by_its_absence() {
+        let read = |signal| unpack(&pack(&[10, 0]), Some(OTLP), signal);
+        assert_eq!(read(None), Ok(Content::Traces(vec![10, 0])));
+        assert_eq!(read(Some("traces")), Ok(Content::Traces(vec![10, 0])));
+        assert_eq!(read(Some("metrics")), Ok(Content::Metrics(vec![10, 0])));
+        assert_eq!(read(Some("logs")), Ok(Content::Logs(vec![10, 0])));
+        assert_eq!(read(Some("profiles")), Err(Undecodable::Signal));
+        assert_eq!(unpack("", None, Some("logs")), Err(Undecodable::Encoding));
     }
 
     #[test]

@@ -150,7 +150,7 @@ pub enum Value<'a> {
 /// Attributes in the order in which they were set. A key is set at most once, and never to an
 /// empty text: providers send `""` for what is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Attributes<'a>(Vec<(&'static str, Value<'a>)>);
+pub struct Attributes<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
 impl<'a> Attributes<'a> {
     /// No attributes, with room for `capacity`.
@@ -160,9 +160,10 @@ impl<'a> Attributes<'a> {
     }
 
     /// Sets `key` unless the value is absent.
-    pub fn set(&mut self, key: &'static str, value: impl IntoValue<'a>) {
+    pub fn set(&mut self, key: impl Into<Cow<'a, str>>, value: impl IntoValue<'a>) {
         if let Some(value) = value.into_value() {
-            debug_assert!(self.get(key).is_none(), "{key} is set twice");
+            let key = key.into();
+            debug_assert!(self.get(&key).is_none(), "{key} is set twice");
             self.0.push((key, value));
         }
     }
@@ -175,8 +176,8 @@ impl<'a> Attributes<'a> {
 
     /// Keys and values.
     #[must_use]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, &Value<'a>)> {
-        self.0.iter().map(|(key, value)| (*key, value))
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value<'a>)> {
+        self.0.iter().map(|(key, value)| (&**key, value))
     }
 }
 

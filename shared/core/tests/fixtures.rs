@@ -92,7 +92,7 @@ fn describe(provider: Provider, mapped: Result<Mapped<'_>, Unmappable>) -> Strin
             let mut text = format!("trace {} of {project}\n", trace.id);
             for message in messages {
                 let encoding = message.attributes.get("encoding").map(String::as_str);
-                let Content::Traces(raw) = unpack(&message.body, encoding).unwrap() else {
+                let Content::Traces(raw) = unpack(&message.body, encoding, None).unwrap() else {
                     panic!("not a traces message")
                 };
                 let request = ExportTraceServiceRequest::decode(raw.as_slice()).unwrap();

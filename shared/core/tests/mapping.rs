@@ -51,7 +51,7 @@ fn requests(
     let messages = encode(&trace, provider, &project, limits);
     let decode = |message: spanhook_core::message::Message| {
         assert!(message.body.len() <= BODY_LIMIT, "{} bytes", message.body.len());
-        let Ok(Content::Traces(raw)) = unpack(&message.body, Some("otlp-proto+zstd")) else {
+        let Ok(Content::Traces(raw)) = unpack(&message.body, Some("otlp-proto+zstd"), None) else {
             panic!()
         };
         let request = ExportTraceServiceRequest::decode(raw.as_slice()).unwrap();
