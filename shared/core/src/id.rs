@@ -300,3 +300,56 @@ fn first_eight(bytes: &[u8; 16]) -> [u8; 8] {
 pub fn traceparent(trace: TraceId, span: SpanId, sampled: bool) -> String {
     format!("00-{trace}-{span}-{:02x}", u8::from(sampled))
 }
+
+/// The trace and the parent span of a W3C `traceparent`, unless it is invalid. A version after
+/// `00` may say more behind the flags, which is left alone.
+///
+/// <https://www.w3.org/TR/trace-context/#versioning-of-traceparent>
+#[must_use]
+pub fn parse_traceparent(text: &str) -> Option<(TraceId, SpanId)> {
+    let mut parts = text.split('-');
+    let mut part = |length: usize| {
+        let digit = |it: u8| it.is_ascii_digit() || (b'a'..=b'f').contains(&it);
+        parts.next().filter(|it| it.len() == length && it.bytes().all(digit))
+    };
+    let (version, trace, span, _flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+    if version == "ff" || version == "00" && parts.next().is_some() {
+        return None;
+    }
+    let (mut trace_bytes, mut span_bytes) = ([0; 16], [0; 8]);
+    hex::decode_to_slice(trace, &mut trace_bytes).ok()?;
+    hex::decode_to_slice(span, &mut span_bytes).ok()?;
+    Some((TraceId::new(trace_bytes)?, SpanId::new(span_bytes)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_traceparent_is_read_as_it_was_written() {
+        let (trace, span) = parse_traceparent(VALID).unwrap();
+        assert_eq!(traceparent(trace, span, true), VALID);
+        let later = format!("01{}-more", &VALID[2..]);
+        assert_eq!(parse_traceparent(&later), Some((trace, span)));
+    }
+
+    #[test]
+    fn an_invalid_traceparent_is_none() {
+        for text in [
+            "",
+            "00",
+            &VALID[..54],
+            &format!("{VALID}-more"),
+            &format!("ff{}", &VALID[2..]),
+            &VALID.to_uppercase(),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(parse_traceparent(text), None, "{text}");
+        }
+    }
+}

@@ -245,19 +245,19 @@ impl Job {
 }
 
 /// Canonical or bare hexadecimal, in either case; never nil.
-fn uuid(text: &str) -> Result<Uuid, BadRequest> {
+pub(crate) fn uuid(text: &str) -> Result<Uuid, BadRequest> {
     let shape = matches!(text.len(), 32 | 36);
     Uuid::try_parse(text).ok().filter(|it| shape && !it.is_nil()).ok_or(BadRequest::Uuid)
 }
 
 /// A positive decimal number as GitLab writes it: no sign, no leading zero.
-fn number(text: &str) -> Result<u64, BadRequest> {
+pub(crate) fn number(text: &str) -> Result<u64, BadRequest> {
     let canonical = text.bytes().all(|it| it.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|_| canonical).ok_or(BadRequest::Number)
 }
 
 /// A host name as it enters an id: lower case, without the default port.
-fn host(text: &str) -> Result<String, BadRequest> {
+pub(crate) fn host(text: &str) -> Result<String, BadRequest> {
     let text = text.to_ascii_lowercase();
     let text = text.strip_suffix(":443").unwrap_or(&text);
     let (name, port) = text.split_once(':').unwrap_or((text, "1"));

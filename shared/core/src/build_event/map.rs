@@ -1,0 +1,465 @@
+//! From a checked event to spans, metric points and log records.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::{
+    BadEvents, Batch, MAX_DETAILS, MAX_PARTS, asset,
+    place::Place,
+    private,
+    read::{BYTES, COUNT, Event, Origin, TEXT},
+};
+use crate::{
+    id::{Hashed, SpanId, TraceId},
+    identity::Identity,
+    lenient::Int,
+    log::Record,
+    mapping::{Outcome, Repository},
+    metric::{Kind as Metric, Point},
+    semconv::{self as sc, RunResult},
+    span::{Attributes, Kind, Span},
+    time::{self, Nanos},
+    traceparent::TraceparentSettings,
+};
+
+/// In seconds; those of `infra/collector/span-metrics.yaml`, which makes the same metric of runs.
+const DURATIONS: &[f64] = &[
+    1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0, 5400.0,
+    7200.0, 10800.0, 21600.0,
+];
+
+/// `cicd.pipeline.run.state`: a build reports one time from beginning to end, without a split.
+const EXECUTING: &str = "executing";
+
+/// `error.type` of a bundle whose sender says no more than that there were errors.
+const COMPILE_ERROR: &str = "compile_error";
+
+pub(super) fn event(
+    event: &Event<'_>,
+    received: Nanos,
+    settings: &TraceparentSettings,
+    identity: Option<&Identity>,
+    batch: &mut Batch,
+) -> Result<(), BadEvents> {
+    let origin = match identity {
+        Some(identity) => identity.into(),
+        None => event.context()?,
+    };
+    let place = match Place::in_run(&origin, settings) {
+        Ok(place) => place,
+        // The claims of a token that names no run in the provider's form.
+        Err(_) if identity.is_some() => None,
+        Err((path, expected)) => event.refuse(path, expected)?,
+    };
+    let project = match &origin.project {
+        Some(project) if identity.is_some() => Some(project.clone()),
+        claimed => event.text("project")?.or_else(|| claimed.clone()),
+    };
+    let project = project.as_deref().map(path).unwrap_or_default();
+    let sent = event.time()?;
+    let correlation = event.text("correlation_id")?.or_else(|| origin.run_id.clone());
+    let claimed = origin.traceparent;
+    let joined = claimed.map(|(trace, parent)| Place { trace, parent, own: false });
+    let own = || correlation.as_deref().map(|it| Place::own(&project, it));
+    if batch.project.is_empty() {
+        batch.project.clone_from(&project);
+    }
+    let subject = Subject {
+        event,
+        resource: resource(event, &origin, &project, correlation.as_deref(), identity.is_some())?,
+        place: place.or(joined).or_else(own),
+        project,
+        correlation: correlation.unwrap_or_default(),
+        time: sent.unwrap_or(received),
+        // Without a time of its own an event is told from others by its content: one that is sent
+        // again is received at another time, and is still the same.
+        stamp: sent.map_or_else(|| event.json.to_string(), |it| it.to_string()),
+        received,
+    };
+    match event.r#type {
+        "ci_build_metadata" => subject.build(batch),
+        "webpack_build_stats" => subject.bundle(batch),
+        "artifact" => subject.artifact(batch),
+        "measure" => subject.measure(batch),
+        "mark" => subject.mark(batch),
+        name => {
+            // Its lists are kept whole: nobody knows what they are.
+            let body = private::text(event.json, usize::MAX);
+            let context = subject.place.map(|it| (it.trace, it.parent));
+            subject.log(batch, name, body, Attributes::default(), context);
+            Ok(())
+        }
+    }
+}
+
+/// `group/project`, also when the project is given as a web address, which may hold credentials.
+fn path(project: &str) -> String {
+    match Repository::parse(project) {
+        Some(it) if it.owner.is_empty() => it.name,
+        Some(it) => format!("{}/{}", it.owner, it.name),
+        None => project.trim_matches('/').to_owned(),
+    }
+}
+
+fn resource(
+    event: &Event<'_>,
+    origin: &Origin,
+    project: &str,
+    correlation: Option<&str>,
+    proved: bool,
+) -> Result<Attributes<'static>, BadEvents> {
+    let text = |text: &str| text.to_owned();
+    let either = |proved_or_claimed: &Option<String>, path| match proved_or_claimed {
+        Some(text) if proved => Ok(Some(text.clone())),
+        claimed => event.text(path).map(|it| it.or_else(|| claimed.clone())),
+    };
+    let branch = either(&origin.ref_name, "git_ref")?;
+    let branch = branch.as_deref().map(|it| {
+        ["refs/heads/", "refs/tags/"]
+            .iter()
+            .find_map(|prefix| it.strip_prefix(prefix))
+            .unwrap_or(it)
+    });
+    let revision = either(&origin.revision, "commit_sha")?;
+    let (owner, name) = project.rsplit_once('/').unwrap_or(("", project));
+    let mut resource = Attributes::with_capacity(10);
+    resource.set(sc::SERVICE_NAME, text(if name.is_empty() { "build" } else { name }));
+    resource.set("correlation_id", correlation.map(text));
+    resource.set(sc::APP_BUILD_ID, correlation.map(text));
+    resource.set(sc::CICD_PIPELINE_NAME, text(project));
+    let run = origin.run_id.as_deref().filter(|_| origin.provider.is_some());
+    resource.set(sc::CICD_PIPELINE_RUN_ID, run.or(correlation).map(text));
+    resource.set(sc::VCS_REPOSITORY_NAME, text(name));
+    resource.set(sc::VCS_OWNER_NAME, text(owner));
+    resource.set(sc::VCS_REF_HEAD_NAME, branch.map(text));
+    resource.set(sc::VCS_REF_HEAD_REVISION, revision);
+    Ok(resource)
+}
+
+/// An event, and what events of every type have in common.
+struct Subject<'e, 'j> {
+    event: &'e Event<'j>,
+    resource: Attributes<'static>,
+    /// None when neither a run nor a correlation id is known.
+    place: Option<Place>,
+    project: String,
+    correlation: String,
+    /// When the event says that it happened, else when it was received.
+    time: Nanos,
+    /// What tells it from other events of its type and name.
+    stamp: String,
+    received: Nanos,
+}
+
+impl Subject<'_, '_> {
+    fn place(&self) -> Result<Place, BadEvents> {
+        let expected = "use text that names the build, such as $CI_PIPELINE_ID";
+        self.place.ok_or(self.event.bad("correlation_id", expected))
+    }
+
+    fn name(&self) -> Result<String, BadEvents> {
+        self.event.text("name")?.ok_or(self.event.bad("name", TEXT))
+    }
+
+    /// The id of the event's span: the same event sent twice is the same span.
+    fn id(&self, place: Place, names: &[&str]) -> SpanId {
+        let trace = place.trace.to_string();
+        let keys = [&[trace.as_str(), &self.correlation], names, &[&self.stamp]].concat();
+        Hashed::new("build", "").span(self.event.r#type, &keys)
+    }
+
+    fn span(&self, place: Place, id: SpanId, name: String, length: Nanos) -> Span<'static> {
+        // The root of a correlation id's own trace hangs under nothing.
+        let parent = (id != place.parent).then_some(place.parent);
+        let times = (self.time.saturating_sub(length), self.time);
+        Span::new(id, parent, name, Kind::Internal, times)
+    }
+
+    /// A gauge's point now.
+    fn gauge(
+        &self,
+        batch: &mut Batch,
+        (name, unit): (&str, &str),
+        value: f64,
+        attributes: Attributes<'static>,
+        (place, span): (Place, SpanId),
+    ) {
+        let exemplar = Some((place.trace, span));
+        // A gauge has no beginning.
+        let point = Point { start: 0, time: self.time, value, attributes, exemplar };
+        batch.add_point(&self.resource, (name, unit, Metric::Gauge), point);
+    }
+
+    fn log(
+        &self,
+        batch: &mut Batch,
+        event_name: &str,
+        body: String,
+        attributes: Attributes<'static>,
+        context: Option<(TraceId, SpanId)>,
+    ) {
+        let record = Record {
+            time: self.time,
+            observed: self.received,
+            event_name: event_name.to_owned().into(),
+            body: body.into(),
+            attributes,
+            context,
+        };
+        batch.add_record(&self.resource, record);
+    }
+
+    fn build(&self, batch: &mut Batch) -> Result<(), BadEvents> {
+        let place = self.place()?;
+        let seconds = self
+            .event
+            .amount("metrics.duration_seconds", "use a number of seconds, not negative")?;
+        let outcome = self.event.text("job_status")?.map(outcome);
+        let id = if place.own { place.parent } else { self.id(place, &[]) };
+        let name = format!("build {}", self.project).trim_end().to_owned();
+        let mut span = self.span(place, id, name, time::seconds(seconds));
+
+        let mut attributes = Attributes::with_capacity(4);
+        attributes.set(sc::CICD_PIPELINE_NAME, self.pipeline());
+        attributes.set(sc::CICD_PIPELINE_RUN_STATE, EXECUTING);
+        if let Some(outcome) = outcome {
+            attributes.set(sc::CICD_PIPELINE_RESULT, outcome.result.clone());
+            attributes.set(sc::ERROR_TYPE, outcome.error.clone());
+            outcome.apply(sc::CICD_PIPELINE_RESULT, &mut span);
+        }
+        let exemplar = Some((place.trace, id));
+        let point =
+            Point { start: span.start, time: span.end, value: seconds, attributes, exemplar };
+        let metric = (sc::CICD_PIPELINE_RUN_DURATION, "s", Metric::DeltaHistogram(DURATIONS));
+        batch.add_point(&self.resource, metric, point);
+        batch.add_span(place.trace, &self.resource, span);
+        Ok(())
+    }
+
+    /// `cicd.pipeline.name`, which the convention requires of the metric.
+    fn pipeline(&self) -> String {
+        if self.project.is_empty() { "build".to_owned() } else { self.project.clone() }
+    }
+
+    fn bundle(&self, batch: &mut Batch) -> Result<(), BadEvents> {
+        let event = self.event;
+        let place = self.place()?;
+        let milliseconds = event
+            .amount("metrics.compile_time_ms", "use a number of milliseconds, not negative")?;
+        let sizes = [
+            ("build.bundle.size", "By", event.count("metrics.total_asset_size_bytes", BYTES)?),
+            ("build.bundle.assets", "{asset}", event.count("metrics.asset_count", COUNT)?),
+            ("build.bundle.chunks", "{chunk}", event.count("metrics.chunk_count", COUNT)?),
+        ];
+        let bundler = event.text("bundler")?.unwrap_or_else(|| "webpack".to_owned());
+        let errors = event.count("errors_count", COUNT)?;
+        let outcome = match event.text("job_status")?.map(outcome) {
+            Some(outcome) if outcome.error.is_some() => Some(outcome),
+            _ if errors.is_some_and(|it| it > 0) => {
+                Some(Outcome::known(RunResult::Failure, COMPILE_ERROR))
+            }
+            outcome => outcome,
+        };
+        let failed = outcome.as_ref().is_some_and(|it| it.error.is_some());
+
+        // One build may have several bundles, told apart by their names.
+        let name = event.text("name")?;
+        let id = self.id(place, &[name.as_deref().unwrap_or(&bundler)]);
+        let length = time::seconds(milliseconds / 1000.0);
+        let mut span = self.span(place, id, format!("{bundler} compile"), length);
+        let mut labels = Attributes::with_capacity(3);
+        labels.set(sc::CICD_PIPELINE_NAME, self.pipeline());
+        labels.set("build.bundler.name", bundler.clone());
+        labels.set("build.bundle.name", name.clone());
+
+        span.attributes.set("build.bundler.name", bundler);
+        span.attributes.set("build.bundler.version", event.text("bundler_version")?);
+        span.attributes.set("build.bundle.name", name);
+        span.attributes.set("build.errors", errors);
+        if let Some(outcome) = outcome {
+            outcome.apply("build.result", &mut span);
+        }
+        let at = (place, id);
+        let duration = ("build.compile.duration", "s");
+        self.gauge(batch, duration, milliseconds / 1000.0, labels.clone(), at);
+        // What a failed build left behind is not its size.
+        if !failed {
+            for (name, unit, count) in sizes {
+                let Some(count) = count else { continue };
+                span.attributes.set(name, count);
+                self.gauge(batch, (name, unit), float(count), labels.clone(), at);
+            }
+            for (name, size) in asset::largest(assets(event), MAX_PARTS) {
+                let mut labels = labels.clone();
+                labels.set("build.asset.name", name);
+                self.gauge(batch, ("build.asset.size", "By"), float(size), labels, at);
+            }
+        }
+        if let Some(details) = event.get("details") {
+            let body = private::text(details, MAX_DETAILS);
+            let context = Some((place.trace, id));
+            self.log(batch, "build.bundle.stats", body, labels, context);
+        }
+        batch.add_span(place.trace, &self.resource, span);
+        Ok(())
+    }
+
+    fn artifact(&self, batch: &mut Batch) -> Result<(), BadEvents> {
+        let event = self.event;
+        let place = self.place()?;
+        let name = self.name()?;
+        let variant = event.text("variant")?;
+        let size = event.count("size_bytes", BYTES)?.ok_or(event.bad("size_bytes", BYTES))?;
+        let parts = self.parts()?;
+
+        // Variants of an artifact are built at the same moment.
+        let id = self.id(place, &[&name, variant.as_deref().unwrap_or_default()]);
+        let mut span = self.span(place, id, format!("artifact {name}"), 0);
+        span.attributes.set(sc::ARTIFACT_FILENAME, name.clone());
+        span.attributes.set(sc::ARTIFACT_VERSION, event.text("version")?);
+        span.attributes.set(sc::ARTIFACT_HASH, event.text("digest")?);
+        span.attributes.set("build.artifact.variant", variant.clone());
+        span.attributes.set("build.artifact.size", size);
+
+        let mut labels = Attributes::with_capacity(4);
+        labels.set(sc::CICD_PIPELINE_NAME, self.pipeline());
+        labels.set("build.artifact.name", name);
+        labels.set("build.artifact.variant", variant);
+        let at = (place, id);
+        self.gauge(batch, ("build.artifact.size", "By"), float(size), labels.clone(), at);
+        for (part, size) in asset::largest(parts.into_iter(), MAX_PARTS) {
+            let mut labels = labels.clone();
+            labels.set("build.artifact.part.name", part);
+            self.gauge(batch, ("build.artifact.part.size", "By"), float(size), labels, at);
+        }
+        batch.add_span(place.trace, &self.resource, span);
+        Ok(())
+    }
+
+    fn parts(&self) -> Result<Vec<(String, u64)>, BadEvents> {
+        const PATH: &str = "breakdown";
+        let bad = self.event.bad(
+            PATH,
+            "use an object of names of at most 256 bytes, each with a whole number of bytes",
+        );
+        let Some(json) = self.event.get(PATH) else { return Ok(Vec::new()) };
+        let part = |(name, size): (&String, &Value)| {
+            let Int(size) = serde::Deserialize::deserialize(size).unwrap_or_default();
+            let short = name.len() <= super::MAX_TEXT;
+            size.filter(|_| short).map(|size| (name.clone(), size)).ok_or(bad)
+        };
+        json.as_object().ok_or(bad)?.iter().map(part).collect()
+    }
+
+    fn measure(&self, batch: &mut Batch) -> Result<(), BadEvents> {
+        let event = self.event;
+        let place = self.place()?;
+        let name = instrument(&self.name()?);
+        let value = event.number("value", "use a number")?;
+        let value = value.ok_or(event.bad("value", "use a number"))?;
+        let unit = event.text("unit")?.unwrap_or_default();
+        // <https://opentelemetry.io/docs/specs/otel/metrics/api/#instrument-unit>
+        if unit.len() > 63 || !unit.is_ascii() {
+            return Err(event.bad("unit", "use at most 63 ASCII characters, such as s or By"));
+        }
+        let at = (place, place.parent);
+        self.gauge(batch, (&name, &unit), value, event.attributes()?, at);
+        Ok(())
+    }
+
+    fn mark(&self, batch: &mut Batch) -> Result<(), BadEvents> {
+        let place = self.place()?;
+        let name = self.name()?;
+        let attributes = self.event.attributes()?;
+        let id = self.id(place, &[&name]);
+        let mut span = self.span(place, id, name.clone(), 0);
+        span.attributes = attributes.clone();
+        self.log(batch, &name, name.clone(), attributes, Some((place.trace, id)));
+        batch.add_span(place.trace, &self.resource, span);
+        Ok(())
+    }
+}
+
+/// Exact up to 2^53 bytes, which are eight million gigabytes.
+#[expect(clippy::cast_precision_loss, reason = "no size and no count is that large")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// `largest_assets` as far as it can be read: the details come as a bundler's plugin has them.
+fn assets(event: &Event<'_>) -> impl Iterator<Item = (String, u64)> {
+    let assets = event.get("details.largest_assets").and_then(Value::as_array);
+    assets.into_iter().flatten().filter_map(|asset| {
+        let name = asset.get("name")?.as_str()?;
+        let Int(size) = serde::Deserialize::deserialize(asset.get("size")?).ok()?;
+        Some((asset::without_hash(name), size?))
+    })
+}
+
+/// How a job ended, in the words of the CI systems and of the conventions.
+fn outcome(status: String) -> Outcome<'static> {
+    match status.as_str() {
+        "success" | "passed" => Outcome::known(RunResult::Success, ""),
+        "failed" | "failure" => Outcome::known(RunResult::Failure, "failed"),
+        "error" => Outcome::known(RunResult::Error, "error"),
+        "timedout" | "timeout" => Outcome::known(RunResult::Timeout, "timeout"),
+        "canceled" | "cancelled" | "cancellation" => Outcome::known(RunResult::Cancellation, ""),
+        "skipped" | "skip" => Outcome::known(RunResult::Skip, ""),
+        _ => Outcome::unknown(Cow::Owned(status)),
+    }
+}
+
+/// The name of an instrument: a letter, then letters, digits and `_ . - /`, at most 255 in all.
+///
+/// <https://opentelemetry.io/docs/specs/otel/metrics/api/#instrument-name-syntax>
+fn instrument(name: &str) -> String {
+    let allowed = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '.' | '-' | '/');
+    let name: String = name.chars().map(|it| if allowed(it) { it } else { '_' }).collect();
+    let mut name = if name.starts_with(|it: char| it.is_ascii_alphabetic()) {
+        name
+    } else {
+        format!("m.{name}")
+    };
+    name.truncate(255);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_of_instruments_follow_the_specification() {
+        for (name, expected) in [
+            ("build.cache/hit-rate_1", "build.cache/hit-rate_1"),
+            ("cache hit rate", "cache_hit_rate"),
+            ("3g.size", "m.3g.size"),
+            ("größe", "gr__e"),
+            ("_x", "m._x"),
+        ] {
+            assert_eq!(instrument(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_project_is_a_path_without_what_a_web_address_may_hold() {
+        for (project, expected) in [
+            ("acme/shop", "acme/shop"),
+            ("/shop/", "shop"),
+            ("https://user:s3cret@gitlab.com/acme/web/shop.git", "acme/web/shop"),
+            ("git@github.com:acme/shop.git", "acme/shop"),
+        ] {
+            assert_eq!(path(project), expected, "{project}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_becomes_one_of_an_instrument(name in "\\PC{1,300}") {
+            let name = instrument(&name);
+            prop_assert!(name.len() <= 255 && name.as_bytes()[0].is_ascii_alphabetic());
+        }
+    }
+}
