@@ -20,7 +20,9 @@
 //! else the `traceparent` of that context, else a trace of the correlation id's own. In a run's
 //! trace the spans hang under the job, or the run while the job is not known. In the trace of a
 //! correlation id the span of `ci_build_metadata` is the root and the others hang under it: such a
-//! correlation id names one build.
+//! correlation id names one build. The project is not part of that trace's id unless it is proved,
+//! since a bundler's plugin sends none and its events belong to the same build; so a correlation id
+//! is to be unique beyond its project, as `$CI_PIPELINE_ID` and UUIDs are.
 
 mod asset;
 mod map;

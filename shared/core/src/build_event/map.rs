@@ -61,7 +61,9 @@ pub(super) fn event(
     let correlation = event.text("correlation_id")?.or_else(|| origin.run_id.clone());
     let claimed = origin.traceparent;
     let joined = claimed.map(|(trace, parent)| Place { trace, parent, own: false });
-    let own = || correlation.as_deref().map(|it| Place::own(&project, it));
+    // Only a proved project enters the ids: events of one build need not all say their project.
+    let proved = if identity.is_some() { project.as_str() } else { "" };
+    let own = || correlation.as_deref().map(|it| Place::own(proved, it));
     if batch.project.is_empty() {
         batch.project.clone_from(&project);
     }
@@ -221,7 +223,9 @@ impl Subject<'_, '_> {
         let mut span = self.span(place, id, name, time::seconds(seconds));
 
         let mut attributes = Attributes::with_capacity(4);
-        attributes.set(sc::CICD_PIPELINE_NAME, self.pipeline());
+        // The convention requires a name.
+        let pipeline = if self.project.is_empty() { "build" } else { &self.project };
+        attributes.set(sc::CICD_PIPELINE_NAME, pipeline.to_owned());
         attributes.set(sc::CICD_PIPELINE_RUN_STATE, EXECUTING);
         if let Some(outcome) = outcome {
             attributes.set(sc::CICD_PIPELINE_RESULT, outcome.result.clone());
@@ -235,11 +239,6 @@ impl Subject<'_, '_> {
         batch.add_point(&self.resource, metric, point);
         batch.add_span(place.trace, &self.resource, span);
         Ok(())
-    }
-
-    /// `cicd.pipeline.name`, which the convention requires of the metric.
-    fn pipeline(&self) -> String {
-        if self.project.is_empty() { "build".to_owned() } else { self.project.clone() }
     }
 
     fn bundle(&self, batch: &mut Batch) -> Result<(), BadEvents> {
@@ -268,8 +267,8 @@ impl Subject<'_, '_> {
         let id = self.id(place, &[name.as_deref().unwrap_or(&bundler)]);
         let length = time::seconds(milliseconds / 1000.0);
         let mut span = self.span(place, id, format!("{bundler} compile"), length);
-        let mut labels = Attributes::with_capacity(3);
-        labels.set(sc::CICD_PIPELINE_NAME, self.pipeline());
+        let mut labels = Attributes::with_capacity(4);
+        labels.set(sc::CICD_PIPELINE_NAME, self.project.clone());
         labels.set("build.bundler.name", bundler.clone());
         labels.set("build.bundle.name", name.clone());
 
@@ -323,7 +322,7 @@ impl Subject<'_, '_> {
         span.attributes.set("build.artifact.size", size);
 
         let mut labels = Attributes::with_capacity(4);
-        labels.set(sc::CICD_PIPELINE_NAME, self.pipeline());
+        labels.set(sc::CICD_PIPELINE_NAME, self.project.clone());
         labels.set("build.artifact.name", name);
         labels.set("build.artifact.variant", variant);
         let at = (place, id);

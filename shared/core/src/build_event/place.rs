@@ -81,7 +81,8 @@ impl Place {
         Ok(Some(Self { trace, parent, own: false }))
     }
 
-    /// The root of a correlation id's own trace. The project keeps apart builds of the same number.
+    /// The root of a correlation id's own trace. A proved project keeps others out of its traces; it
+    /// is empty when none is proved.
     pub(super) fn own(project: &str, correlation: &str) -> Self {
         let ids = Hashed::new("build", project);
         Self { trace: ids.trace(correlation), parent: ids.span("run", &[correlation]), own: true }

@@ -40,6 +40,12 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
     ("vcs.change.id", Resource, &[]),
     ("vcs.change.title", Resource, &[]),
     ("vcs.change.state", Resource, &["open", "wip", "closed", "merged"]),
+    ("app.build_id", Resource, &[]),
+    // Of no convention: the name that senders of build events know it by.
+    ("correlation_id", Resource, &[]),
+    ("artifact.filename", OnSpan, &[]),
+    ("artifact.version", OnSpan, &[]),
+    ("artifact.hash", OnSpan, &[]),
     ("cicd.pipeline.action.name", OnSpan, &["BUILD", "RUN", "SYNC"]),
     ("cicd.pipeline.result", OnSpan, &[]),
     ("cicd.pipeline.task.name", OnSpan, &[]),
@@ -95,7 +101,9 @@ fn placed(attributes: &[KeyValue], place: Place) {
         let rule = ATTRIBUTES.iter().find(|(name, _, _)| *name == key);
         match rule {
             None => assert!(
-                ["circleci.", "gitlab.", "spanhook."].iter().any(|prefix| key.starts_with(prefix)),
+                ["build.", "circleci.", "gitlab.", "spanhook."]
+                    .iter()
+                    .any(|prefix| key.starts_with(prefix)),
                 "{key} is neither of the conventions nor of a provider"
             ),
             Some((_, right, values)) => {
