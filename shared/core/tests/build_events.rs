@@ -532,6 +532,7 @@ fn how_a_build_ended_is_told_in_the_words_of_the_conventions() {
         ("error", "error", Some("error")),
         ("timedout", "timeout", Some("timeout")),
         ("canceled", "cancellation", None),
+        ("ABORTED", "cancellation", None),
         ("skipped", "skip", None),
         ("blocked", "blocked", None),
     ] {
@@ -649,6 +650,9 @@ fn a_token_that_names_no_run_leaves_the_correlation_id_within_its_project() {
         mapped(&with(event("mark"), "project", "acme/site".into()), Some(&identity)).unwrap();
     let ids = Hashed::new("build", "acme/shop");
     assert_eq!(parents(&batch)[0].0, ids.trace(CORRELATION));
+    let nobody = Identity { project: None, ..identity };
+    let batch = mapped(&with(event("mark"), "project", "acme/shop".into()), Some(&nobody)).unwrap();
+    assert_ne!(parents(&batch)[0].0, ids.trace(CORRELATION), "an event proves no project");
 }
 
 #[test]

@@ -62,8 +62,8 @@ pub(super) fn event(
     let claimed = origin.traceparent;
     let joined = claimed.map(|(trace, parent)| Place { trace, parent, own: false });
     // Only a proved project enters the ids: events of one build need not all say their project.
-    let proved = if identity.is_some() { project.as_str() } else { "" };
-    let own = || correlation.as_deref().map(|it| Place::own(proved, it));
+    let proved = identity.and_then(|it| it.project.as_deref()).map(path).unwrap_or_default();
+    let own = || correlation.as_deref().map(|it| Place::own(&proved, it));
     if batch.project.is_empty() {
         batch.project.clone_from(&project);
     }
@@ -398,12 +398,14 @@ fn assets(event: &Event<'_>) -> impl Iterator<Item = (String, u64)> {
 
 /// How a job ended, in the words of the CI systems and of the conventions.
 fn outcome(status: String) -> Outcome<'static> {
-    match status.as_str() {
+    match status.to_ascii_lowercase().as_str() {
         "success" | "passed" => Outcome::known(RunResult::Success, ""),
         "failed" | "failure" => Outcome::known(RunResult::Failure, "failed"),
         "error" => Outcome::known(RunResult::Error, "error"),
         "timedout" | "timeout" => Outcome::known(RunResult::Timeout, "timeout"),
-        "canceled" | "cancelled" | "cancellation" => Outcome::known(RunResult::Cancellation, ""),
+        "canceled" | "cancelled" | "cancellation" | "aborted" => {
+            Outcome::known(RunResult::Cancellation, "")
+        }
         "skipped" | "skip" => Outcome::known(RunResult::Skip, ""),
         _ => Outcome::unknown(Cow::Owned(status)),
     }
