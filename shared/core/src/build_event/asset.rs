@@ -56,26 +56,26 @@ fn stem(part: &str) -> Option<&str> {
     }
 }
 
-/// Eight or more hexadecimal digits, of which not all are letters; or a long random text.
+/// Eight or more hexadecimal digits, or a longer text of letters and digits; never just letters.
 fn is_hash(text: &str) -> bool {
     let hex = text.bytes().all(|it| it.is_ascii_hexdigit());
-    let digit = text.bytes().any(|it| it.is_ascii_digit());
-    (text.len() >= 8 && hex && digit)
-        || (text.len() >= 8 && digit && text.bytes().all(|it| it.is_ascii_alphanumeric()) && {
-            // `chunk2026` is a name; base 32 and base 62 mix digits into the middle.
-            let name = text.trim_end_matches(|it: char| it.is_ascii_digit());
-            name.bytes().any(|it| it.is_ascii_digit())
-        })
+    text.bytes().any(|it| it.is_ascii_digit())
+        && text.bytes().all(|it| it.is_ascii_alphanumeric())
+        && (hex && text.len() >= 8 || text.len() >= 16 && !is_word(text))
 }
 
-/// Eight characters of base64url or base 32 that are no word: a digit, or a capital letter that
-/// is not the first beside a small one.
+/// Base64url or base 32 that is no word: it has a digit, or a capital letter behind the first.
 fn looks_random(text: &str) -> bool {
-    let any = |rule: fn(&u8) -> bool| text.as_bytes().iter().any(rule);
+    let capital = text.bytes().skip(1).any(|it| it.is_ascii_uppercase());
     text.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'))
-        && (any(u8::is_ascii_digit)
-            || any(u8::is_ascii_lowercase)
-                && text.bytes().skip(1).any(|it| it.is_ascii_uppercase()))
+        && (capital || text.bytes().any(|it| it.is_ascii_digit()))
+        && !is_word(text)
+}
+
+/// Small letters with a number behind them, as `release2`: a name more likely than chance.
+fn is_word(text: &str) -> bool {
+    let letters = text.trim_end_matches(|it: char| it.is_ascii_digit());
+    !letters.is_empty() && letters.bytes().all(|it| it.is_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -95,11 +95,16 @@ mod tests {
             ("assets/index-BqmXrTnJ.js", "assets/index.js"),
             ("assets/index-C_x-9a1b.css", "assets/index.css"),
             ("out/app-5HTMKBNA.js", "out/app.js"),
+            ("out/chunk-APCGEOZB.js", "out/chunk.js"),
+            ("rolldown-runtime-CucqJBlL.mjs", "rolldown-runtime.mjs"),
             ("216a2cc270f6e6c99c5a.png", "[hash].png"),
             ("216a2cc270f6e6c99c5a", "[hash]"),
             ("jquery-3.7.1.min.js", "jquery-3.7.1.min.js"),
             ("user-Settings.js", "user-Settings.js"),
             ("vendor-calendar.js", "vendor-calendar.js"),
+            ("app-release2.apk", "app-release2.apk"),
+            ("bootstrap5.es2015polyfills.js", "bootstrap5.es2015polyfills.js"),
+            ("4Yw8kPz1QmX3vT7nB2cd.js", "[hash].js"),
             ("styles.css", "styles.css"),
             ("a.b", "a.b"),
             ("", ""),
