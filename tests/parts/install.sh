@@ -2,11 +2,12 @@
 # Installs the real parts that the end-to-end tests run against, through ordinary package clients.
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
-# usage: tests/parts/install.sh [collector] [sqs] [cargo-lambda] [otel-cli]
+# usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [cargo-lambda] [otel-cli] [python]
 # needs: bash, Go, Java 17, Maven, Python 3 with venv
 set -euo pipefail
 
 COLLECTOR=v0.161.0      # the builder; the components in collector/builder.yaml have the same version
+OPENSEARCH=v0.138.0     # the same of collector/opensearch.yaml
 MAVEN_DEPENDENCY=3.8.1  # fetches what sqs/pom.xml pins
 CARGO_LAMBDA=1.9.2
 ZIG=0.17.0              # cargo-lambda links with it, for arm64 too
@@ -25,6 +26,8 @@ if command -v flock > /dev/null; then flock 9; fi
 stamp_of() {
   case $1 in
     collector) echo "$COLLECTOR $(cksum < "$here/collector/builder.yaml")" ;;
+    collector-opensearch) echo "$OPENSEARCH $(cksum < "$here/collector/opensearch.yaml")" ;;
+    python) cksum < "$here/../../infra/tests/requirements.txt" ;;
     sqs) echo "$MAVEN_DEPENDENCY $(cat "$here"/sqs/{pom.xml,elasticmq.conf,run.sh} | cksum)" ;;
     cargo-lambda) echo "$CARGO_LAMBDA $ZIG" ;;
     otel-cli) cat "$here"/otel-cli/go.{mod,sum} | cksum ;;
@@ -32,12 +35,24 @@ stamp_of() {
   esac
 }
 
-install_collector() {
-  GOBIN="$parts/collector" go install "go.opentelemetry.io/collector/cmd/builder@$COLLECTOR"
-  # The builder writes its sources below the folder that it runs in, and builds stripped, without cgo.
-  (cd "$parts/collector" && ./builder --config "$here/collector/builder.yaml")
-  mv "$parts/collector/build/otelcol" "$parts/bin/otelcol"
-  rm -r "$parts/collector/build"
+# The builder writes its sources below the folder that it runs in, and builds stripped, without cgo.
+build_collector() { # part, version, manifest, binary
+  GOBIN="$parts/$1" go install "go.opentelemetry.io/collector/cmd/builder@$2"
+  (cd "$parts/$1" && ./builder --config "$here/collector/$3")
+  mv "$parts/$1/build/$4" "$parts/bin/$4"
+  rm -r "$parts/$1/build"
+}
+
+install_collector() { build_collector collector "$COLLECTOR" builder.yaml otelcol; }
+
+install_collector-opensearch() {
+  build_collector collector-opensearch "$OPENSEARCH" opensearch.yaml otelcol-opensearch
+}
+
+install_python() {
+  python3 -m venv "$parts/python"
+  "$parts/python/bin/pip" install --quiet --disable-pip-version-check \
+    --requirement "$here/../../infra/tests/requirements.txt"
 }
 
 install_sqs() {
@@ -74,7 +89,7 @@ install_otel-cli() {
     -o "$parts/bin/otel-cli" github.com/equinix-labs/otel-cli)
 }
 
-[ $# -gt 0 ] || set -- collector sqs cargo-lambda otel-cli
+[ $# -gt 0 ] || set -- collector collector-opensearch sqs cargo-lambda otel-cli python
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"
