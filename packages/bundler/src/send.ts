@@ -1,0 +1,92 @@
+import { correlationId } from "./context.js";
+import { type Build, makeEvent, serialize } from "./event.js";
+import { type Options, environment, firstOf } from "./options.js";
+import { Problem } from "./problem.js";
+import { findProof } from "./proof.js";
+
+/** Posts one event. Never throws unless `strict` is set, and never takes longer than the limit. */
+export async function report(build: Build, options: Options): Promise<void> {
+  const env = environment(options);
+  const endpoint = firstOf(options.endpoint, env.SPANHOOK_ENDPOINT);
+  if (!endpoint) return debug(options, "no SPANHOOK_ENDPOINT, nothing is sent");
+  const id = correlationId(options);
+  // A laptop has no run to join; only in CI a missing id is a mistake.
+  if (!id && !env.CI) return debug(options, "no correlation id outside CI, nothing is sent");
+
+  try {
+    if (!id) throw new Problem("no id of this CI run: set CORRELATION_ID");
+    const status = await post(urlOf(endpoint), serialize(makeEvent(build, id, options)), options);
+    debug(options, `build event sent (answer ${status})`);
+  } catch (error) {
+    const problem = error instanceof Problem ? error : new Problem(`unexpected ${nameOf(error)}: please report it`);
+    // A build that failed anyway must show its own error, not ours.
+    if (options.strict && build.status === "success") throw problem;
+    warn(options, `spanhook: build event not sent: ${problem.message}`);
+  }
+}
+
+async function post(url: URL, body: string, options: Options): Promise<number> {
+  const limit = options.timeoutMs ?? 3000;
+  // One signal for the token request and the post: the limit holds for both together.
+  const signal = AbortSignal.timeout(limit);
+  let answer: Response;
+  let hint: string;
+  try {
+    const proof = await findProof(options, signal);
+    hint = proof.hint;
+    answer = await fetch(url, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...proof.headers(body) },
+      body,
+      // A redirect would turn the POST into a GET, or carry the proof elsewhere.
+      redirect: "manual",
+      signal,
+    });
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    if (signal.aborted) throw new Problem(`no answer within ${limit} ms: can this job reach ${url.host}?`);
+    throw new Problem(`no connection (${nameOf(error)}): check SPANHOOK_ENDPOINT, and that this job can reach ${url.host}`);
+  }
+  // An unread body would keep the socket, and with it the build process, open.
+  await answer.body?.cancel().catch(() => undefined);
+  if (!answer.ok) throw new Problem(`${url.host} answered ${answer.status}: ${advice(answer.status, hint)}`);
+  return answer.status;
+}
+
+function urlOf(endpoint: string): URL {
+  let url: URL;
+  try {
+    url = new URL(endpoint);
+  } catch {
+    throw new Problem("SPANHOOK_ENDPOINT is not a URL: it looks like https://spanhook.example.com");
+  }
+  if (!/^https?:$/.test(url.protocol)) throw new Problem("SPANHOOK_ENDPOINT must start with https:// or http://");
+  if (url.username || url.password) throw new Problem("SPANHOOK_ENDPOINT holds a password: use SPANHOOK_TOKEN instead");
+  const path = url.pathname.replace(/\/+$/, "");
+  url.pathname = path.endsWith("/build-events") ? path : `${path}/build-events`;
+  return url;
+}
+
+function advice(status: number, hint: string): string {
+  if (status === 401 || status === 403) return hint;
+  if (status === 404 || status === 405) return "check the path of SPANHOOK_ENDPOINT";
+  if (status >= 300 && status < 400) return "set SPANHOOK_ENDPOINT to the address it redirects to";
+  if (status === 429 || status >= 500) return "the build is fine; see the logs of the endpoint";
+  return "do the versions of the endpoint and of @spanhook/bundler fit?";
+}
+
+/** Only codes and class names: a message may quote a URL or a header. */
+function nameOf(error: unknown): string {
+  if (!(error instanceof Error)) return "error";
+  const cause = error.cause as { code?: unknown } | undefined;
+  return typeof cause?.code === "string" ? cause.code : error.name;
+}
+
+function warn(options: Options, line: string): void {
+  (options.warn ?? console.warn)(line);
+}
+
+function debug(options: Options, line: string): void {
+  const names = environment(options).DEBUG?.split(/[\s,]+/) ?? [];
+  if (names.includes("spanhook") || names.includes("*")) warn(options, `spanhook: ${line}`);
+}
