@@ -617,7 +617,10 @@ mod tests {
         assert_eq!((store.depth(), store.dead_letters()), (59, 1));
         assert_eq!(take(&store, 1000).await.len(), 59);
         let dead = store.dead().unwrap();
-        assert_eq!((dead[0].body.as_str(), dead[0].attributes["reason"].as_str()), ("50", "poison"));
+        assert_eq!(
+            (dead[0].body.as_str(), dead[0].attributes["reason"].as_str()),
+            ("50", "poison")
+        );
     }
 
     #[tokio::test]

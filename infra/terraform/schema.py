@@ -1,11 +1,15 @@
-"""What every resource of the AWS provider takes, for ../tests/test_terraform.py.
+"""What the AWS provider knows, for ../tests/test_terraform.py.
 
     pip download --no-deps -d CACHE cdktf-cdktf-provider-aws==21.22.1
     export SPANHOOK_AWS_SCHEMA=$(python infra/terraform/schema.py CACHE)
 
-Terraform itself asks the provider, which is 700 MB. That package (59 MB) was made from the provider
-and describes it as well: this reads the description and writes CACHE/aws-schema.json, with
-{type: {argument: required}}, where a block has [required, {argument: ...}] instead.
+Terraform itself asks the provider, a program of hundreds of megabytes. That package (59 MB) was made
+from the provider and describes it as well: this reads the description and writes
+CACHE/aws-schema.json, {"resource" or "data": {type: {name: what}}}, where what is one of
+
+    {"required": true or false, "type": "string"}           an argument
+    {"required": true or false, "block": {...}, "one": true}  a block, or any number of them
+    {"type": "string"}                                      what AWS makes up
 """
 
 import io
@@ -15,6 +19,15 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+
+PRIMITIVES = {"string": "string", "number": "number", "boolean": "bool", "any": "dynamic"}
+LISTS_AND_MAPS = {
+    "cdktf.StringMap": ["map", "string"],
+    "cdktf.NumberMap": ["map", "number"],
+    "cdktf.BooleanMap": ["map", "bool"],
+    "cdktf.StringMapList": ["list", ["map", "string"]],
+    "cdktf.IResolvable": "bool",
+}
 
 
 def description(cache):
@@ -26,16 +39,20 @@ def description(cache):
             return json.load(inner.extractfile(member))["types"]
 
 
-def struct(types, type_):
-    """The interface behind a property's type: of one block, or of a list of them."""
-    for it in type_.get("union", {}).get("types", [type_]):
-        it = it.get("collection", {}).get("elementtype", it)
-        name = it.get("fqn", "")
-        if types.get(name, {}).get("datatype"):
-            return name
-        if "union" in it:
-            return struct(types, it)
-    return None
+def plain(types, type_):
+    """Terraform's type, or the name of the interface that describes a block, and whether there is one only."""
+    if "union" in type_:
+        # Everything may also be a value that is not known yet.
+        type_ = next(it for it in type_["union"]["types"] if it.get("fqn") != "cdktf.IResolvable")
+    if "primitive" in type_:
+        return PRIMITIVES[type_["primitive"]], None, None
+    if "collection" in type_:
+        inner, block, _ = plain(types, type_["collection"]["elementtype"])
+        kind = {"array": "list", "map": "map"}[type_["collection"]["kind"]]
+        return [kind, inner], block, False
+    if types.get(type_["fqn"], {}).get("datatype"):
+        return None, type_["fqn"], True
+    return LISTS_AND_MAPS.get(type_["fqn"], "dynamic"), None, None
 
 
 def arguments(types, name):
@@ -44,8 +61,22 @@ def arguments(types, name):
         # Its link to the documentation ends in the name that Terraform knows it by.
         argument = re.search(r"#(\w+)\}", it["docs"]["summary"] + it["docs"].get("remarks", ""))[1]
         required = not it.get("optional", False)
-        block = struct(types, it["type"])
-        found[argument] = [required, arguments(types, block)] if block else required
+        type_, block, one = plain(types, it["type"])
+        if block:
+            found[argument] = {"required": required, "block": arguments(types, block), "one": one}
+        else:
+            found[argument] = {"required": required, "type": type_}
+    return found
+
+
+def attributes(types, name):
+    """What can be read: arguments too, and for each of them what was put in."""
+    found = {}
+    for it in types[name].get("properties", []):
+        attribute = re.sub(r"(?<!^)([A-Z])", r"_\1", it["name"]).lower()
+        type_, _, _ = plain(types, it["type"])
+        if not it.get("static") and not attribute.endswith("_input"):
+            found[attribute] = {"type": type_}
     return found
 
 
@@ -56,7 +87,7 @@ def schema(types):
         kind = kinds.get(it.get("base"))
         type_ = kind and re.search(r" (aws_\w+)\}", it["docs"]["summary"])
         if type_ and name + "Config" in types:
-            found[kind][type_[1]] = arguments(types, name + "Config")
+            found[kind][type_[1]] = attributes(types, name) | arguments(types, name + "Config")
     return found
 
 

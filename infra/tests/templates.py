@@ -27,6 +27,28 @@ def snake(name):
     return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
 
 
+class Read(dict):
+    """Remembers which keys were asked for, so that none is left out of the comparison unseen."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.read = set()
+
+    def __getitem__(self, key):
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key, default=None):
+        return self[key] if key in self else default
+
+    def __contains__(self, key):
+        self.read.add(key)
+        return super().__contains__(key)
+
+    def unread(self):
+        return self.keys() - self.read
+
+
 # CloudFormation
 
 
@@ -69,6 +91,7 @@ class Template:
         self.parameters = {
             name: parameters.get(name, it.get("Default")) for name, it in self.document["Parameters"].items()
         }
+        self.created = {}
 
     def present(self, it):
         return "Condition" not in it or self.condition(it["Condition"])
@@ -84,8 +107,11 @@ class Template:
                 properties = it.get("Properties", {})
                 if type_ == "AWS::Serverless::Function":
                     properties = self.with_globals(properties)
-                found[name] = self.value(properties)
+                found[name] = self.created.setdefault(name, Read(self.value(properties)))
         return found
+
+    def types(self):
+        return {it["Type"] for it in self.document["Resources"].values()}
 
     def with_globals(self, properties):
         shared = self.document["Globals"]["Function"]
@@ -247,7 +273,7 @@ def blocks(body):
     for it in trees(body):
         if it.data == "block":
             *names, inner = trees(it)
-            kind, *labels = ["".join(token for token in name.scan_values(lambda _: True) if token != '"') for name in names]
+            kind, *labels = [hcl(name).strip('"') for name in names]
             yield kind, labels, inner
 
 
@@ -274,14 +300,17 @@ class Lazy:
         return self.get(name)
 
 
-class Instance(dict):
+class Instance(Read):
     """A resource, with the attributes that AWS makes up."""
 
     def __init__(self, type_, key, arguments):
         super().__init__(arguments)
         self.type, self.key = type_, key
 
-    def __missing__(self, attribute):
+    def __getitem__(self, attribute):
+        return super().__getitem__(attribute) if attribute in self.keys() else self.made_up(attribute)
+
+    def made_up(self, attribute):
         match self.type, attribute:
             case "aws_sqs_queue", "arn":
                 return arn("sqs", self["name"])
@@ -377,6 +406,10 @@ class Module:
                     found |= {f"{labels[1]}/{key}": instance for key, instance in rows(it)}
         return found
 
+    def names(self):
+        """(type, name) of every resource."""
+        return [tuple(labels) for kind, labels, _ in self.blocks if kind == "resource"]
+
     def outputs(self):
         return {
             labels[0]: self.value(attributes(body)["value"], {}) for kind, labels, body in self.blocks if kind == "output"
@@ -404,6 +437,7 @@ class Module:
             for name, it in attributes(body).items()
             if name not in ("count", "for_each", "depends_on")
         }
+        found = {name: it for name, it in found.items() if it is not None}
         for kind, labels, inner in blocks(body):
             if kind == "lifecycle":
                 continue
@@ -529,12 +563,28 @@ def statements(policy):
     return sorted(found, key=json.dumps)
 
 
+def policies(it):
+    """Every document with statements, wherever it is."""
+    if isinstance(it, str) and it.startswith("{"):
+        it = json.loads(it)
+    if isinstance(it, dict):
+        if "Statement" in it.keys():
+            yield it
+        it = list(it.values())
+    if isinstance(it, list):
+        for one_of in it:
+            yield from policies(one_of)
+
+
 def dashboard(body):
     return json.loads(body)["widgets"]
 
 
 def template(parameters):
-    it = Template(parameters)
+    return template_form(Template(parameters))
+
+
+def template_form(it):
     return {
         "functions": {
             function["FunctionName"]: {
@@ -604,7 +654,7 @@ def template(parameters):
             for permission in it.resources("AWS::Lambda::Permission").values()
         ),
         "routes": {
-            route["RouteKey"]: route["Target"] for route in it.resources("AWS::ApiGatewayV2::Route").values()
+            route["RouteKey"]: (route["ApiId"], route["Target"]) for route in it.resources("AWS::ApiGatewayV2::Route").values()
         },
         "integrations": ordered(
             {
@@ -712,7 +762,14 @@ def template_alarm(alarm):
 
 
 def module(parameters):
-    it = Module({"packages": "packages"} | {snake(name): value for name, value in parameters.items()})
+    return module_form(module_with(parameters))
+
+
+def module_with(parameters):
+    return Module({"packages": "packages"} | {snake(name): value for name, value in parameters.items()})
+
+
+def module_form(it):
     queues = it.resources("aws_sqs_queue")
     redrive_from = {
         allowed["queue_url"]: json.loads(allowed["redrive_allow_policy"])
@@ -800,7 +857,7 @@ def module(parameters):
             for permission in it.resources("aws_lambda_permission").values()
         ),
         "routes": {
-            route["route_key"]: route["target"] for route in it.resources("aws_apigatewayv2_route").values()
+            route["route_key"]: (route["api_id"], route["target"]) for route in it.resources("aws_apigatewayv2_route").values()
         },
         "integrations": ordered(
             {
@@ -941,5 +998,6 @@ def module_variables(folder=MODULE):
 
 
 def hcl(expression):
-    """An expression's text, without its spaces outside of strings."""
-    return "".join(str(it) if it.type == "STRING_CHARS" else it.strip() for it in expression.scan_values(lambda _: True))
+    """An expression's text, without comments and without spaces outside of strings."""
+    tokens = [it for it in expression.scan_values(lambda _: True) if it.type != "NL_OR_COMMENT"]
+    return "".join(str(it) if it.type == "STRING_CHARS" else it.strip() for it in tokens)

@@ -39,13 +39,11 @@ export function esbuildPlugin(options: Options = {}): EsbuildPlugin {
         // esbuild does not tell a plugin of watch mode, so every later end is a rebuild.
         if (sent && !options.watch) return;
         sent = true;
-        const reduced = reduce(metafile ?? {}, "esbuild", {
-          compileTimeMs: Date.now() - started,
-          errors: errors.length,
-          warnings: warnings.length,
-          outdir: outputFolder(initial),
-        });
-        await report({ ...reduced, bundler: "esbuild", bundlerVersion: build.esbuild.version }, options);
+        const compileTimeMs = Date.now() - started;
+        await report(() => {
+          const measured = { compileTimeMs, errors: errors.length, warnings: warnings.length, outdir: outputFolder(initial) };
+          return { ...reduce(metafile ?? {}, "esbuild", measured), bundler: "esbuild", bundlerVersion: build.esbuild.version };
+        }, options);
       });
     },
   };

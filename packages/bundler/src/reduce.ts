@@ -9,6 +9,7 @@ export interface Metrics {
   total_asset_size_bytes?: number;
   asset_count?: number;
   chunk_count?: number;
+  /** Left out when the statistics name source maps without their size. */
   source_map_size_bytes?: number;
 }
 
@@ -63,6 +64,7 @@ export interface WebpackAsset {
   size?: number;
   /** Source maps, licence texts and compressed copies hang below the asset that they belong to. */
   related?: WebpackAsset[];
+  info?: { related?: { sourceMap?: string | string[] } };
 }
 
 export interface WebpackChunk {
@@ -126,6 +128,8 @@ interface Found {
   warnings?: number;
   assets: Asset[];
   maps: Asset[];
+  /** True when there are source maps whose size nobody told. */
+  mapsUnknown?: boolean;
   chunks: Chunk[];
 }
 
@@ -146,8 +150,8 @@ function summarize(found: Found, measured: Measured): Reduced {
     total_asset_size_bytes: sum(found.assets),
     asset_count: found.assets.length,
     chunk_count: found.chunks.length,
-    source_map_size_bytes: sum(found.maps),
   });
+  if (!found.mapsUnknown) reduced.metrics.source_map_size_bytes = sum(found.maps);
   reduced.details.largest_assets = largest(found.assets, MAX_ASSETS).map(({ name, size }) => ({ name: clean(name), size }));
   reduced.details.chunks = largest(found.chunks, MAX_CHUNKS).map((chunk) => ({
     ...chunk,
@@ -168,6 +172,7 @@ function webpackStats(stats: WebpackStats): Found {
     warnings: stats.warningsCount ?? stats.warnings?.length,
     assets: listed.filter((asset) => !isMap(asset)),
     maps: [...listed.filter(isMap), ...related],
+    mapsUnknown: (stats.assets ?? []).some((asset) => mapsWithoutSize(asset).some((name) => !sizes.has(name))),
     chunks: (stats.chunks ?? []).map((chunk) => {
       const files = [...(chunk.files ?? [])];
       return {
@@ -235,6 +240,11 @@ function metafile({ outputs = {} }: Partial<Metafile>, outdir = ""): Found {
       initial: initial.has(path),
     })),
   };
+}
+
+/** Names of source maps that the statistics mention but do not list. */
+export function mapsWithoutSize({ info, related = [] }: WebpackAsset): string[] {
+  return [info?.related?.sourceMap ?? []].flat().filter((name) => !related.some((other) => other.name === name));
 }
 
 function toAsset(asset: WebpackAsset): Asset {

@@ -36,21 +36,19 @@ export function pluginFor(bundler: Bundler, options: Options): RollupPlugin {
     open = false;
     if (meta.watchMode && sentBefore && !options.watch) return;
     sentBefore = true;
+    const compileTimeMs = Date.now() - started;
     // Nothing written is a failure that no hook was told of.
     const errors = failed || bundles.length === 0 ? 1 : 0;
-    const reduced = reduce(bundles, "vite", { compileTimeMs: Date.now() - started, errors, warnings });
-    bundles = [];
-    const rollup = meta.rolldownVersion ? `rolldown ${meta.rolldownVersion}` : meta.rollupVersion;
-    await report(
-      {
-        ...reduced,
+    await report(() => {
+      const rollup = meta.rolldownVersion ? `rolldown ${meta.rolldownVersion}` : meta.rollupVersion;
+      return {
+        ...reduce(bundles, "vite", { compileTimeMs, errors, warnings }),
         bundler,
         bundlerVersion: bundler === "vite" ? meta.viteVersion : rollup,
         // "client" is what a build without environments is called, too.
         name: environment?.name === "client" ? undefined : environment?.name,
-      },
-      options,
-    );
+      };
+    }, options);
   }
 
   return {

@@ -4,8 +4,11 @@ import { type Options, environment, firstOf } from "./options.js";
 import { Problem } from "./problem.js";
 import { findProof } from "./proof.js";
 
-/** Posts one event. Never throws unless `strict` is set, and never takes longer than the limit. */
-export async function report(build: Build, options: Options): Promise<void> {
+/**
+ * Posts one event. Never throws unless `strict` is set, and never takes longer than the limit.
+ * `describe` is only called when there is somewhere to send to: statistics cost time.
+ */
+export async function report(describe: () => Build, options: Options): Promise<void> {
   const env = environment(options);
   const endpoint = firstOf(options.endpoint, env.SPANHOOK_ENDPOINT);
   if (!endpoint) return debug(options, "no SPANHOOK_ENDPOINT, nothing is sent");
@@ -13,14 +16,17 @@ export async function report(build: Build, options: Options): Promise<void> {
   // A laptop has no run to join; only in CI a missing id is a mistake.
   if (!id && !env.CI) return debug(options, "no correlation id outside CI, nothing is sent");
 
+  let failed = false;
   try {
+    const build = describe();
+    failed = build.status === "failed";
     if (!id) throw new Problem("no id of this CI run: set CORRELATION_ID");
     const status = await post(urlOf(endpoint), serialize(makeEvent(build, id, options)), options);
     debug(options, `build event sent (answer ${status})`);
   } catch (error) {
     const problem = error instanceof Problem ? error : new Problem(`unexpected ${nameOf(error)}: please report it`);
     // A build that failed anyway must show its own error, not ours.
-    if (options.strict && build.status === "success") throw problem;
+    if (options.strict && !failed) throw problem;
     warn(options, `spanhook: build event not sent: ${problem.message}`);
   }
 }
