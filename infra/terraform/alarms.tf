@@ -77,7 +77,7 @@ locals {
   } if present && !local.use_http_api }
 
   throttle_alarms = { for provider, present in local.has : "${provider}-throttles" => {
-    description = "Deliveries are answered 429; raise WebhookConcurrency"
+    description = "Deliveries are answered 429; raise webhook_concurrency"
     metric      = ["AWS/Lambda", "Throttles", "FunctionName", "${var.name}-${provider}-webhook"]
     statistic   = "Sum"
     period      = 300

@@ -35,7 +35,9 @@ def block(known):
         else:
             attribute = field(1, name.encode()) + field(2, json.dumps(it["type"]).encode())
             # What is not set may be made up; the description does not say where it is.
-            attribute += field(4, int(required)) + field(5, int("required" in it and not required)) + field(6, int(not required))
+            attribute += (
+                field(4, int(required)) + field(5, int("required" in it and not required)) + field(6, int(not required))
+            )
             message += field(2, attribute)
     return message
 

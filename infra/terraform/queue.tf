@@ -6,7 +6,7 @@ locals {
   queue_retention  = 1209600 # 14 days
   queue_visibility = 365     # six times the forwarder's timeout, and the batching window
 
-  # No more than a pattern of the operator's role is known here, hence StringNotLike below.
+  # The operator's role may be a pattern, hence StringNotLike below.
   operators = compact([var.operator_role_arn])
   webhooks  = [for name in ["circleci-webhook", "gitlab-webhook"] : aws_iam_role.function[name].arn if contains(keys(local.functions), name)]
   forwarder = aws_iam_role.function["forwarder"].arn

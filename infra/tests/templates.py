@@ -46,7 +46,13 @@ class Read(dict):
         return super().__contains__(key)
 
     def unread(self):
-        return self.keys() - self.read
+        """What was not asked for, also inside of what was. Without a key asked for it was taken whole."""
+        found = self.keys() - self.read
+        for key, it in self.items():
+            for inner in listed(it):
+                if isinstance(inner, Read) and inner.read:
+                    found |= {f"{key}.{name}" for name in inner.unread()}
+        return found
 
 
 # CloudFormation
@@ -107,7 +113,7 @@ class Template:
                 properties = it.get("Properties", {})
                 if type_ == "AWS::Serverless::Function":
                     properties = self.with_globals(properties)
-                found[name] = self.created.setdefault(name, Read(self.value(properties)))
+                found[name] = self.created.setdefault(name, self.value(properties))
         return found
 
     def types(self):
@@ -121,7 +127,7 @@ class Template:
     def value(self, node):
         if isinstance(node, dict):
             pairs = {key: self.value(it) for key, it in node.items()}
-            return {key: it for key, it in pairs.items() if it is not NOTHING}
+            return Read({key: it for key, it in pairs.items() if it is not NOTHING})
         if isinstance(node, list):
             return [it for it in map(self.value, node) if it is not NOTHING]
         if isinstance(node, Call):
@@ -266,7 +272,9 @@ def group(description):
 @cache
 def module_blocks(folder):
     """[(kind, labels, body)] of all files."""
-    return [it for path in sorted(folder.glob("*.tf")) for it in blocks(hcl2.parses_to_tree(path.read_text()).children[0])]
+    return [
+        it for path in sorted(folder.glob("*.tf")) for it in blocks(hcl2.parses_to_tree(path.read_text()).children[0])
+    ]
 
 
 def blocks(body):
@@ -412,7 +420,9 @@ class Module:
 
     def outputs(self):
         return {
-            labels[0]: self.value(attributes(body)["value"], {}) for kind, labels, body in self.blocks if kind == "output"
+            labels[0]: self.value(attributes(body)["value"], {})
+            for kind, labels, body in self.blocks
+            if kind == "output"
         }
 
     def resource(self, type_, name):
@@ -445,9 +455,9 @@ class Module:
                 content = next(it for name, _, it in blocks(inner) if name == "content")
                 for key, it in rows(self.value(attributes(inner)["for_each"], scope)):
                     one_of = scope | {labels[0]: {"key": key, "value": it}}
-                    found.setdefault(labels[0], []).append(self.body(content, one_of))
+                    found.setdefault(labels[0], []).append(Read(self.body(content, one_of)))
             else:
-                found.setdefault(kind, []).append(self.body(inner, scope))
+                found.setdefault(kind, []).append(Read(self.body(inner, scope)))
         return found
 
     def value(self, node, scope):
@@ -542,7 +552,7 @@ def listed(it):
 
 def statements(policy):
     """By meaning: without names, in no order."""
-    policy = json.loads(policy) if isinstance(policy, str) else policy
+    policy = json.loads(policy if isinstance(policy, str) else json.dumps(policy))
     assert policy["Version"] == "2012-10-17"
     found = []
     for it in policy["Statement"]:
@@ -576,8 +586,189 @@ def policies(it):
             yield from policies(one_of)
 
 
-def dashboard(body):
-    return json.loads(body)["widgets"]
+# What a part is made of: its name here, the template's property and the module's argument.
+PARTS = {
+    "functions": (
+        "AWS::Serverless::Function",
+        "aws_lambda_function",
+        """
+        name             FunctionName                    function_name
+        description      Description                     description
+        memory           MemorySize                      memory_size
+        timeout          Timeout                         timeout
+        runtime          Runtime                         runtime
+        handler          Handler                         handler
+        architecture     Architectures                   architectures
+        concurrency      ReservedConcurrentExecutions    reserved_concurrent_executions
+        role             Role                            role
+        environment      Environment.Variables           environment.variables
+        log              LoggingConfig.LogGroup          logging_config.log_group
+        log_format       LoggingConfig.LogFormat         logging_config.log_format
+        log_level        LoggingConfig.SystemLogLevel    logging_config.system_log_level
+        subnets          VpcConfig.SubnetIds             vpc_config.subnet_ids
+        groups           VpcConfig.SecurityGroupIds      vpc_config.security_group_ids
+        """,
+    ),
+    "logs": (
+        "AWS::Logs::LogGroup",
+        "aws_cloudwatch_log_group",
+        """
+        name             LogGroupName                    name
+        days             RetentionInDays                 retention_in_days
+        """,
+    ),
+    "queues": (
+        "AWS::SQS::Queue",
+        "aws_sqs_queue",
+        """
+        name             QueueName                       name
+        retention        MessageRetentionPeriod          message_retention_seconds
+        visibility       VisibilityTimeout               visibility_timeout_seconds
+        size             MaximumMessageSize              max_message_size
+        encrypted        SqsManagedSseEnabled            sqs_managed_sse_enabled
+        redrive          RedrivePolicy                   redrive_policy
+        """,
+    ),
+    "queue policies": (
+        "AWS::SQS::QueuePolicy",
+        "aws_sqs_queue_policy",
+        """
+        name             Queues                          queue_url
+        policy           PolicyDocument                  policy
+        """,
+    ),
+    "sources": (
+        "AWS::Lambda::EventSourceMapping",
+        "aws_lambda_event_source_mapping",
+        """
+        name             EventSourceArn                  event_source_arn
+        function         FunctionName                    function_name
+        batch            BatchSize                       batch_size
+        window           MaximumBatchingWindowInSeconds  maximum_batching_window_in_seconds
+        answers          FunctionResponseTypes           function_response_types
+        concurrency      ScalingConfig.MaximumConcurrency  scaling_config.maximum_concurrency
+        """,
+    ),
+    "urls": (
+        "AWS::Lambda::Url",
+        "aws_lambda_function_url",
+        """
+        name             TargetFunctionArn               function_name
+        authorization    AuthType                        authorization_type
+        """,
+    ),
+    "permissions": (
+        "AWS::Lambda::Permission",
+        "aws_lambda_permission",
+        """
+        function         FunctionName                    function_name
+        action           Action                          action
+        principal        Principal                       principal
+        url              FunctionUrlAuthType             function_url_auth_type
+        by_url           InvokedViaFunctionUrl           invoked_via_function_url
+        source           SourceArn                       source_arn
+        """,
+    ),
+    "apis": (
+        "AWS::ApiGatewayV2::Api",
+        "aws_apigatewayv2_api",
+        """
+        name             Name                            name
+        description      Description                     description
+        protocol         ProtocolType                    protocol_type
+        """,
+    ),
+    "stages": (
+        "AWS::ApiGatewayV2::Stage",
+        "aws_apigatewayv2_stage",
+        """
+        name             StageName                       name
+        api              ApiId                           api_id
+        deployed         AutoDeploy                      auto_deploy
+        rate             DefaultRouteSettings.ThrottlingRateLimit   default_route_settings.throttling_rate_limit
+        burst            DefaultRouteSettings.ThrottlingBurstLimit  default_route_settings.throttling_burst_limit
+        log              AccessLogSettings.DestinationArn  access_log_settings.destination_arn
+        format           AccessLogSettings.Format        access_log_settings.format
+        """,
+    ),
+    "integrations": (
+        "AWS::ApiGatewayV2::Integration",
+        "aws_apigatewayv2_integration",
+        """
+        name             IntegrationUri                  integration_uri
+        api              ApiId                           api_id
+        type             IntegrationType                 integration_type
+        payload          PayloadFormatVersion            payload_format_version
+        """,
+    ),
+    "routes": (
+        "AWS::ApiGatewayV2::Route",
+        "aws_apigatewayv2_route",
+        """
+        name             RouteKey                        route_key
+        api              ApiId                           api_id
+        target           Target                          target
+        """,
+    ),
+    "endpoints": (
+        "AWS::EC2::VPCEndpoint",
+        "aws_vpc_endpoint",
+        """
+        name             ServiceName                     service_name
+        type             VpcEndpointType                 vpc_endpoint_type
+        private_dns      PrivateDnsEnabled               private_dns_enabled
+        vpc              VpcId                           vpc_id
+        subnets          SubnetIds                       subnet_ids
+        groups           SecurityGroupIds                security_group_ids
+        policy           PolicyDocument                  policy
+        """,
+    ),
+    "dashboards": (
+        "AWS::CloudWatch::Dashboard",
+        "aws_cloudwatch_dashboard",
+        """
+        name             DashboardName                   dashboard_name
+        body             DashboardBody                   dashboard_body
+        """,
+    ),
+}
+
+
+def picked(it, path):
+    for key in path.split("."):
+        if isinstance(it, list):  # a block of Terraform's
+            it = one(it)
+        it = it.get(key) if it else None
+    return plain(it)
+
+
+def plain(it):
+    """One form for what AWS takes in several."""
+    if isinstance(it, str) and it.startswith("{"):
+        it = json.loads(it)
+    if isinstance(it, dict):
+        return statements(it) if "Statement" in it.keys() else dict(it)
+    if isinstance(it, list):
+        return it[0] if len(it) == 1 else sorted(it)
+    if isinstance(it, str):
+        return it.removeprefix(function_arn("")).removesuffix(":*")
+    return None if it == -1 else it  # the module's word for no reserved concurrency
+
+
+def parts(resources, column):
+    """The parts of one side: column 0 is the template, 1 the module."""
+    found = {}
+    for part, (*types, table) in PARTS.items():
+        columns = [line.split() for line in table.strip().splitlines()]
+        items = [
+            {name: picked(it, paths[column]) for name, *paths in columns} for it in resources(types[column]).values()
+        ]
+        if columns[0][0] == "name":
+            found[part] = {it["name"]: it for it in items}
+            assert len(found[part]) == len(items), part
+        else:
+            found[part] = sorted(items, key=json.dumps)
+    return found
 
 
 def template(parameters):
@@ -585,26 +776,7 @@ def template(parameters):
 
 
 def template_form(it):
-    return {
-        "functions": {
-            function["FunctionName"]: {
-                "description": function["Description"],
-                "memory": function["MemorySize"],
-                "timeout": function["Timeout"],
-                "runtime": function["Runtime"],
-                "handler": function["Handler"],
-                "architectures": function["Architectures"],
-                "concurrency": function.get("ReservedConcurrentExecutions", -1),
-                "log": function["LoggingConfig"],
-                "environment": function["Environment"]["Variables"],
-                "vpc": function.get("VpcConfig"),
-                "role": function["Role"],
-            }
-            for function in it.resources("AWS::Serverless::Function").values()
-        },
-        "logs": {
-            log["LogGroupName"]: log["RetentionInDays"] for log in it.resources("AWS::Logs::LogGroup").values()
-        },
+    return parts(it.resources, 0) | {
         "roles": {
             it.getatt(f"{name}.Arn"): {
                 "assumed": statements(role["AssumeRolePolicyDocument"]),
@@ -612,91 +784,14 @@ def template_form(it):
             }
             for name, role in it.resources("AWS::IAM::Role").items()
         },
-        "queues": {
-            queue["QueueName"]: {
-                "retention": queue["MessageRetentionPeriod"],
-                "visibility": queue["VisibilityTimeout"],
-                "size": queue["MaximumMessageSize"],
-                "encrypted": queue["SqsManagedSseEnabled"],
-                "redrive": queue.get("RedrivePolicy"),
-                "redrive from": queue.get("RedriveAllowPolicy"),
-            }
+        "redrive from": {
+            queue_url(queue["QueueName"]): dict(queue["RedriveAllowPolicy"])
             for queue in it.resources("AWS::SQS::Queue").values()
-        },
-        "queue policies": {
-            queue: statements(policy["PolicyDocument"])
-            for policy in it.resources("AWS::SQS::QueuePolicy").values()
-            for queue in policy["Queues"]
-        },
-        "sources": [
-            {
-                "function": source["FunctionName"],
-                "queue": source["EventSourceArn"],
-                "batch": source["BatchSize"],
-                "window": source["MaximumBatchingWindowInSeconds"],
-                "answers": source["FunctionResponseTypes"],
-                "concurrency": source["ScalingConfig"]["MaximumConcurrency"],
-            }
-            for source in it.resources("AWS::Lambda::EventSourceMapping").values()
-        ],
-        "urls": {
-            url["TargetFunctionArn"]: url["AuthType"] for url in it.resources("AWS::Lambda::Url").values()
-        },
-        "permissions": ordered(
-            {
-                "function": permission["FunctionName"],
-                "action": permission["Action"],
-                "principal": permission["Principal"],
-                "url": permission.get("FunctionUrlAuthType"),
-                "by url": permission.get("InvokedViaFunctionUrl"),
-                "source": permission.get("SourceArn"),
-            }
-            for permission in it.resources("AWS::Lambda::Permission").values()
-        ),
-        "routes": {
-            route["RouteKey"]: (route["ApiId"], route["Target"]) for route in it.resources("AWS::ApiGatewayV2::Route").values()
-        },
-        "integrations": ordered(
-            {
-                "api": integration["ApiId"],
-                "type": integration["IntegrationType"],
-                "function": integration["IntegrationUri"],
-                "payload": integration["PayloadFormatVersion"],
-            }
-            for integration in it.resources("AWS::ApiGatewayV2::Integration").values()
-        ),
-        "apis": [
-            (api["Name"], api["Description"], api["ProtocolType"])
-            for api in it.resources("AWS::ApiGatewayV2::Api").values()
-        ],
-        "stages": [
-            {
-                "api": stage["ApiId"],
-                "name": stage["StageName"],
-                "deployed": stage["AutoDeploy"],
-                "rate": stage["DefaultRouteSettings"]["ThrottlingRateLimit"],
-                "burst": stage["DefaultRouteSettings"]["ThrottlingBurstLimit"],
-                "log": stage["AccessLogSettings"]["DestinationArn"].removesuffix(":*"),
-                "format": json.loads(stage["AccessLogSettings"]["Format"]),
-            }
-            for stage in it.resources("AWS::ApiGatewayV2::Stage").values()
-        ],
-        "endpoints": {
-            endpoint["ServiceName"]: {
-                "type": endpoint["VpcEndpointType"],
-                "private dns": endpoint["PrivateDnsEnabled"],
-                "vpc": endpoint["VpcId"],
-                "subnets": endpoint["SubnetIds"],
-                "groups": endpoint["SecurityGroupIds"],
-                "policy": statements(endpoint["PolicyDocument"]),
-            }
-            for endpoint in it.resources("AWS::EC2::VPCEndpoint").values()
+            if "RedriveAllowPolicy" in queue
         },
         "network": template_network(it),
-        "alarms": {alarm["AlarmName"]: template_alarm(alarm) for alarm in it.resources("AWS::CloudWatch::Alarm").values()},
-        "dashboards": {
-            board["DashboardName"]: dashboard(board["DashboardBody"])
-            for board in it.resources("AWS::CloudWatch::Dashboard").values()
+        "alarms": {
+            alarm["AlarmName"]: template_alarm(alarm) for alarm in it.resources("AWS::CloudWatch::Alarm").values()
         },
         "outputs": {
             snake(name): it.value(output["Value"]) if it.present(output) else None
@@ -705,19 +800,16 @@ def template_form(it):
     }
 
 
-def ordered(items):
-    return sorted(items, key=lambda it: json.dumps(it, sort_keys=True))
-
-
 def template_network(it):
     """[(group, direction, protocol, from, to, peer)]"""
     found = []
     for name, group in it.resources("AWS::EC2::SecurityGroup").items():
         for rule in group["SecurityGroupEgress"]:
+            peer = rule.get("CidrIp") or rule["DestinationSecurityGroupId"]
+            flow = (it.ref(name), "out", rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort"), peer)
             # CloudFormation needs a rule where there is to be none.
-            if rule.get("CidrIp") != "127.0.0.1/32":
-                peer = rule.get("CidrIp") or rule["DestinationSecurityGroupId"]
-                found.append((it.ref(name), "out", rule["IpProtocol"], rule["FromPort"], rule["ToPort"], peer))
+            if peer != "127.0.0.1/32":
+                found.append(flow)
         assert "SecurityGroupIngress" not in group
     for rule in it.resources("AWS::EC2::SecurityGroupIngress").values():
         peer = rule["SourceSecurityGroupId"]
@@ -770,41 +862,7 @@ def module_with(parameters):
 
 
 def module_form(it):
-    queues = it.resources("aws_sqs_queue")
-    redrive_from = {
-        allowed["queue_url"]: json.loads(allowed["redrive_allow_policy"])
-        for allowed in it.resources("aws_sqs_queue_redrive_allow_policy").values()
-    }
-    roles = it.resources("aws_iam_role")
-    return {
-        "functions": {
-            function["function_name"]: {
-                "description": function["description"],
-                "memory": function["memory_size"],
-                "timeout": function["timeout"],
-                "runtime": function["runtime"],
-                "handler": function["handler"],
-                "architectures": function["architectures"],
-                "concurrency": function["reserved_concurrent_executions"],
-                "log": {
-                    "LogGroup": function["logging_config"][0]["log_group"],
-                    "LogFormat": function["logging_config"][0]["log_format"],
-                    "SystemLogLevel": function["logging_config"][0]["system_log_level"],
-                },
-                "environment": function["environment"][0]["variables"],
-                "vpc": one(
-                    [
-                        {"SubnetIds": vpc["subnet_ids"], "SecurityGroupIds": vpc["security_group_ids"]}
-                        for vpc in function.get("vpc_config", [])
-                    ]
-                ),
-                "role": function["role"],
-            }
-            for function in it.resources("aws_lambda_function").values()
-        },
-        "logs": {
-            log["name"]: log["retention_in_days"] for log in it.resources("aws_cloudwatch_log_group").values()
-        },
+    return parts(it.resources, 1) | {
         "roles": {
             role["arn"]: {
                 "assumed": statements(role["assume_role_policy"]),
@@ -814,86 +872,11 @@ def module_form(it):
                     if policy["role"] == role["name"]
                 ],
             }
-            for role in roles.values()
+            for role in it.resources("aws_iam_role").values()
         },
-        "queues": {
-            queue["name"]: {
-                "retention": queue["message_retention_seconds"],
-                "visibility": queue["visibility_timeout_seconds"],
-                "size": queue["max_message_size"],
-                "encrypted": queue["sqs_managed_sse_enabled"],
-                "redrive": json.loads(queue["redrive_policy"]) if "redrive_policy" in queue else None,
-                "redrive from": redrive_from.get(queue["url"]),
-            }
-            for queue in queues.values()
-        },
-        "queue policies": {
-            policy["queue_url"]: statements(policy["policy"]) for policy in it.resources("aws_sqs_queue_policy").values()
-        },
-        "sources": [
-            {
-                "function": source["function_name"],
-                "queue": source["event_source_arn"],
-                "batch": source["batch_size"],
-                "window": source["maximum_batching_window_in_seconds"],
-                "answers": source["function_response_types"],
-                "concurrency": source["scaling_config"][0]["maximum_concurrency"],
-            }
-            for source in it.resources("aws_lambda_event_source_mapping").values()
-        ],
-        "urls": {
-            function_arn(url["function_name"]): url["authorization_type"]
-            for url in it.resources("aws_lambda_function_url").values()
-        },
-        "permissions": ordered(
-            {
-                "function": function_arn(permission["function_name"]),
-                "action": permission["action"],
-                "principal": permission["principal"],
-                "url": permission.get("function_url_auth_type"),
-                "by url": permission.get("invoked_via_function_url"),
-                "source": permission.get("source_arn"),
-            }
-            for permission in it.resources("aws_lambda_permission").values()
-        ),
-        "routes": {
-            route["route_key"]: (route["api_id"], route["target"]) for route in it.resources("aws_apigatewayv2_route").values()
-        },
-        "integrations": ordered(
-            {
-                "api": integration["api_id"],
-                "type": integration["integration_type"],
-                "function": integration["integration_uri"],
-                "payload": integration["payload_format_version"],
-            }
-            for integration in it.resources("aws_apigatewayv2_integration").values()
-        ),
-        "apis": [
-            (api["name"], api["description"], api["protocol_type"])
-            for api in it.resources("aws_apigatewayv2_api").values()
-        ],
-        "stages": [
-            {
-                "api": stage["api_id"],
-                "name": stage["name"],
-                "deployed": stage["auto_deploy"],
-                "rate": stage["default_route_settings"][0]["throttling_rate_limit"],
-                "burst": stage["default_route_settings"][0]["throttling_burst_limit"],
-                "log": stage["access_log_settings"][0]["destination_arn"],
-                "format": json.loads(stage["access_log_settings"][0]["format"]),
-            }
-            for stage in it.resources("aws_apigatewayv2_stage").values()
-        ],
-        "endpoints": {
-            endpoint["service_name"]: {
-                "type": endpoint["vpc_endpoint_type"],
-                "private dns": endpoint["private_dns_enabled"],
-                "vpc": endpoint["vpc_id"],
-                "subnets": endpoint["subnet_ids"],
-                "groups": endpoint["security_group_ids"],
-                "policy": statements(endpoint["policy"]),
-            }
-            for endpoint in it.resources("aws_vpc_endpoint").values()
+        "redrive from": {
+            allowed["queue_url"]: json.loads(allowed["redrive_allow_policy"])
+            for allowed in it.resources("aws_sqs_queue_redrive_allow_policy").values()
         },
         "network": sorted(
             (
@@ -909,10 +892,6 @@ def module_form(it):
         ),
         "alarms": {
             alarm["alarm_name"]: module_alarm(alarm) for alarm in it.resources("aws_cloudwatch_metric_alarm").values()
-        },
-        "dashboards": {
-            board["dashboard_name"]: dashboard(board["dashboard_body"])
-            for board in it.resources("aws_cloudwatch_dashboard").values()
         },
         "outputs": it.outputs(),
     }

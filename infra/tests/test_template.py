@@ -110,8 +110,9 @@ NEEDED = {
 # Names and texts that people read, and what only one of the two has. Nothing else is left out.
 NOT_COMPARED = {
     "AWS::CloudWatch::Alarm": {"AlarmDescription"},
-    "AWS::EC2::SecurityGroup": {"GroupDescription", "VpcId"},
+    "AWS::EC2::SecurityGroup": {"GroupDescription", "VpcId", "SecurityGroupEgress.Description"},
     "AWS::EC2::SecurityGroupIngress": {"Description"},
+    "AWS::IAM::Role": {"Policies.PolicyName"},
     "AWS::Serverless::Function": {"CodeUri"},
     "aws_cloudwatch_metric_alarm": {"alarm_description"},
     "aws_iam_role_policy": {"name"},
@@ -239,7 +240,9 @@ def test_a_role_is_for_lambda_and_writes_to_its_own_log(side):
         (log,) = [it for policy in role["may"] for it in policy if set(it["actions"]) == WRITE_LOG]
         # A stream's ARN is log-group:NAME:log-stream:STREAM.
         function = name.rpartition("/")[2]
-        stream = f"arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/spanhook-{function}:log-stream:2026/[$LATEST]0"
+        stream = (
+            f"arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/spanhook-{function}:log-stream:2026/[$LATEST]0"
+        )
         other = stream.replace(function, function + "-2")
         patterns = [re.escape(it).replace(r"\*", ".*") for it in log["resources"]]
         assert any(re.fullmatch(it, stream) for it in patterns)
@@ -249,9 +252,9 @@ def test_a_role_is_for_lambda_and_writes_to_its_own_log(side):
 @each_side
 @each_deployment
 def test_the_queues_refuse_what_does_not_come_by_tls(side, parameters):
-    for document in side(parameters)["queue policies"].values():
+    for queue in side(parameters)["queue policies"].values():
         assert {"Bool": {"aws:SecureTransport": ["false"]}} in [
-            it["condition"] for it in document if it["effect"] == "Deny" and it["actions"] == ["sqs:*"]
+            it["condition"] for it in queue["policy"] if it["effect"] == "Deny" and it["actions"] == ["sqs:*"]
         ]
 
 
@@ -261,7 +264,7 @@ def test_anybody_may_call_by_url_and_the_api_by_its_arn(side, parameters):
     it = side(parameters)
     open_to_all = [permission for permission in it["permissions"] if permission["principal"] == "*"]
     for permission in open_to_all:
-        assert (permission["action"], permission["url"], permission["by url"]) in (
+        assert (permission["action"], permission["url"], permission["by_url"]) in (
             ("lambda:InvokeFunctionUrl", "NONE", None),
             ("lambda:InvokeFunction", None, True),
         )
@@ -279,8 +282,8 @@ def test_anybody_may_call_by_url_and_the_api_by_its_arn(side, parameters):
 @each_side
 def test_a_message_stays_hidden_while_the_forwarder_works_on_it(side):
     it = side(EVERYTHING)
-    (source,) = it["sources"]
-    timeout = it["functions"][source["function"].rpartition(":")[2]]["timeout"]
+    (source,) = it["sources"].values()
+    timeout = it["functions"][source["function"]]["timeout"]
     assert it["queues"]["spanhook-spans"]["visibility"] >= 6 * timeout + source["window"]
 
 
@@ -313,4 +316,6 @@ def test_every_alarm_has_a_heading(parameters):
 
 def test_the_readme_names_every_input_and_output():
     named = set(re.findall(r"^\| `(\w+)` \|", (MODULE / "README.md").read_text(), re.M))
-    assert named == module_variables()[0].keys() | {labels[0] for kind, labels, _ in Module({}).blocks if kind == "output"}
+    assert named == module_variables()[0].keys() | {
+        labels[0] for kind, labels, _ in Module({}).blocks if kind == "output"
+    }

@@ -84,7 +84,9 @@ def test_the_provider_knows_it(kind, type_, body):
     ],
 )
 def test_a_mistake_is_found(text, mistake):
-    (_, _, body), = blocks(hcl2.parses_to_tree('resource "aws_sqs_queue_policy" "a" {\n' + text + "\n}\n").children[0])
+    ((_, _, body),) = blocks(
+        hcl2.parses_to_tree('resource "aws_sqs_queue_policy" "a" {\n' + text + "\n}\n").children[0]
+    )
     assert list(mistakes(body, schema()["resource"]["aws_sqs_queue_policy"])) == [mistake]
 
 
@@ -98,7 +100,9 @@ def test_every_variable_and_output_is_described():
     for folder in FOLDERS:
         for kind, labels, body in module_blocks(folder):
             if kind in ("variable", "output"):
-                assert {"type", "description"} - attributes(body).keys() <= ({"type"} if kind == "output" else set()), labels
+                assert {"type", "description"} - attributes(body).keys() <= ({"type"} if kind == "output" else set()), (
+                    labels
+                )
 
 
 def test_names_are_defined_and_used():
@@ -151,7 +155,10 @@ def terraform(tmp_path_factory):
     if not shutil.which("terraform"):
         pytest.skip("terraform is not here")
     provider = pytest.importorskip("provider", reason="grpcio is not here")
-    used = {kind: {labels[0] for folder in FOLDERS for it, labels, _ in module_blocks(folder) if it == kind} for kind in KINDS}
+    used = {
+        kind: {labels[0] for folder in FOLDERS for it, labels, _ in module_blocks(folder) if it == kind}
+        for kind in KINDS
+    }
     server, address = provider.start(
         {kind: {type_: it for type_, it in schema()[kind].items() if type_ in used[kind]} for kind in KINDS}
     )

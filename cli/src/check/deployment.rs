@@ -229,6 +229,7 @@ impl Queues {
         let total = |depth: Depth| depth.waiting + depth.taken;
         let started = Instant::now();
         let mut depth = before;
+        let mut acknowledged = false;
         let mut findings = Findings::new();
         while started.elapsed() < Duration::from_secs(wait) {
             if let Some(reason) = self.dead_letter_of(trace).await {
@@ -241,7 +242,10 @@ impl Queues {
             }
             sleep(LOOK).await;
             match self.depth().await {
-                Ok(now) => depth = now,
+                Ok(now) => {
+                    acknowledged |= total(now) < total(depth);
+                    depth = now;
+                }
                 Err(error) => return vec![("queue", Finding::Bad(error))],
             }
             if total(depth) == 0 {
@@ -261,8 +265,8 @@ impl Queues {
             Depth { waiting, taken: 0 } => ("forwarder", Finding::Bad(format!(
                 "{waiting} messages wait and nobody takes them; check that the event source mapping is enabled and the forwarder is not throttled"
             ))),
-            Depth { waiting, taken } if total(before) == 0 => ("collector", Finding::Bad(format!(
-                "{taken} messages were taken and are not acknowledged ({waiting} wait); the Collector is down, slow or refuses: the forwarder's log says why"
+            Depth { waiting, taken } if !acknowledged => ("collector", Finding::Bad(format!(
+                "{taken} messages were taken and none is acknowledged ({waiting} wait); the Collector is down, slow or refuses: the forwarder's log says why"
             ))),
             Depth { waiting, taken } => ("queue", Finding::Off(format!(
                 "busy all the time ({waiting} wait, {taken} are being worked on): it can't tell about one message, look for the trace"

@@ -4,7 +4,8 @@ import { rmSync, writeFileSync } from "node:fs";
 
 const tsc = (...args) => execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", ...args], { stdio: "inherit" });
 
-rmSync("dist", { recursive: true, force: true });
+// Nothing of an earlier run may be tested or packed.
+for (const folder of ["dist", "build"]) rmSync(folder, { recursive: true, force: true });
 tsc();
 tsc("--module", "commonjs", "--moduleResolution", "bundler", "--outDir", "dist/cjs");
 writeFileSync("dist/cjs/package.json", '{ "type": "commonjs" }\n');

@@ -1,5 +1,6 @@
 import { correlationId } from "./context.js";
 import { type Build, makeEvent, serialize } from "./event.js";
+import { checkNameServers, request } from "./http.js";
 import { type Options, environment, firstOf } from "./options.js";
 import { Problem } from "./problem.js";
 import { findProof } from "./proof.js";
@@ -35,28 +36,25 @@ async function post(url: URL, body: string, options: Options): Promise<number> {
   const limit = options.timeoutMs ?? 3000;
   // One signal for the token request and the post: the limit holds for both together.
   const signal = AbortSignal.timeout(limit);
-  let answer: Response;
+  let status: number;
   let hint: string;
   try {
+    // Behind a proxy it is the proxy that knows names.
+    if (!environment(options).NODE_USE_ENV_PROXY) await checkNameServers(url.hostname, signal);
     const proof = await findProof(options, signal);
     hint = proof.hint;
-    answer = await fetch(url, {
-      method: "POST",
-      headers: { "content-type": "application/json", ...proof.headers(body) },
-      body,
-      // A redirect would turn the POST into a GET, or carry the proof elsewhere.
-      redirect: "manual",
-      signal,
-    });
+    const headers = { "content-type": "application/json", "user-agent": "spanhook-bundler", ...proof.headers(body) };
+    const answer = await request(url, { method: "POST", headers, body }, signal);
+    status = answer.statusCode ?? 0;
+    // The status is all we need: a slow body must not hold the build.
+    answer.destroy();
   } catch (error) {
     if (error instanceof Problem) throw error;
     if (signal.aborted) throw new Problem(`no answer within ${limit} ms: can this job reach ${url.host}?`);
     throw new Problem(`no connection (${nameOf(error)}): check SPANHOOK_ENDPOINT, and that this job can reach ${url.host}`);
   }
-  // An unread body would keep the socket, and with it the build process, open.
-  await answer.body?.cancel().catch(() => undefined);
-  if (!answer.ok) throw new Problem(`${url.host} answered ${answer.status}: ${advice(answer.status, hint)}`);
-  return answer.status;
+  if (status < 200 || status > 299) throw new Problem(`${url.host} answered ${status}: ${advice(status, hint)}`);
+  return status;
 }
 
 function urlOf(endpoint: string): URL {
@@ -84,8 +82,8 @@ function advice(status: number, hint: string): string {
 /** Only codes and class names: a message may quote a URL or a header. */
 function nameOf(error: unknown): string {
   if (!(error instanceof Error)) return "error";
-  const cause = error.cause as { code?: unknown } | undefined;
-  return typeof cause?.code === "string" ? cause.code : error.name;
+  const { code } = error as { code?: unknown };
+  return typeof code === "string" ? code : error.name;
 }
 
 function warn(options: Options, line: string): void {

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
+import { createSocket } from "node:dgram";
+import { Resolver } from "node:dns/promises";
 import { describe, it } from "node:test";
 import type { BuildEvent, Options } from "@spanhook/bundler";
 import type { Build } from "../dist/event.js";
+import { checkNameServers } from "../dist/http.js";
 import { signedHeaders } from "../dist/proof.js";
 import { report } from "../dist/send.js";
 import { type Endpoint, endpoint } from "./support.js";
@@ -165,6 +168,27 @@ describe("the endpoint", () => {
   it("that is no URL makes a warning, not an exception", async () => {
     assert.match((await send({ endpoint: "spanhook" }))[0] ?? "", /is not a URL/);
     assert.match((await send({ endpoint: "ftp://x/" }))[0] ?? "", /must start with https/);
+  });
+});
+
+describe("name servers", () => {
+  it("that are silent do not hold the build", async () => {
+    const silent = createSocket("udp4");
+    await new Promise<void>((bound) => silent.bind(0, "127.0.0.1", bound));
+    const resolver = new Resolver({ timeout: 60_000, tries: 1 });
+    resolver.setServers([`127.0.0.1:${silent.address().port}`]);
+    const started = Date.now();
+    // AbortSignal.timeout does not keep the process alive by itself; here nothing else does.
+    const keep = setTimeout(() => undefined, 5000);
+    await assert.rejects(checkNameServers("spanhook.example.com", AbortSignal.timeout(100), resolver), /no name server answered/);
+    clearTimeout(keep);
+    assert(Date.now() - started < 2000);
+    silent.close();
+  });
+
+  it("are not asked about addresses", async () => {
+    const nobody = { resolve4: () => assert.fail() } as unknown as Resolver;
+    for (const host of ["127.0.0.1", "[::1]", "localhost"]) await checkNameServers(host, AbortSignal.timeout(100), nobody);
   });
 });
 

@@ -1,7 +1,7 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { type IncomingHttpHeaders, createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -103,6 +103,28 @@ export async function endpoint(status = 202, text = "{}", headers: Record<string
         server.closeAllConnections();
         server.close(() => closed());
       }),
+  };
+}
+
+const deaf = `
+  const server = require("node:net").createServer();
+  server.listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => {
+    require("node:fs").writeSync(1, String(server.address().port));
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  });`;
+
+/** A port whose packets get lost, as behind a firewall: a process that never accepts, with a full queue. */
+export async function blackHole(): Promise<{ url: string; close(): void }> {
+  const child = spawn(process.execPath, ["-e", deaf], { stdio: ["ignore", "pipe", "inherit"] });
+  const port = await new Promise<number>((heard) => child.stdout.once("data", (data: Buffer) => heard(Number(data.toString()))));
+  const sockets = Array.from({ length: 4 }, () => connect(port, "127.0.0.1").on("error", () => undefined));
+  await new Promise((filled) => setTimeout(filled, 100));
+  return {
+    url: `http://127.0.0.1:${port}`,
+    close() {
+      for (const socket of sockets) socket.destroy();
+      child.kill("SIGKILL");
+    },
   };
 }
 
