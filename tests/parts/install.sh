@@ -3,6 +3,7 @@
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
 # usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [cargo-lambda] [otel-cli] [python]
+#        [checkov] [aws-schema]
 # needs: bash, Go, Java 17, Maven, Python 3 with venv
 set -euo pipefail
 
@@ -11,6 +12,8 @@ OPENSEARCH=v0.138.0     # the same of collector/opensearch.yaml
 MAVEN_DEPENDENCY=3.8.1  # fetches what sqs/pom.xml pins
 CARGO_LAMBDA=1.9.2
 ZIG=0.17.0              # cargo-lambda links with it, for arm64 too
+CHECKOV=3.3.30          # apart from the other Python tools: its pins and theirs differ
+AWS_SCHEMA=21.22.1      # carries the schema of Terraform's AWS provider
                         # otel-cli is pinned by otel-cli/go.mod
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -27,6 +30,8 @@ stamp_of() {
   case $1 in
     collector) echo "$COLLECTOR $(cksum < "$here/collector/builder.yaml")" ;;
     collector-opensearch) echo "$OPENSEARCH $(cksum < "$here/collector/opensearch.yaml")" ;;
+    checkov) echo "$CHECKOV" ;;
+    aws-schema) echo "$AWS_SCHEMA $(cksum < "$here/../../infra/terraform/schema.py")" ;;
     python) cksum < "$here/../../infra/tests/requirements.txt" ;;
     sqs) echo "$MAVEN_DEPENDENCY $(cat "$here"/sqs/{pom.xml,elasticmq.conf,run.sh} | cksum)" ;;
     cargo-lambda) echo "$CARGO_LAMBDA $ZIG" ;;
@@ -53,6 +58,19 @@ install_python() {
   python3 -m venv "$parts/python"
   "$parts/python/bin/pip" install --quiet --disable-pip-version-check \
     --requirement "$here/../../infra/tests/requirements.txt"
+}
+
+install_checkov() {
+  python3 -m venv "$parts/checkov"
+  "$parts/checkov/bin/pip" install --quiet --disable-pip-version-check "checkov==$CHECKOV"
+  ln -sf "$parts/checkov/bin/checkov" "$parts/bin/checkov"
+}
+
+install_aws-schema() {
+  pip download --quiet --disable-pip-version-check --no-deps -d "$parts/aws-schema" \
+    "cdktf-cdktf-provider-aws==$AWS_SCHEMA"
+  python3 "$here/../../infra/terraform/schema.py" "$parts/aws-schema" > /dev/null
+  rm "$parts"/aws-schema/*.whl
 }
 
 install_sqs() {
@@ -89,7 +107,7 @@ install_otel-cli() {
     -o "$parts/bin/otel-cli" github.com/equinix-labs/otel-cli)
 }
 
-[ $# -gt 0 ] || set -- collector collector-opensearch sqs cargo-lambda otel-cli python
+[ $# -gt 0 ] || set -- collector collector-opensearch sqs cargo-lambda otel-cli python checkov aws-schema
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"

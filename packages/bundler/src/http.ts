@@ -31,7 +31,11 @@ export async function textOf(answer: http.IncomingMessage): Promise<string> {
  * The system's name look-up cannot be stopped either: with silent name servers the build process would wait for its
  * end. So we ask the name servers in a way that can be stopped. What they answer does not matter.
  */
-export async function checkNameServers(host: string, signal: AbortSignal, resolver = new Resolver({ timeout: 1000, tries: 2 })): Promise<void> {
+export async function checkNameServers(
+  host: string,
+  signal: AbortSignal,
+  resolver = new Resolver({ timeout: 1000, tries: 2 }),
+): Promise<void> {
   if (isIP(host.replace(/^\[|\]$/g, "")) || host === "localhost") return;
   const stop = () => resolver.cancel();
   signal.addEventListener("abort", stop);
@@ -39,7 +43,9 @@ export async function checkNameServers(host: string, signal: AbortSignal, resolv
     await resolver.resolve4(host);
   } catch (error) {
     const { code } = error as { code?: string };
-    if (code === "ETIMEOUT" || code === "ECANCELLED") throw new Problem(`no name server answered: does this job reach one that knows ${host}?`);
+    if (code === "ETIMEOUT" || code === "ECANCELLED") {
+      throw new Problem(`no name server answered: does this job reach one that knows ${host}?`);
+    }
   } finally {
     signal.removeEventListener("abort", stop);
   }
