@@ -47,7 +47,7 @@ impl Check {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let vars = environment();
         let mut bad = report("Settings", settings(&vars).await);
-        let deployment = self.deployment.at(self.url);
+        let deployment = self.deployment.at(self.url.as_deref());
         if !deployment.is_empty() {
             bad += report("Deployment", deployment.walk(&vars).await);
         }

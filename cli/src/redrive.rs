@@ -125,14 +125,13 @@ impl Redrive {
         }
         let vars = environment();
         let settings = Mappings::parse(&vars).map_err(failure)?;
-        let mut letters = match &self.data {
-            Some(folder) => Letters::Folder(Store::open(folder).map_err(failure)?, false),
-            None => {
-                let (from, to) = self.queues()?;
-                let client = aws_sdk_sqs::Client::new(&aws_config::load_from_env().await);
-                let queue = |url: &str| SqsQueue::new(client.clone(), url.to_owned(), None);
-                Letters::Sqs { dead: queue(from), queue: queue(to) }
-            }
+        let mut letters = if let Some(folder) = &self.data {
+            Letters::Folder(Store::open(folder).map_err(failure)?, false)
+        } else {
+            let (from, to) = self.queues()?;
+            let client = aws_sdk_sqs::Client::new(&aws_config::load_from_env().await);
+            let queue = |url: &str| SqsQueue::new(client.clone(), url.to_owned(), None);
+            Letters::Sqs { dead: queue(from), queue: queue(to) }
         };
         let report = self.redrive(&mut letters, &settings).await?;
         print(report.render(self.dry_run));

@@ -50,13 +50,9 @@ async fn get_parameter(State(ssm): State<Ssm>, headers: HeaderMap, body: String)
     let name = request["Name"].as_str().unwrap_or_default().to_owned();
     ssm.asked.lock().unwrap().push(name.clone());
     let value = ssm.parameters.lock().unwrap().get(&name).cloned();
-    match value {
-        Some(value) => {
-            Json(json!({ "Parameter": { "Name": name, "Value": value } })).into_response()
-        }
-        None => {
-            let error = json!({ "__type": "ParameterNotFound", "message": "there is none" });
-            (StatusCode::BAD_REQUEST, Json(error)).into_response()
-        }
-    }
+    let Some(value) = value else {
+        let error = json!({ "__type": "ParameterNotFound", "message": "there is none" });
+        return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+    };
+    Json(json!({ "Parameter": { "Name": name, "Value": value } })).into_response()
 }

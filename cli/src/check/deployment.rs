@@ -49,9 +49,9 @@ pub(super) struct Deployment {
 
 impl Deployment {
     /// With a base URL every function that has no URL of its own is behind it.
-    pub(super) fn at(mut self, base: Option<String>) -> Self {
+    pub(super) fn at(mut self, base: Option<&str>) -> Self {
         for url in [&mut self.circleci, &mut self.gitlab, &mut self.traceparent] {
-            *url = url.take().or_else(|| base.clone()).map(|it| self::base(&it));
+            *url = url.take().or_else(|| base.map(ToOwned::to_owned)).map(|it| self::base(&it));
         }
         self
     }

@@ -256,7 +256,7 @@ impl Ci {
                     "failure_reason": job.failure, "when": "on_success", "manual": false,
                     "allow_failure": false,
                     "runner": { "id": 1000 + runner, "description": format!("runner-{runner}"),
-                        "runner_type": if runner % 2 == 0 { "instance_type" } else { "group_type" },
+                        "runner_type": if runner.is_multiple_of(2) { "instance_type" } else { "group_type" },
                         "tags": ["linux", "docker"] },
                 }));
             }
