@@ -1,14 +1,9 @@
 //! `spanhook check`: the settings as a function reads them, and a deployment hop by hop.
 
+mod deployment;
+
 use clap::Args;
-use reqwest::Client;
-use serde_json::{Value, json};
-use spanhook_core::{
-    mapping::Provider,
-    traceparent::{Format, Job},
-};
 use spanhook_service::{
-    clock::Clock,
     export::{ExportSettings, Exporter},
     settings::{
         CircleciReceiverSettings, GitlabReceiverSettings, QueueSettings, SettingsError,
@@ -18,18 +13,23 @@ use spanhook_service::{
     telemetry::TelemetrySettings,
     webhook::{Receiver, ReceiverError},
 };
-use uuid::Uuid;
 
-use crate::{
-    send::Sender,
-    terminal::{Failure, failure, print},
-};
+use crate::terminal::{Failure, failure, print};
+use deployment::Deployment;
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Walks the way of a delivery and names the hop that is broken: webhook, queue, forwarder, Collector.
+Set the secrets as they are set there. A stack with function URLs has one for each function:
+  spanhook check --circleci URL --gitlab URL --traceparent URL --queue URL --dead-letters URL
+with the outputs of the stack. What arrives is one span, `ping`, of the webhook `spanhook check`."
+)]
 pub(crate) struct Check {
-    /// Base URL of a deployment or of `spanhook serve`, to send signed deliveries through
+    /// Base URL of an HTTP API or of `spanhook serve`, to send signed deliveries through
     #[arg(value_name = "URL")]
     url: Option<String>,
+    #[command(flatten)]
+    deployment: Deployment,
 }
 
 /// What was found of one thing.
@@ -40,13 +40,16 @@ enum Finding {
     Bad(String),
 }
 
+/// What was found, by hop.
+type Findings = Vec<(&'static str, Finding)>;
+
 impl Check {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let vars = environment();
         let mut bad = report("Settings", settings(&vars).await);
-        if let Some(url) = self.url {
-            let url = url.trim_end_matches('/').to_owned();
-            bad += report(&format!("Deployment at {url}"), deployment(&vars, &url).await);
+        let deployment = self.deployment.at(self.url.as_deref());
+        if !deployment.is_empty() {
+            bad += report("Deployment", deployment.walk(&vars).await);
         }
         if bad == 0 {
             return Ok(());
@@ -58,7 +61,7 @@ impl Check {
     }
 }
 
-fn report(title: &str, findings: Vec<(&'static str, Finding)>) -> usize {
+fn report(title: &str, findings: Findings) -> usize {
     print(format!("{title}\n"));
     let mut bad = 0;
     for (name, finding) in findings {
@@ -75,11 +78,12 @@ fn report(title: &str, findings: Vec<(&'static str, Finding)>) -> usize {
     bad
 }
 
-async fn settings(vars: &Vars) -> Vec<(&'static str, Finding)> {
+async fn settings(vars: &Vars) -> Findings {
     vec![
         ("circleci", circleci(vars).await),
         ("gitlab", gitlab(vars).await),
         ("traceparent", traceparent(vars)),
+        ("rules", rules(vars).await),
         ("queue", queue(vars)),
         ("forwarder", forwarder(vars)),
         ("telemetry", telemetry(vars)),
@@ -132,6 +136,16 @@ fn traceparent(vars: &Vars) -> Finding {
     }
 }
 
+async fn rules(vars: &Vars) -> Finding {
+    match project_rules(vars).await {
+        Err(error) => Finding::Bad(error.to_string()),
+        Ok(rules) if rules.get().await.is_empty() => {
+            Finding::Off("PROJECT_RULES is not set; every run is kept".to_owned())
+        }
+        Ok(_) => Finding::Good("PROJECT_RULES choose projects or runs".to_owned()),
+    }
+}
+
 fn queue(vars: &Vars) -> Finding {
     match QueueSettings::parse(vars) {
         Ok(settings) => Finding::Good(settings.queue_url),
@@ -170,117 +184,4 @@ fn telemetry(vars: &Vars) -> Finding {
         ),
         Err(error) => Finding::Bad(error.to_string()),
     }
-}
-
-async fn deployment(vars: &Vars, url: &str) -> Vec<(&'static str, Finding)> {
-    let mut findings = vec![("reachable", reachable(url).await)];
-    if matches!(findings[0].1, Finding::Bad(_)) {
-        return findings;
-    }
-    match Sender::new(vars) {
-        Err(error) => findings.push(("sender", Finding::Bad(error.to_string()))),
-        Ok(sender) => {
-            let now =
-                jiff::SignedDuration::try_from(Clock::SYSTEM.since_epoch()).unwrap_or_default();
-            let now = jiff::Timestamp::from_duration(now).unwrap_or_default();
-            let now = now.to_string();
-            let ping = json!({
-                "type": "ping", "id": Uuid::new_v4().to_string(), "happened_at": now,
-                "webhook": { "id": Uuid::new_v4().to_string(), "name": "spanhook check" },
-            });
-            let circleci = delivered(&sender, url, Provider::Circleci, &ping).await;
-            findings.push(("circleci", circleci));
-            // GitLab has no ping; a pipeline that still runs is verified and then ignored.
-            let running = json!({
-                "object_kind": "pipeline",
-                "object_attributes": { "id": 1, "status": "running" },
-                "project": { "id": 1, "web_url": "https://gitlab.com/spanhook/check" },
-            });
-            findings.push(("gitlab", delivered(&sender, url, Provider::Gitlab, &running).await));
-        }
-    }
-    findings.push(("traceparent", context(vars, url).await));
-    findings
-}
-
-async fn reachable(url: &str) -> Finding {
-    match get(&format!("{url}/health"), "").await {
-        Ok((200, _)) => Finding::Good("GET /health answers".to_owned()),
-        Ok((status, _)) => Finding::Bad(format!(
-            "GET /health answers {status}; the URL is to be the base, in front of /circleci and /gitlab"
-        )),
-        Err(reason) => {
-            Finding::Bad(format!("no answer ({reason}); check the URL and that it is deployed"))
-        }
-    }
-}
-
-async fn delivered(sender: &Sender, url: &str, provider: Provider, body: &Value) -> Finding {
-    let body = body.to_string();
-    match sender.send(url, body.as_bytes(), Some(provider)).await {
-        Err(error) => Finding::Bad(error.to_string()),
-        Ok(answer) => match answer.status {
-            202 => {
-                let json: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-                match json["trace_id"].as_str() {
-                    Some(trace) => Finding::Good(format!("signature accepted, span queued: look for trace {trace}")),
-                    None => Finding::Good("signature accepted".to_owned()),
-                }
-            }
-            401 => Finding::Bad(format!(
-                "the signature was refused; the secret here is not the one there ({provider})"
-            )),
-            404 => Finding::Off(format!("no {provider} receiver at this URL")),
-            503 => Finding::Bad("the signature was accepted, but the queue refused; check QUEUE_URL and the function's role".to_owned()),
-            status => Finding::Bad(format!("answered {status}; see the function's log")),
-        },
-    }
-}
-
-async fn context(vars: &Vars, url: &str) -> Finding {
-    let (run, job) =
-        ("cedf175c-c537-49f8-9b5c-95892f0b2407", "3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34");
-    let rules = project_rules(vars).await;
-    let rules = match rules {
-        Ok(rules) => rules.get().await,
-        Err(error) => return Finding::Bad(error.to_string()),
-    };
-    let expected = TraceparentEndpointSettings::parse(vars).ok().and_then(|settings| {
-        let job = Job::new(Provider::Circleci, run, job, None, None).ok()?;
-        Some(Format::Value.render(job.context(&settings.ids, &rules, None)))
-    });
-    let token = vars.get("TRACEPARENT_TOKEN").map_or("", String::as_str);
-    match get(&format!("{url}/traceparent/circleci/{run}/{job}?format=value"), token).await {
-        Ok((200, body)) if Some(&body) == expected.as_ref() => {
-            Finding::Good("the ids there are the ids here".to_owned())
-        }
-        Ok((200, _)) => Finding::Bad(
-            "it derives another context than here; set TRACE_IDS, CIRCLECI_HOST and PROJECT_RULES alike everywhere"
-                .to_owned(),
-        ),
-        Ok((401, _)) => {
-            Finding::Bad("it wants another bearer token; set TRACEPARENT_TOKEN".to_owned())
-        }
-        Ok((404, _)) => Finding::Off("no traceparent endpoint at this URL".to_owned()),
-        Ok((status, _)) => Finding::Bad(format!("answered {status}; see the function's log")),
-        Err(reason) => Finding::Bad(format!("no answer ({reason})")),
-    }
-}
-
-async fn get(url: &str, token: &str) -> Result<(u16, String), String> {
-    let timeout = std::time::Duration::from_secs(10);
-    let innermost = |error: reqwest::Error| {
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        cause.to_string()
-    };
-    let client = Client::builder().timeout(timeout).build().map_err(innermost)?;
-    let mut request = client.get(url);
-    if !token.is_empty() {
-        request = request.bearer_auth(token);
-    }
-    let answer = request.send().await.map_err(innermost)?;
-    Ok((answer.status().as_u16(), answer.text().await.map_err(innermost)?))
 }

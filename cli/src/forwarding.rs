@@ -43,7 +43,7 @@ pub(crate) async fn run(
         };
         match &target {
             Some(target) => {
-                deliver(&store, &*target.exporter().await, &telemetry, &batch, &mut stop).await
+                deliver(&store, &*target.exporter().await, &telemetry, &batch, &mut stop).await;
             }
             None => show(&store, &batch).await,
         }

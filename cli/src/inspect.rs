@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::{
     store::Store,
-    terminal::{Failure, failure, print},
+    terminal::{Failure, failure, print, printable},
     view::{duration, hex, named},
 };
 
@@ -67,7 +67,8 @@ impl Inspect {
             }
             messages.extend(peek.into_iter().map(|it| (it.body, it.attributes)));
         } else if let Some(folder) = self.data {
-            messages = Store::open(&folder).and_then(|store| store.dead()).map_err(failure)?;
+            let dead = Store::open(&folder).and_then(|store| store.dead()).map_err(failure)?;
+            messages.extend(dead.into_iter().map(|it| (it.body, it.attributes)));
             if messages.is_empty() {
                 print("there are no dead letters\n");
             }
@@ -145,8 +146,10 @@ fn one_message(
     let get = |name: &str| attributes.get(name).map(String::as_str);
     let part = get("part").unwrap_or("1/1");
     if part != "1/1" {
-        // Several parts are shown once, where the first one stands.
-        if part.starts_with("1/") {
+        // Several parts are shown once, where the first of those that are there stands.
+        let delivery = attributes.get("delivery");
+        let earlier = messages[..number - 1].iter().any(|(_, it)| it.get("delivery") == delivery);
+        if !earlier {
             let payload = whole(messages, attributes, number)?;
             quarantined(text, number, attributes, &payload);
         }
@@ -228,7 +231,8 @@ fn spans(text: &mut String, request: ExportTraceServiceRequest) {
 fn one(text: &mut String, span: Span) {
     let status = if span.status.as_ref().is_some_and(|it| it.code == 2) { "  ERROR" } else { "" };
     let took = duration(span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano));
-    let _ = writeln!(text, "  span {:?}  {took}{status}", span.name);
+    let name = printable(&span.name);
+    let _ = writeln!(text, "  span {name:?}  {took}{status}");
     let (trace, id) = (hex(&span.trace_id), hex(&span.span_id));
     let _ = writeln!(text, "    trace {trace} span {id} parent {}", hex(&span.parent_span_id));
     let times = (span.start_time_unix_nano, span.end_time_unix_nano);
@@ -239,16 +243,12 @@ fn one(text: &mut String, span: Span) {
     for event in span.events {
         let pairs: Vec<_> =
             named(event.attributes).iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let _ = writeln!(text, "    event {}: {}", event.name, printable(&pairs.join(" ")));
+        let line = format!("event {}: {}", event.name, pairs.join(" "));
+        let _ = writeln!(text, "    {}", printable(&line));
     }
     for link in span.links {
         let _ = writeln!(text, "    link {} {}", hex(&link.trace_id), hex(&link.span_id));
     }
-}
-
-/// Nothing in a payload may steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { '·' } else { it }).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod demo;
 mod forwarding;
 mod inspect;
 mod logs;
+mod redrive;
 mod samples;
 mod send;
 mod serve;
@@ -37,6 +38,8 @@ enum Command {
     Traceparent(traceparent::Traceparent),
     /// Show what queue and dead-letter messages hold
     Inspect(inspect::Inspect),
+    /// Put dead letters back into the queue, those that can be mapped by now included
+    Redrive(redrive::Redrive),
     /// Check the settings, and with a URL a deployment, hop by hop
     Check(check::Check),
 }
@@ -49,6 +52,7 @@ async fn main() -> ExitCode {
         Command::Send(command) => command.run().await,
         Command::Traceparent(command) => command.run().await,
         Command::Inspect(command) => command.run().await,
+        Command::Redrive(command) => command.run().await,
         Command::Check(command) => command.run().await,
     };
     terminal::exit_code(result)

@@ -70,9 +70,6 @@ struct Record<'a> {
     attributes: BTreeMap<String, String>,
 }
 
-/// A dead letter's body and attributes.
-pub(crate) type DeadLetter = (String, BTreeMap<String, String>);
-
 /// A change of the index that waits for its write to be durable.
 type Change = Box<dyn FnOnce(&mut Index)>;
 
@@ -84,6 +81,8 @@ enum Write {
     Delete(Vec<u64>),
     /// To the dead letters, with a reason.
     Reject(u64, String),
+    /// Dead letters out, messages in.
+    Redrive(Vec<u64>, Vec<Message>),
     /// Delivered to the process's own page.
     Show(Vec<(u64, String, String)>),
 }
@@ -259,15 +258,33 @@ impl Store {
         self.write(Write::Show(moved.collect())).await.map(drop)
     }
 
-    /// The dead letters' bodies and attributes, oldest first.
-    pub(crate) fn dead(&self) -> Result<Vec<DeadLetter>, StoreError> {
+    /// The dead letters, oldest first.
+    pub(crate) fn dead(&self) -> Result<Vec<Received>, StoreError> {
         let mut found = Vec::new();
         for entry in self.inner.dead.iter() {
-            if let Ok(record) = serde_json::from_slice::<Record<'_>>(&entry.value()?) {
-                found.push((record.body.into_owned(), record.attributes));
+            let (key, value) = entry.into_inner()?;
+            if let Ok(record) = serde_json::from_slice::<Record<'_>>(&value) {
+                let id = sequence(&key).to_string();
+                found.push(Received {
+                    receipt: id.clone(),
+                    id,
+                    body: record.body.into_owned(),
+                    attributes: record.attributes,
+                    receive_count: 1,
+                });
             }
         }
         Ok(found)
+    }
+
+    /// Takes dead letters out and puts messages into the queue, in one step.
+    pub(crate) async fn redrive(
+        &self,
+        letters: &[Received],
+        messages: Vec<Message>,
+    ) -> Result<(), QueueError> {
+        let ids = letters.iter().filter_map(|it| it.receipt.parse().ok()).collect();
+        self.write(Write::Redrive(ids, messages)).await.map(drop)
     }
 
     /// The newest traces' ids, newest first.
@@ -435,6 +452,18 @@ impl Inner {
                         count += 1;
                     }
                 }
+                Write::Redrive(letters, messages) => {
+                    for letter in letters {
+                        batch.remove(&self.dead, letter.to_be_bytes());
+                        changes.push(Box::new(|index| index.dead = index.dead.saturating_sub(1)));
+                    }
+                    for message in messages {
+                        let id = sequence_number();
+                        batch.insert(&self.queue, id.to_be_bytes(), encode(message));
+                        changes.push(Box::new(move |index| index.ready.push_back(id)));
+                        count += 1;
+                    }
+                }
                 Write::Show(messages) => {
                     for (id, trace, body) in messages {
                         let at = sequence_number();
@@ -588,7 +617,10 @@ mod tests {
         assert_eq!((store.depth(), store.dead_letters()), (59, 1));
         assert_eq!(take(&store, 1000).await.len(), 59);
         let dead = store.dead().unwrap();
-        assert_eq!((dead[0].0.as_str(), dead[0].1["reason"].as_str()), ("50", "poison"));
+        assert_eq!(
+            (dead[0].body.as_str(), dead[0].attributes["reason"].as_str()),
+            ("50", "poison")
+        );
     }
 
     #[tokio::test]

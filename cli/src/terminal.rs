@@ -32,6 +32,19 @@ pub(crate) fn print(text: impl Display) {
     let _ = out.flush();
 }
 
+/// What comes from outside without what could steer the terminal: names come from whoever can push
+/// a branch. Besides control characters these are the invisible ones and those that turn the
+/// direction of text (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>).
+pub(crate) fn printable(text: &str) -> String {
+    let hidden = |it: char| {
+        it.is_control()
+            || matches!(it,
+                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    text.chars().map(|it| if hidden(it) { '·' } else { it }).collect()
+}
+
 /// Whether to colour what goes to standard output; `NO_COLOR` is honoured (<https://no-color.org>).
 pub(crate) fn color() -> bool {
     let vars = spanhook_service::settings::environment();

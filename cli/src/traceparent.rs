@@ -33,7 +33,7 @@ pub(crate) struct Traceparent {
     /// Root pipeline of a child pipeline, for native ids
     #[arg(long, value_name = "ID")]
     root: Option<String>,
-    /// Project, as owner/name: PROJECT_RULES may leave it out or sample it
+    /// Project, as owner/name: the project rules may leave it out or sample it
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
 }

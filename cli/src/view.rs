@@ -3,7 +3,7 @@
 pub(crate) mod page;
 pub(crate) mod waterfall;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
@@ -142,7 +142,16 @@ pub(crate) fn traces(bodies: impl IntoIterator<Item = String>) -> Vec<Trace> {
         let resource = named(group.resource.map(|it| it.attributes).unwrap_or_default());
         for span in group.scope_spans.into_iter().flat_map(|it| it.spans) {
             let trace = found.entry(span.trace_id.clone()).or_default();
-            trace.spans.entry(span.span_id.clone()).or_insert_with(|| (span, resource.clone()));
+            match trace.spans.entry(span.span_id.clone()) {
+                Entry::Vacant(entry) => drop(entry.insert((span, resource.clone()))),
+                // A pipeline that ended again after a retry: the later end, in whatever order.
+                Entry::Occupied(mut entry) => {
+                    let rank = |span: &v1::Span| (span.end_time_unix_nano, span.encode_to_vec());
+                    if rank(&entry.get().0) < rank(&span) {
+                        entry.insert((span, resource.clone()));
+                    }
+                }
+            }
         }
     }
     found.into_iter().map(|(id, trace)| trace.arrange(&hex(&id))).collect()

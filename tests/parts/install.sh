@@ -2,14 +2,18 @@
 # Installs the real parts that the end-to-end tests run against, through ordinary package clients.
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
-# usage: tests/parts/install.sh [collector] [sqs] [cargo-lambda] [otel-cli]
+# usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [cargo-lambda] [otel-cli] [python]
+#        [checkov] [aws-schema]
 # needs: bash, Go, Java 17, Maven, Python 3 with venv
 set -euo pipefail
 
 COLLECTOR=v0.161.0      # the builder; the components in collector/builder.yaml have the same version
+OPENSEARCH=v0.138.0     # the same of collector/opensearch.yaml
 MAVEN_DEPENDENCY=3.8.1  # fetches what sqs/pom.xml pins
 CARGO_LAMBDA=1.9.2
 ZIG=0.17.0              # cargo-lambda links with it, for arm64 too
+CHECKOV=3.3.30          # apart from the other Python tools: its pins and theirs differ
+AWS_SCHEMA=21.22.1      # carries the schema of Terraform's AWS provider
                         # otel-cli is pinned by otel-cli/go.mod
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -25,6 +29,10 @@ if command -v flock > /dev/null; then flock 9; fi
 stamp_of() {
   case $1 in
     collector) echo "$COLLECTOR $(cksum < "$here/collector/builder.yaml")" ;;
+    collector-opensearch) echo "$OPENSEARCH $(cksum < "$here/collector/opensearch.yaml")" ;;
+    checkov) echo "$CHECKOV" ;;
+    aws-schema) echo "$AWS_SCHEMA $(cksum < "$here/../../infra/terraform/schema.py")" ;;
+    python) cksum < "$here/../../infra/tests/requirements.txt" ;;
     sqs) echo "$MAVEN_DEPENDENCY $(cat "$here"/sqs/{pom.xml,elasticmq.conf,run.sh} | cksum)" ;;
     cargo-lambda) echo "$CARGO_LAMBDA $ZIG" ;;
     otel-cli) cat "$here"/otel-cli/go.{mod,sum} | cksum ;;
@@ -32,12 +40,37 @@ stamp_of() {
   esac
 }
 
-install_collector() {
-  GOBIN="$parts/collector" go install "go.opentelemetry.io/collector/cmd/builder@$COLLECTOR"
-  # The builder writes its sources below the folder that it runs in, and builds stripped, without cgo.
-  (cd "$parts/collector" && ./builder --config "$here/collector/builder.yaml")
-  mv "$parts/collector/build/otelcol" "$parts/bin/otelcol"
-  rm -r "$parts/collector/build"
+# The builder writes its sources below the folder that it runs in, and builds stripped, without cgo.
+build_collector() { # part, version, manifest, binary
+  GOBIN="$parts/$1" go install "go.opentelemetry.io/collector/cmd/builder@$2"
+  (cd "$parts/$1" && ./builder --config "$here/collector/$3")
+  mv "$parts/$1/build/$4" "$parts/bin/$4"
+  rm -r "$parts/$1/build"
+}
+
+install_collector() { build_collector collector "$COLLECTOR" builder.yaml otelcol; }
+
+install_collector-opensearch() {
+  build_collector collector-opensearch "$OPENSEARCH" opensearch.yaml otelcol-opensearch
+}
+
+install_python() {
+  python3 -m venv "$parts/python"
+  "$parts/python/bin/pip" install --quiet --disable-pip-version-check \
+    --requirement "$here/../../infra/tests/requirements.txt"
+}
+
+install_checkov() {
+  python3 -m venv "$parts/checkov"
+  "$parts/checkov/bin/pip" install --quiet --disable-pip-version-check "checkov==$CHECKOV"
+  ln -sf "$parts/checkov/bin/checkov" "$parts/bin/checkov"
+}
+
+install_aws-schema() {
+  pip download --quiet --disable-pip-version-check --no-deps -d "$parts/aws-schema" \
+    "cdktf-cdktf-provider-aws==$AWS_SCHEMA"
+  python3 "$here/../../infra/terraform/schema.py" "$parts/aws-schema" > /dev/null
+  rm "$parts"/aws-schema/*.whl
 }
 
 install_sqs() {
@@ -74,7 +107,7 @@ install_otel-cli() {
     -o "$parts/bin/otel-cli" github.com/equinix-labs/otel-cli)
 }
 
-[ $# -gt 0 ] || set -- collector sqs cargo-lambda otel-cli
+[ $# -gt 0 ] || set -- collector collector-opensearch sqs cargo-lambda otel-cli python checkov aws-schema
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"

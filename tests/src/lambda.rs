@@ -40,7 +40,7 @@ pub struct Function {
     events: mpsc::Sender<(String, Value)>,
     api: Arc<Api>,
     next: AtomicU64,
-    _process: Child,
+    process: tokio::sync::Mutex<Child>,
 }
 
 impl Function {
@@ -76,7 +76,13 @@ impl Function {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} is not built: {error}"));
-        Self { events, api, next: AtomicU64::new(0), _process: process }
+        let process = tokio::sync::Mutex::new(process);
+        Self { events, api, next: AtomicU64::new(0), process }
+    }
+
+    /// Waits for a function that can't start to end, and tells whether it did so in failure.
+    pub async fn ended_in_failure(&self) -> bool {
+        !self.process.lock().await.wait().await.unwrap().success()
     }
 
     /// Runs the function on an event.

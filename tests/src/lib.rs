@@ -15,9 +15,11 @@
 )]
 
 pub mod collector;
+pub mod front;
 pub mod lambda;
 pub mod mapping;
 pub mod sqs;
+pub mod ssm;
 
 use std::{net::TcpListener, path::PathBuf, time::Duration};
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Role, Row, Trace, duration, not_run};
+use crate::terminal::printable;
 
 const RESET: &str = "\x1b[0m";
 const BOLD: &str = "\x1b[1m";
@@ -17,10 +18,16 @@ const BLUE: &str = "\x1b[34m";
 pub(crate) fn render(trace: &Trace, width: usize, color: bool) -> String {
     let width = width.clamp(60, 200);
     let names = (width / 3).clamp(20, 44);
+    // A blank, the duration, the symbol and the blanks around them; at least ten columns of bars.
+    let rest = width - names - 16;
+    let longest = trace.spans.iter().map(|row| row.error.chars().count() + 1).max().unwrap_or(1);
+    let errors = if longest == 1 { 0 } else { longest.min(24).min(rest - 10) };
     let canvas = Canvas {
         color,
+        width,
         names,
-        bars: width - names - 24,
+        bars: rest - errors,
+        errors,
         start: trace.summary.start,
         span: trace.summary.end.saturating_sub(trace.summary.start).max(1),
     };
@@ -30,6 +37,7 @@ pub(crate) fn render(trace: &Trace, width: usize, color: bool) -> String {
     for (name, reason) in trace.spans.iter().flat_map(|row| &row.events).filter_map(not_run) {
         let name = clip(&format!("  – {}", printable(name)), names);
         let line = format!("{} not run: {}", pad(&name, names), printable(reason));
+        let line = clip(&line, width);
         let _ = writeln!(text, "{}", canvas.paint(DIM, line.trim_end()));
     }
     text
@@ -37,8 +45,11 @@ pub(crate) fn render(trace: &Trace, width: usize, color: bool) -> String {
 
 struct Canvas {
     color: bool,
+    width: usize,
     names: usize,
     bars: usize,
+    /// Columns behind the bars for what went wrong.
+    errors: usize,
     start: u64,
     span: u64,
 }
@@ -64,13 +75,16 @@ impl Canvas {
             result => result,
         };
         let (symbol, style) = mark(&summary.result, summary.result != "success", false);
-        let title = self.paint(BOLD, &printable(&summary.pipeline));
+        // What is beside it: a result of up to 12 letters, and the duration.
+        let title = self.paint(BOLD, &clip(&printable(&summary.pipeline), self.width - 30));
         let verdict = match result {
             "" => String::new(),
             result => self.paint(style, &format!("{symbol} {}  ", printable(result))),
         };
         let took = duration(self.span);
         let mut text = format!("{title}  {verdict}{took}\n");
+        // A trace id is 32 letters long.
+        let about = clip(&about, self.width - 41);
         let id = self.paint(DIM, &format!("trace {}", summary.id));
         let _ = writeln!(text, "{}{}{id}", about, if about.is_empty() { "" } else { "   " });
         text
@@ -105,7 +119,7 @@ impl Canvas {
         let line = format!(
             "{name} {bar} {took} {}{}",
             self.paint(style, symbol),
-            self.paint(style, &clip(&error, 24))
+            self.paint(style, &clip(&error, self.errors))
         );
         format!("{}\n", line.trim_end())
     }
@@ -142,16 +156,11 @@ fn mark(result: &str, failed: bool, allowed: bool) -> (&'static str, &'static st
     }
 }
 
-/// Names come from whoever can push a branch: nothing in them may steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { '·' } else { it }).collect()
-}
-
 fn clip(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
-    text.chars().take(width - 1).chain(['…']).collect()
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 fn pad(text: &str, width: usize) -> String {
@@ -209,7 +218,7 @@ mod tests {
             let text = render(&trace, width, false);
             let longest = text.lines().skip(2).map(|line| line.chars().count()).max().unwrap();
             // An error type may stand behind the bars.
-            assert!(longest <= width + 26, "{longest} columns of {width}");
+            assert!(longest <= width, "{longest} columns of {width}");
         }
     }
 }

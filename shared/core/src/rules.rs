@@ -109,15 +109,15 @@ impl ProjectRules {
     /// <https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/>
     #[must_use]
     pub fn decide(&self, names: &[&str], trace: TraceId, ids: TraceIds) -> Decision {
-        let applies = |pattern: &WildMatch| match names {
+        let fits = |pattern: &WildMatch| match names {
             [] => pattern.matches(""),
             names => names.iter().any(|name| pattern.matches(name)),
         };
-        let allowed = names.is_empty() || self.allow.is_empty() || self.allow.iter().any(applies);
-        if !allowed || self.deny.iter().any(applies) {
+        let allowed = names.is_empty() || self.allow.is_empty() || self.allow.iter().any(fits);
+        if !allowed || self.deny.iter().any(fits) {
             return Decision::Denied;
         }
-        let share = self.share.iter().find(|(pattern, _)| applies(pattern));
+        let share = self.share.iter().find(|(pattern, _)| fits(pattern));
         match share {
             Some((_, share)) if !sampled(*share, trace, ids) => Decision::NotSampled,
             _ => Decision::Keep,

@@ -328,9 +328,12 @@ async fn reject<'m>(
             rejected.insert(message.id.as_str(), (message, reason.as_str()));
         }
     }
-    let mut moves = stream::iter(rejected.into_values())
+    // Collected first: a stream that holds the closure is not `Send` enough for a task.
+    let moves: Vec<_> = rejected
+        .into_values()
         .map(async |(message, reason)| (message, reason, inbox.reject(message, reason).await))
-        .buffer_unordered(REJECTS_AT_ONCE);
+        .collect();
+    let mut moves = stream::iter(moves).buffer_unordered(REJECTS_AT_ONCE);
     let mut kept = HashSet::new();
     while let Some((message, reason, moved)) = moves.next().await {
         let id = message.id.as_str();

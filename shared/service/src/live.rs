@@ -178,8 +178,10 @@ pub struct Live<T> {
 #[derive(Debug)]
 struct State<T> {
     value: Arc<T>,
-    /// When it was last read or tried, since the epoch: a function's monotonic clock may stand
-    /// still while it is frozen.
+    /// When it was read, since the epoch: a function's monotonic clock may stand still while it is
+    /// frozen.
+    read: Duration,
+    /// When it was last tried to.
     tried: Duration,
 }
 
@@ -207,7 +209,7 @@ impl<T: PartialEq> Live<T> {
     }
 
     fn fixed(variable: &'static str, read: Reader<T>, value: T) -> Self {
-        let state = State { value: Arc::new(value), tried: Duration::ZERO };
+        let state = State { value: Arc::new(value), read: Duration::ZERO, tried: Duration::ZERO };
         let (state, reading) = (RwLock::new(state), Mutex::default());
         Self { variable, keeper: None, read, clock: Clock::SYSTEM, state, reading }
     }
@@ -221,53 +223,54 @@ impl<T: PartialEq> Live<T> {
     ) -> Result<Self, LiveError> {
         let value = read(variable, &keeper.fetch(variable).await?)?;
         let live = Self { keeper: Some(keeper), clock, ..Self::fixed(variable, read, value) };
-        live.set(|state| state.tried = clock.since_epoch());
+        live.set(|state| {
+            state.read = clock.since_epoch();
+            state.tried = state.read;
+        });
         Ok(live)
     }
 
     /// The value, read again when it is no longer fresh. While its keeper does not answer, the old
     /// one is still good.
     pub async fn get(&self) -> Arc<T> {
-        if self.keeper.is_some() && self.age() >= FRESH {
-            self.read_again(FRESH).await;
-        }
+        self.read_again(|state, now| now.saturating_sub(state.read) >= FRESH).await;
         self.value()
     }
 
     /// The value if it is another one than `old`: read again, unless that was just done.
     pub async fn newer_than(&self, old: &Arc<T>) -> Option<Arc<T>> {
-        if self.keeper.is_some() && self.age() >= FLOOR {
-            self.read_again(FLOOR).await;
-        }
+        self.read_again(|_, _| true).await;
         Some(self.value()).filter(|new| new != old)
     }
 
-    async fn read_again(&self, age: Duration) {
-        let (Some(keeper), Ok(_guard)) = (&self.keeper, self.reading.try_lock()) else { return };
-        if self.age() < age {
+    /// Reads again when it is `due`, and the last try is [`FLOOR`] ago, whatever came of it.
+    async fn read_again(&self, due: impl Fn(&State<T>, Duration) -> bool) {
+        let Some(keeper) = &self.keeper else { return };
+        let now = self.clock.since_epoch();
+        let due = || {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            now.saturating_sub(state.tried) >= FLOOR && due(&state, now)
+        };
+        if !due() {
+            return;
+        }
+        let Ok(_guard) = self.reading.try_lock() else { return };
+        // It may have been read between the first look and the lock.
+        if !due() {
             return;
         }
         let read = keeper.fetch(self.variable).await.and_then(|it| (self.read)(self.variable, &it));
-        let tried = self.clock.since_epoch();
+        self.set(|state| state.tried = now);
         match read {
             Ok(value) => self.set(|state| {
+                state.read = now;
                 if *state.value != value {
                     tracing::info!(variable = self.variable, "a new value is in use");
                     state.value = Arc::new(value);
                 }
-                state.tried = tried;
             }),
-            Err(error) => {
-                tracing::error!(%error, "the value read before stays in use");
-                // A value past its time is tried for every minute, not on every request.
-                self.set(|state| state.tried = tried.saturating_sub(FRESH - FLOOR));
-            }
+            Err(error) => tracing::error!(%error, "the value read before stays in use"),
         }
-    }
-
-    fn age(&self) -> Duration {
-        let tried = self.state.read().unwrap_or_else(PoisonError::into_inner).tried;
-        self.clock.since_epoch().saturating_sub(tried)
     }
 
     fn value(&self) -> Arc<T> {
@@ -370,9 +373,9 @@ mod tests {
             .build();
         let live = rotating!(NOW, rule);
         let signed_with = |key: &'static [u8]| {
-            move |keys: &Secrets| match keys.expose().any(|it| it == key) {
-                true => Ok(()),
-                false => Err(Rejection::Mismatch),
+            move |keys: &Secrets| {
+                let known = keys.expose().any(|it| it == key);
+                if known { Ok(()) } else { Err(Rejection::Mismatch) }
             }
         };
         // The secret was just read: what does not match now is wrong.
@@ -409,7 +412,8 @@ mod tests {
         {
             NOW.fetch_add(later, Ordering::Relaxed);
             assert_eq!(*live.get().await, Secrets::new([expected]), "{calls}");
-            assert_eq!(rule.num_calls(), calls);
+            let _ = live.verify(|_| Err(Rejection::Mismatch)).await;
+            assert_eq!(rule.num_calls(), calls, "neither use nor misuse asks more often");
         }
     }
 

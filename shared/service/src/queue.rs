@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use spanhook_core::message::Message;
 use thiserror::Error;
 
-pub use sqs::SqsQueue;
+pub use sqs::{Depth, MoveTask, SqsQueue};
 
 /// The queue did not take a message, after retries.
 #[derive(Debug, Error)]

@@ -124,9 +124,11 @@ impl Receiver {
                 let texts: Vec<_> = lines.iter().filter_map(|it| it.to_str().ok()).collect();
                 let header = (!texts.is_empty()).then(|| texts.join(","));
                 let unreadable = header.is_none() && !lines.is_empty();
-                let check = |keys: &Secrets| match unreadable {
-                    true => Err(Rejection::Malformed),
-                    false => verify_circleci(header.as_deref(), body, keys),
+                let check = |keys: &Secrets| {
+                    if unreadable {
+                        return Err(Rejection::Malformed);
+                    }
+                    verify_circleci(header.as_deref(), body, keys)
                 };
                 secrets.verify(check).await
             }

@@ -74,9 +74,10 @@ impl Target {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fresh) = fresh.filter(|it| !Arc::ptr_eq(it, &current.0)) {
             let made = Self::settings(&self.vars, &fresh).ok().flatten();
-            match made.as_ref().map(Exporter::new) {
-                Some(Ok(exporter)) => *current = (fresh, Arc::new(exporter)),
-                _ => tracing::error!("the new {} can't be used; the old stay", Self::HEADERS),
+            if let Some(Ok(exporter)) = made.as_ref().map(Exporter::new) {
+                *current = (fresh, Arc::new(exporter));
+            } else {
+                tracing::error!("the new {} can't be used; the old stay", Self::HEADERS);
             }
         }
         Arc::clone(&current.1)

@@ -1,13 +1,16 @@
 //! Amazon SQS.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use aws_sdk_sqs::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
-        MessageSystemAttributeName, SendMessageBatchRequestEntry,
+        MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
     },
 };
 use spanhook_core::message::Message;
@@ -24,6 +27,28 @@ const ATTRIBUTES: usize = 10;
 /// Tries of an entry that the service did not take.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// About how many messages a queue holds. SQS counts with a delay of up to a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// Those that can be received.
+    pub waiting: u64,
+    /// Those that were received and are neither deleted nor back: being worked on, or resting.
+    pub taken: u64,
+}
+
+/// A redrive by SQS itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoveTask {
+    /// `RUNNING`, `COMPLETED`, `FAILED`, `CANCELLING` or `CANCELLED`.
+    pub status: String,
+    /// About how many messages were moved.
+    pub moved: i64,
+    /// Of about how many.
+    pub total: Option<i64>,
+    /// Why it failed.
+    pub failure: Option<String>,
+}
 
 /// A queue and its dead-letter queue.
 #[derive(Clone, Debug)]
@@ -66,6 +91,56 @@ impl SqsQueue {
         let request = self.client.delete_message().queue_url(&self.queue_url);
         let sent = request.receipt_handle(&message.receipt).send().await;
         sent.map(drop).map_err(|error| refused(1, 1, reason(&error)))
+    }
+
+    /// About how many messages there are.
+    pub async fn depth(&self) -> Result<Depth, QueueError> {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let attributes = self.attributes(&names).await?;
+        let [waiting, taken] =
+            names.map(|it| attributes.get(&it).and_then(|it| it.parse().ok()).unwrap_or(0));
+        Ok(Depth { waiting, taken })
+    }
+
+    /// Starts SQS's own redrive of this dead-letter queue to a queue.
+    pub async fn start_moving_to(&self, queue: &Self) -> Result<(), QueueError> {
+        let (from, to) = (self.arn().await?, queue.arn().await?);
+        let request = self.client.start_message_move_task().source_arn(from).destination_arn(to);
+        let started = request.send().await;
+        started.map(drop).map_err(|error| refused(1, 1, reason(&error)))
+    }
+
+    /// How far the newest redrive of this dead-letter queue is.
+    pub async fn moving(&self) -> Result<MoveTask, QueueError> {
+        let request = self.client.list_message_move_tasks().source_arn(self.arn().await?);
+        let answer = request.send().await.map_err(|error| refused(1, 1, reason(&error)))?;
+        let task = answer.results.unwrap_or_default().into_iter().next();
+        let task = task.ok_or_else(|| refused(1, 1, "there is no such task".to_owned()))?;
+        Ok(MoveTask {
+            status: task.status.unwrap_or_default(),
+            moved: task.approximate_number_of_messages_moved,
+            total: task.approximate_number_of_messages_to_move,
+            failure: task.failure_reason,
+        })
+    }
+
+    async fn arn(&self) -> Result<String, QueueError> {
+        let mut attributes = self.attributes(&[QueueAttributeName::QueueArn]).await?;
+        let arn = attributes.remove(&QueueAttributeName::QueueArn);
+        arn.ok_or_else(|| refused(1, 1, "the queue has no ARN".to_owned()))
+    }
+
+    async fn attributes(
+        &self,
+        names: &[QueueAttributeName],
+    ) -> Result<HashMap<QueueAttributeName, String>, QueueError> {
+        let request = self.client.get_queue_attributes().queue_url(&self.queue_url);
+        let answer = request.set_attribute_names(Some(names.to_vec())).send().await;
+        let answer = answer.map_err(|error| refused(1, 1, reason(&error)))?;
+        Ok(answer.attributes.unwrap_or_default())
     }
 
     async fn send_to(&self, url: &str, messages: Vec<Message>) -> Result<(), QueueError> {

@@ -1,0 +1,299 @@
+//! A delivery's way through a deployment, hop by hop.
+
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::Client;
+use serde_json::{Value, json};
+use spanhook_core::{
+    mapping::Provider,
+    traceparent::{Format, Job},
+};
+use spanhook_service::{
+    clock::Clock,
+    queue::{Depth, SqsQueue},
+    settings::{TraceparentEndpointSettings, Vars},
+    startup::project_rules,
+};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::{Finding, Findings};
+use crate::{send::Sender, terminal::printable};
+
+/// How often the queues are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Where the functions and queues of a deployment are.
+#[derive(Args, Debug)]
+pub(super) struct Deployment {
+    /// CircleCI's webhook URL
+    #[arg(long, value_name = "URL")]
+    circleci: Option<String>,
+    /// GitLab's webhook URL
+    #[arg(long, value_name = "URL")]
+    gitlab: Option<String>,
+    /// URL of the traceparent endpoint
+    #[arg(long, value_name = "URL")]
+    traceparent: Option<String>,
+    /// SQS queue, to see the delivery go through it
+    #[arg(long, value_name = "URL")]
+    queue: Option<String>,
+    /// SQS dead-letter queue
+    #[arg(long, value_name = "URL")]
+    dead_letters: Option<String>,
+    /// Seconds that the forwarder may take; SQS counts its messages with a delay of up to a minute
+    #[arg(long, value_name = "SECONDS", default_value = "90")]
+    wait: u64,
+}
+
+impl Deployment {
+    /// With a base URL every function that has no URL of its own is behind it.
+    pub(super) fn at(mut self, base: Option<&str>) -> Self {
+        for url in [&mut self.circleci, &mut self.gitlab, &mut self.traceparent] {
+            *url = url.take().or_else(|| base.map(ToOwned::to_owned)).map(|it| self::base(&it));
+        }
+        self
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        let urls = [&self.circleci, &self.gitlab, &self.traceparent, &self.queue];
+        urls.iter().all(|url| url.is_none())
+    }
+
+    pub(super) async fn walk(&self, vars: &Vars) -> Findings {
+        let mut findings = Findings::new();
+        let queues = Queues::new(self).await;
+        let before = match &queues {
+            Some(queues) => queues.depth().await.ok(),
+            None => None,
+        };
+        let sender = match Sender::new(vars) {
+            Ok(sender) => sender,
+            Err(error) => return vec![("sender", Finding::Bad(error.to_string()))],
+        };
+        let mut pinged = None;
+        if let Some(url) = &self.circleci {
+            let (finding, trace) = deliver(&sender, url, Provider::Circleci, &ping()).await;
+            pinged = trace;
+            findings.push(("circleci", finding));
+        }
+        if let Some(url) = &self.gitlab {
+            // GitLab has no ping; a pipeline that still runs is verified and then ignored.
+            let running = json!({
+                "object_kind": "pipeline",
+                "object_attributes": { "id": 1, "status": "running" },
+                "project": { "id": 1, "web_url": "https://gitlab.com/spanhook/check" },
+            });
+            let (finding, _) = deliver(&sender, url, Provider::Gitlab, &running).await;
+            findings.push(("gitlab", finding));
+        }
+        if let Some(url) = &self.traceparent {
+            findings.push(("traceparent", context(vars, url).await));
+        }
+        if let Some(queues) = &queues {
+            findings.extend(queues.follow(before, pinged.as_deref(), self.wait).await);
+        }
+        findings
+    }
+}
+
+/// A webhook URL without the path that the function is given as the stack's output.
+fn base(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    let paths = ["/circleci", "/gitlab", "/traceparent"];
+    paths.iter().find_map(|it| url.strip_suffix(it)).unwrap_or(url).to_owned()
+}
+
+fn ping() -> Value {
+    let now = jiff::SignedDuration::try_from(Clock::SYSTEM.since_epoch()).unwrap_or_default();
+    let now = jiff::Timestamp::from_duration(now).unwrap_or_default().to_string();
+    json!({
+        "type": "ping", "id": Uuid::new_v4().to_string(), "happened_at": now,
+        "webhook": { "id": Uuid::new_v4().to_string(), "name": "spanhook check" },
+    })
+}
+
+async fn deliver(
+    sender: &Sender,
+    url: &str,
+    provider: Provider,
+    body: &Value,
+) -> (Finding, Option<String>) {
+    let body = body.to_string();
+    let answer = match sender.send(url, body.as_bytes(), Some(provider)).await {
+        Err(error) => return (Finding::Bad(error.to_string()), None),
+        Ok(answer) => answer,
+    };
+    let finding = match answer.status {
+        202 => {
+            let json: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            let trace = json["trace_id"].as_str().map(ToOwned::to_owned);
+            let text = match &trace {
+                Some(trace) => format!("signature accepted, span queued: trace {trace}"),
+                None => "signature accepted".to_owned(),
+            };
+            return (Finding::Good(text), trace);
+        }
+        401 => Finding::Bad(format!(
+            "the signature was refused; the secret here is not the one there ({provider})"
+        )),
+        403 => Finding::Bad(
+            "the URL does not let anybody call; it needs both permissions, lambda:InvokeFunctionUrl and lambda:InvokeFunction".to_owned(),
+        ),
+        404 => Finding::Off(format!("no {provider} receiver at this URL")),
+        429 => Finding::Bad("throttled; raise WebhookConcurrency or the account's limit".to_owned()),
+        502 => Finding::Bad(
+            "the function does not start or crashes; its log says which variable or secret is missing".to_owned(),
+        ),
+        503 => Finding::Bad("the signature was accepted, but the queue refused; check QUEUE_URL and the function's role".to_owned()),
+        status => Finding::Bad(format!("answered {status}; see the function's log")),
+    };
+    (finding, None)
+}
+
+async fn context(vars: &Vars, url: &str) -> Finding {
+    let (run, job) =
+        ("cedf175c-c537-49f8-9b5c-95892f0b2407", "3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34");
+    let rules = match project_rules(vars).await {
+        Ok(rules) => rules.get().await,
+        Err(error) => return Finding::Bad(error.to_string()),
+    };
+    let expected = TraceparentEndpointSettings::parse(vars).ok().and_then(|settings| {
+        let job = Job::new(Provider::Circleci, run, job, None, None).ok()?;
+        Some(Format::Value.render(job.context(&settings.ids, &rules, None)))
+    });
+    let token = vars.get("TRACEPARENT_TOKEN").map_or("", String::as_str);
+    match get(&format!("{url}/traceparent/circleci/{run}/{job}?format=value"), token).await {
+        Ok((200, body)) if Some(&body) == expected.as_ref() => {
+            Finding::Good("the ids there are the ids here".to_owned())
+        }
+        Ok((200, _)) => Finding::Bad(
+            "it derives another context than here; set TRACE_IDS, CIRCLECI_HOST and PROJECT_RULES alike everywhere"
+                .to_owned(),
+        ),
+        Ok((401, _)) => {
+            Finding::Bad("it wants another bearer token; set TRACEPARENT_TOKEN".to_owned())
+        }
+        Ok((404, _)) => Finding::Off("no traceparent endpoint at this URL".to_owned()),
+        Ok((status, _)) => Finding::Bad(format!("answered {status}; see the function's log")),
+        Err(reason) => {
+            Finding::Bad(format!("no answer ({reason}); check the URL and that it is deployed"))
+        }
+    }
+}
+
+async fn get(url: &str, token: &str) -> Result<(u16, String), String> {
+    let timeout = Duration::from_secs(10);
+    let innermost = |error: reqwest::Error| {
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        cause.to_string()
+    };
+    let client = Client::builder().timeout(timeout).build().map_err(innermost)?;
+    let mut request = client.get(url);
+    if !token.is_empty() {
+        request = request.bearer_auth(token);
+    }
+    let answer = request.send().await.map_err(innermost)?;
+    Ok((answer.status().as_u16(), answer.text().await.map_err(innermost)?))
+}
+
+/// The queue and the dead-letter queue, as they can be seen from outside.
+struct Queues {
+    queue: SqsQueue,
+    dead: Option<SqsQueue>,
+}
+
+impl Queues {
+    async fn new(deployment: &Deployment) -> Option<Self> {
+        let url = deployment.queue.as_ref()?;
+        let client = aws_sdk_sqs::Client::new(&aws_config::load_from_env().await);
+        let queue = |url: &String| SqsQueue::new(client.clone(), url.clone(), None);
+        Some(Self { queue: queue(url), dead: deployment.dead_letters.as_ref().map(queue) })
+    }
+
+    async fn depth(&self) -> Result<Depth, String> {
+        self.queue.depth().await.map_err(|error| error.to_string())
+    }
+
+    /// Watches until the queue is as empty as it was before, or a dead letter of the trace is
+    /// there. A queue that others fill meanwhile can't tell about one message.
+    async fn follow(&self, before: Option<Depth>, trace: Option<&str>, wait: u64) -> Findings {
+        let Some(before) = before else {
+            let hint = "the queue can't be looked at; check --queue and that your role has sqs:GetQueueAttributes";
+            return vec![("queue", Finding::Bad(hint.to_owned()))];
+        };
+        let total = |depth: Depth| depth.waiting + depth.taken;
+        let started = Instant::now();
+        let mut depth = before;
+        let mut acknowledged = false;
+        let mut findings = Findings::new();
+        while started.elapsed() < Duration::from_secs(wait) {
+            if let Some(reason) = self.dead_letter_of(trace).await {
+                findings.push(("queue", Finding::Good("the forwarder takes messages".to_owned())));
+                findings.push(("collector", Finding::Bad(format!(
+                    "the span is in the dead-letter queue because {}; mend that and run `spanhook redrive`",
+                    printable(&reason)
+                ))));
+                return findings;
+            }
+            sleep(LOOK).await;
+            match self.depth().await {
+                Ok(now) => {
+                    acknowledged |= total(now) < total(depth);
+                    depth = now;
+                }
+                Err(error) => return vec![("queue", Finding::Bad(error))],
+            }
+            if total(depth) == 0 {
+                let text = format!("empty after {} s", started.elapsed().as_secs());
+                findings.push(("queue", Finding::Good(text)));
+                let text = match trace {
+                    Some(trace) => {
+                        format!("what was queued is acknowledged: look for trace {trace}")
+                    }
+                    None => "what was queued is acknowledged".to_owned(),
+                };
+                findings.push(("collector", Finding::Good(text)));
+                return findings;
+            }
+        }
+        findings.push(match depth {
+            Depth { waiting, taken: 0 } => ("forwarder", Finding::Bad(format!(
+                "{waiting} messages wait and nobody takes them; check that the event source mapping is enabled and the forwarder is not throttled"
+            ))),
+            Depth { waiting, taken } if !acknowledged => ("collector", Finding::Bad(format!(
+                "{taken} messages were taken and none is acknowledged ({waiting} wait); the Collector is down, slow or refuses: the forwarder's log says why"
+            ))),
+            Depth { waiting, taken } => ("queue", Finding::Off(format!(
+                "busy all the time ({waiting} wait, {taken} are being worked on): it can't tell about one message, look for the trace"
+            ))),
+        });
+        findings
+    }
+
+    /// Why the message of a trace is a dead letter, if it is. Letters are only looked at.
+    async fn dead_letter_of(&self, trace: Option<&str>) -> Option<String> {
+        let seen = self.dead.as_ref()?.receive(Duration::ZERO, Duration::ZERO).await.ok()?;
+        let ours = |name: &str| name == trace.unwrap_or_default();
+        let letter =
+            seen.into_iter().find(|it| it.attributes.get("trace_id").is_some_and(|it| ours(it)))?;
+        Some(letter.attributes.get("reason").cloned().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base;
+
+    #[test]
+    fn the_outputs_of_a_stack_and_base_urls_are_the_same_place() {
+        for url in ["http://h:1", "http://h:1/", "http://h:1/circleci", "http://h:1/gitlab/"] {
+            assert_eq!(base(url), "http://h:1");
+        }
+        assert_eq!(base("https://h/ci/traceparent"), "https://h/ci");
+    }
+}

@@ -1,0 +1,106 @@
+locals {
+  webhook_names  = ["${var.name}-circleci-webhook", "${var.name}-gitlab-webhook"]
+  forwarder_name = "${var.name}-forwarder"
+  function_names = concat(local.webhook_names, ["${var.name}-traceparent", local.forwarder_name])
+
+  # Three in a row, in this order.
+  widgets = [
+    {
+      title   = "Deliveries received"
+      stat    = "Sum"
+      metrics = [for it in local.webhook_names : ["spanhook", "received", "function", it]]
+    },
+    {
+      title   = "Rejected: bad signature"
+      stat    = "Sum"
+      metrics = [for it in local.webhook_names : ["spanhook", "rejected", "function", it]]
+    },
+    {
+      title   = "Refused: queue did not take them"
+      stat    = "Sum"
+      metrics = [for it in local.webhook_names : ["spanhook", "refused", "function", it]]
+    },
+    {
+      title   = "Spans queued"
+      stat    = "Sum"
+      metrics = [for it in local.webhook_names : ["spanhook", "spans", "function", it]]
+    },
+    {
+      title   = "Spans delivered"
+      stat    = "Sum"
+      metrics = [["spanhook", "spans", "function", local.forwarder_name]]
+    },
+    {
+      title   = "Delivery lag, ms"
+      stat    = "Sum"
+      metrics = [for it in ["p50", "p95", "p99"] : ["spanhook", "delivery_lag", "function", local.forwarder_name, { stat = it }]]
+    },
+    {
+      title   = "Messages in the queue"
+      stat    = "Maximum"
+      metrics = [for it in ["Visible", "NotVisible"] : ["AWS/SQS", "ApproximateNumberOfMessages${it}", "QueueName", aws_sqs_queue.spans.name]]
+    },
+    {
+      title   = "Age of the oldest message, s"
+      stat    = "Maximum"
+      metrics = [["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", aws_sqs_queue.spans.name]]
+    },
+    {
+      title   = "Dead letters"
+      stat    = "Maximum"
+      metrics = [["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", aws_sqs_queue.dead_letters.name]]
+    },
+    {
+      title   = "Forwarder: retried, rejected, misconfigured"
+      stat    = "Sum"
+      metrics = [for it in ["retried", "dead_lettered", "partially_rejected", "misconfigured"] : ["spanhook", it, "function", local.forwarder_name]]
+    },
+    {
+      title   = "Function errors and throttles"
+      stat    = "Sum"
+      metrics = concat([for it in local.function_names : [["AWS/Lambda", "Errors", "FunctionName", it], ["AWS/Lambda", "Throttles", "FunctionName", it]]]...)
+    },
+    {
+      title   = "Duration, ms (p95)"
+      stat    = "p95"
+      metrics = [for it in local.function_names : ["AWS/Lambda", "Duration", "FunctionName", it]]
+    },
+    {
+      title   = "Cost: invocations"
+      stat    = "Sum"
+      metrics = [for it in local.function_names : ["AWS/Lambda", "Invocations", "FunctionName", it]]
+    },
+    {
+      title   = "Cost: SQS requests"
+      stat    = "Sum"
+      metrics = [for it in ["NumberOfMessagesSent", "NumberOfMessagesReceived", "NumberOfEmptyReceives"] : ["AWS/SQS", it, "QueueName", aws_sqs_queue.spans.name]]
+    },
+    {
+      title   = "Cost: log bytes"
+      stat    = "Sum"
+      metrics = [for it in local.function_names : ["AWS/Logs", "IncomingBytes", "LogGroupName", "/aws/lambda/${it}"]]
+    },
+  ]
+}
+
+resource "aws_cloudwatch_dashboard" "spanhook" {
+  dashboard_name = var.name
+
+  dashboard_body = jsonencode({
+    widgets = [for index, it in local.widgets : {
+      type   = "metric"
+      x      = index % 3 * 8
+      y      = floor(index / 3) * 6
+      width  = 8
+      height = 6
+      properties = {
+        title   = it.title
+        region  = data.aws_region.current.region
+        view    = "timeSeries"
+        stat    = it.stat
+        period  = 300
+        metrics = it.metrics
+      }
+    }]
+  })
+}

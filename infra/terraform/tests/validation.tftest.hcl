@@ -1,0 +1,138 @@
+mock_provider "aws" {}
+
+variables {
+  packages           = "./tests/packages"
+  collector_endpoint = "https://collector.example.com:4318"
+  circleci_secret    = "arn:aws:ssm:eu-west-1:123456789012:parameter/circleci"
+}
+
+run "no_webhook_at_all" {
+  command = plan
+
+  variables {
+    circleci_secret = ""
+  }
+
+  expect_failures = [var.circleci_secret]
+}
+
+run "a_secret_in_place_of_its_arn" {
+  command = plan
+
+  variables {
+    circleci_secret = "s3cret"
+  }
+
+  expect_failures = [var.circleci_secret]
+}
+
+run "an_arn_of_another_service" {
+  command = plan
+
+  variables {
+    collector_headers    = "arn:aws:s3:::headers"
+    gitlab_signing_token = "arn:aws:s3:::signing"
+    gitlab_secret_token  = "arn:aws:s3:::secret"
+    traceparent_token    = "arn:aws:s3:::traceparent"
+    secrets_key_arn      = "arn:aws:s3:::key"
+    operator_role_arn    = "arn:aws:s3:::role"
+    alarm_topic_arn      = "arn:aws:s3:::topic"
+  }
+
+  expect_failures = [
+    var.collector_headers,
+    var.gitlab_signing_token,
+    var.gitlab_secret_token,
+    var.traceparent_token,
+    var.secrets_key_arn,
+    var.operator_role_arn,
+    var.alarm_topic_arn,
+  ]
+}
+
+run "a_network_that_is_none" {
+  command = plan
+
+  variables {
+    vpc_id         = "my-vpc"
+    subnet_ids     = ["subnet-0123456789abcdef0"]
+    collector_cidr = "collector.internal"
+  }
+
+  expect_failures = [var.vpc_id, var.collector_cidr]
+}
+
+run "an_endpoint_without_scheme" {
+  command = plan
+
+  variables {
+    telemetry_endpoint = "collector:4318"
+    collector_endpoint = "collector:4318"
+  }
+
+  expect_failures = [var.collector_endpoint, var.telemetry_endpoint]
+}
+
+run "unknown_words" {
+  command = plan
+
+  variables {
+    collector_protocol    = "http/json"
+    collector_compression = "br"
+    front_door            = "alb"
+    architecture          = "arm"
+    trace_ids             = "random"
+    gitlab_job_spans      = "all"
+    gitlab_native_job_id  = "import"
+    log_level             = "trace"
+  }
+
+  expect_failures = [var.collector_protocol, var.collector_compression, var.front_door, var.architecture, var.trace_ids, var.gitlab_job_spans, var.gitlab_native_job_id, var.log_level]
+}
+
+run "numbers_out_of_range" {
+  command = plan
+
+  variables {
+    webhook_concurrency       = 1001
+    forwarder_concurrency     = 1
+    http_api_rate             = 0
+    http_api_burst            = 0
+    log_retention_days        = 31
+    oldest_message_seconds    = 299
+    delivery_lag_milliseconds = 59999
+    rejected_share            = 101
+  }
+
+  expect_failures = [var.webhook_concurrency, var.forwarder_concurrency, var.http_api_rate, var.http_api_burst, var.log_retention_days, var.oldest_message_seconds, var.delivery_lag_milliseconds, var.rejected_share]
+}
+
+run "a_vpc_without_subnets" {
+  command = plan
+
+  variables {
+    vpc_id = "vpc-0123456789abcdef0"
+  }
+
+  expect_failures = [var.subnet_ids]
+}
+
+run "rules_that_are_no_json" {
+  command = plan
+
+  variables {
+    project_rules = "all"
+  }
+
+  expect_failures = [var.project_rules]
+}
+
+run "a_name_that_is_too_long" {
+  command = plan
+
+  variables {
+    name = "a-name-of-more-than-thirty-two-characters"
+  }
+
+  expect_failures = [var.name]
+}

@@ -1,0 +1,11 @@
+export { define } from "./define.js";
+export { esbuildPlugin } from "./esbuild.js";
+export { reduce } from "./reduce.js";
+export { rollupPlugin } from "./rollup.js";
+export { rspackPlugin } from "./rspack.js";
+export { vitePlugin } from "./vite.js";
+export { webpackPlugin } from "./webpack.js";
+export type { Context } from "./context.js";
+export type { BuildEvent } from "./event.js";
+export type { Options } from "./options.js";
+export type { Asset, Bundler, Chunk, Details, Format, Measured, Metrics, Reduced } from "./reduce.js";

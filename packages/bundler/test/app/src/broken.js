@@ -1,0 +1,3 @@
+import { nothing } from "./is-not-there.js";
+
+console.log(nothing);

@@ -1,0 +1,328 @@
+//! Spans in bulk, to measure ClickHouse with: deliveries of both providers are made up, mapped and
+//! encoded as the functions do it, and written as rows of the exporter's table `otel_traces`.
+//!
+//! usage: `cargo run --release -p spanhook-core --example generate-spans -- 1000000 > spans.jsonl`
+
+use std::{
+    io::{BufWriter, Write, stdout},
+    process::ExitCode,
+};
+
+use fastrand::Rng;
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{AnyValue, KeyValue, any_value::Value as Any},
+    trace::v1::{ResourceSpans, Span},
+};
+use prost::Message as _;
+use serde_json::{Map, Value, json};
+use spanhook_core::{
+    circleci::{self, CircleciSettings},
+    encode::{Limits, encode},
+    gitlab::{self, GitlabSettings, JobSpans},
+    id::{GitlabJobKind, TraceIds},
+    mapping::{BadServiceName, Mapped, Provider},
+    message::{Content, unpack},
+};
+
+const REPOSITORIES: usize = 40;
+const RUNNERS: u32 = 25;
+/// Runs are spread over so many days before now.
+const DAYS: i64 = 28;
+
+fn main() -> ExitCode {
+    let Some(count) = std::env::args().nth(1).and_then(|it| it.parse().ok()) else {
+        let _ = writeln!(std::io::stderr(), "usage: generate-spans NUMBER");
+        return ExitCode::FAILURE;
+    };
+    match generate(count) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "generate-spans: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn generate(count: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let mut out = BufWriter::new(stdout().lock());
+    let mut ci = Ci { random: Rng::with_seed(7), next: 1_000_000 };
+    let settings = Settings::new()?;
+    let mut written = 0;
+    while written < count {
+        let deliveries = if ci.random.u8(..) < 180 { vec![ci.gitlab()] } else { ci.circleci() };
+        for (provider, delivery) in deliveries {
+            for row in settings.rows(provider, &delivery) {
+                serde_json::to_writer(&mut out, &row)?;
+                out.write_all(b"\n")?;
+                written += 1;
+            }
+        }
+    }
+    Ok(out.flush()?)
+}
+
+struct Settings {
+    circleci: CircleciSettings,
+    gitlab: GitlabSettings,
+}
+
+impl Settings {
+    fn new() -> Result<Self, BadServiceName> {
+        Ok(Self {
+            circleci: CircleciSettings {
+                trace_ids: TraceIds::Hashed,
+                host: "circleci.com".to_owned(),
+                service_name: "circleci".parse()?,
+            },
+            gitlab: GitlabSettings {
+                trace_ids: TraceIds::Hashed,
+                job_kind: GitlabJobKind::Default,
+                job_spans: JobSpans::Pipeline,
+                host: "gitlab.com".to_owned(),
+                service_name: "gitlab".parse()?,
+            },
+        })
+    }
+
+    fn rows(&self, provider: Provider, delivery: &Value) -> Vec<Value> {
+        let body = delivery.to_string();
+        let mapped = match provider {
+            Provider::Circleci => circleci::map(body.as_bytes(), &self.circleci),
+            Provider::Gitlab => gitlab::map(body.as_bytes(), &self.gitlab),
+        };
+        let Ok(Mapped::Trace { trace, project }) = mapped else { return Vec::new() };
+        encode(&trace, provider, &project, Limits::default())
+            .iter()
+            .filter_map(|message| {
+                let encoding = message.attributes.get("encoding").map(String::as_str);
+                let Ok(Content::Traces(raw)) = unpack(&message.body, encoding) else { return None };
+                ExportTraceServiceRequest::decode(raw.as_slice()).ok()
+            })
+            .flat_map(|request| request.resource_spans)
+            .flat_map(rows)
+            .collect()
+    }
+}
+
+/// The rows of one resource, as the Collector's exporter writes them.
+fn rows(group: ResourceSpans) -> Vec<Value> {
+    let resource = attributes(group.resource.map(|it| it.attributes).unwrap_or_default());
+    let service = resource.get("service.name").cloned().unwrap_or_default();
+    let mut rows = Vec::new();
+    for scope in group.scope_spans {
+        let (name, version) = scope.scope.map(|it| (it.name, it.version)).unwrap_or_default();
+        for span in scope.spans {
+            rows.push(row(span, &resource, &service, (&name, &version)));
+        }
+    }
+    rows
+}
+
+fn row(span: Span, resource: &Map<String, Value>, service: &Value, scope: (&str, &str)) -> Value {
+    let status = span.status.unwrap_or_default();
+    json!({
+        "Timestamp": span.start_time_unix_nano,
+        "TraceId": hex(&span.trace_id),
+        "SpanId": hex(&span.span_id),
+        "ParentSpanId": hex(&span.parent_span_id),
+        "TraceState": span.trace_state,
+        "SpanName": span.name,
+        "SpanKind": if span.kind == 2 { "Server" } else { "Internal" },
+        "ServiceName": service,
+        "ResourceAttributes": resource,
+        "ScopeName": scope.0,
+        "ScopeVersion": scope.1,
+        "SpanAttributes": attributes(span.attributes),
+        "Duration": span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano),
+        "StatusCode": if status.code == 2 { "Error" } else { "Unset" },
+        "StatusMessage": status.message,
+        "Events.Timestamp": span.events.iter().map(|it| it.time_unix_nano).collect::<Vec<_>>(),
+        "Events.Name": span.events.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(),
+        "Events.Attributes":
+            span.events.iter().map(|it| attributes(it.attributes.clone())).collect::<Vec<_>>(),
+        "Links.TraceId": span.links.iter().map(|it| hex(&it.trace_id)).collect::<Vec<_>>(),
+        "Links.SpanId": span.links.iter().map(|it| hex(&it.span_id)).collect::<Vec<_>>(),
+        "Links.TraceState": span.links.iter().map(|it| it.trace_state.as_str()).collect::<Vec<_>>(),
+        "Links.Attributes":
+            span.links.iter().map(|it| attributes(it.attributes.clone())).collect::<Vec<_>>(),
+    })
+}
+
+/// The exporter's maps hold text only.
+fn attributes(pairs: Vec<KeyValue>) -> Map<String, Value> {
+    pairs.into_iter().map(|pair| (pair.key, text(pair.value).into())).collect()
+}
+
+fn text(value: Option<AnyValue>) -> String {
+    match value.and_then(|it| it.value) {
+        Some(Any::StringValue(text)) => text,
+        Some(Any::IntValue(number)) => number.to_string(),
+        Some(Any::DoubleValue(number)) => number.to_string(),
+        Some(Any::BoolValue(flag)) => flag.to_string(),
+        Some(Any::ArrayValue(list)) => {
+            let texts: Vec<_> = list.values.into_iter().map(|it| text(Some(it))).collect();
+            json!(texts).to_string()
+        }
+        _ => String::new(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A company's CI: forty repositories, failures, retries, queues.
+struct Ci {
+    random: Rng,
+    next: u64,
+}
+
+struct Job {
+    name: &'static str,
+    id: u64,
+    queued: f64,
+    seconds: f64,
+    failure: Option<&'static str>,
+}
+
+const STAGES: [(&str, &[&str]); 3] = [
+    ("build", &["compile", "assets"]),
+    ("test", &["unit", "lint", "e2e", "integration"]),
+    ("deploy", &["review", "production"]),
+];
+
+impl Ci {
+    fn id(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn uuid(&mut self) -> String {
+        uuid::Builder::from_random_bytes(self.random.u128(..).to_be_bytes()).into_uuid().to_string()
+    }
+
+    /// Mostly a minute or two, sometimes half an hour.
+    fn seconds(&mut self) -> f64 {
+        20.0 * (4.0 * self.random.f64() * self.random.f64()).exp()
+    }
+
+    fn job(&mut self, name: &'static str) -> Job {
+        let failed = self.random.u8(..) < 14;
+        let reasons =
+            ["script_failure", "script_failure", "runner_system_failure", "job_execution_timeout"];
+        let failure = failed.then(|| reasons[self.random.usize(..reasons.len())]);
+        let queued = 60.0 * self.random.f64() * self.random.f64();
+        Job { name, id: self.id(), queued, seconds: self.seconds(), failure }
+    }
+
+    fn repository(&mut self) -> (String, String) {
+        let number = self.random.usize(..REPOSITORIES);
+        (format!("acme/team{}", number % 5), format!("repo{number}"))
+    }
+
+    /// Half of the runs repeat one of a repository's last few revisions, so that a job may have
+    /// both outcomes at one revision.
+    fn revision(&mut self, repository: &str) -> String {
+        let nth = if self.random.bool() { self.random.u64(..5) } else { self.id() };
+        let digest = Rng::with_seed(nth ^ repository.len() as u64).u128(..);
+        format!("{digest:032x}{nth:08x}")
+    }
+
+    fn start(&mut self) -> jiff::Timestamp {
+        let now = jiff::Timestamp::now();
+        let ago = self.random.i64(3_600..DAYS * 86_400);
+        now.checked_sub(jiff::SignedDuration::from_secs(ago)).unwrap_or(now)
+    }
+
+    fn gitlab(&mut self) -> (Provider, Value) {
+        let (owner, name) = self.repository();
+        let (pipeline, created) = (self.id(), self.start());
+        let at = |offset: f64| later(created, offset).strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+        let (mut builds, mut offset, mut failed) = (Vec::new(), 0.0, None);
+        for (stage, jobs) in STAGES {
+            let mut end: f64 = offset;
+            for job in jobs.iter().map(|name| self.job(name)).collect::<Vec<_>>() {
+                let started = offset + job.queued;
+                let finished = started + job.seconds;
+                let runner = self.random.u32(..RUNNERS);
+                end = end.max(finished);
+                failed = failed.or(job.failure);
+                builds.push(json!({
+                    "id": job.id, "stage": stage, "name": job.name,
+                    "status": if job.failure.is_some() { "failed" } else { "success" },
+                    "created_at": at(0.0), "started_at": at(started), "finished_at": at(finished),
+                    "duration": job.seconds, "queued_duration": job.queued,
+                    "failure_reason": job.failure, "when": "on_success", "manual": false,
+                    "allow_failure": false,
+                    "runner": { "id": 1000 + runner, "description": format!("runner-{runner}"),
+                        "runner_type": if runner.is_multiple_of(2) { "instance_type" } else { "group_type" },
+                        "tags": ["linux", "docker"] },
+                }));
+            }
+            offset = end;
+            if failed.is_some() {
+                break;
+            }
+        }
+        let path = format!("{owner}/{name}");
+        let status = if failed.is_some() { "failed" } else { "success" };
+        let delivery = json!({
+            "object_kind": "pipeline",
+            "object_attributes": { "id": pipeline, "ref": "main", "sha": self.revision(&path),
+                "source": "push", "status": status, "detailed_status": status,
+                "created_at": at(0.0), "finished_at": at(offset), "duration": offset,
+                "queued_duration": 2 },
+            "project": { "id": name.len(), "name": name,
+                "web_url": format!("https://gitlab.com/{path}"), "path_with_namespace": path },
+            "builds": builds,
+        });
+        (Provider::Gitlab, delivery)
+    }
+
+    fn circleci(&mut self) -> Vec<(Provider, Value)> {
+        let (owner, name) = self.repository();
+        let (workflow, created) = (self.uuid(), self.start());
+        let revision = self.revision(&name);
+        let number = self.id();
+        let at = |offset: f64| later(created, offset).to_string();
+        let event = |kind: &str, offset: f64, job: Option<Value>, status: &str| {
+            let mut event = json!({
+                "type": kind, "id": workflow, "happened_at": at(offset),
+                "project": { "slug": format!("gh/acme/{name}"), "name": name },
+                "organization": { "name": owner },
+                "pipeline": { "id": workflow, "number": number, "vcs": {
+                    "target_repository_url": format!("https://github.com/acme/{name}"),
+                    "revision": revision, "branch": "main" } },
+                "workflow": { "id": workflow, "name": "build-test", "status": status,
+                    "created_at": at(0.0), "stopped_at": at(offset),
+                    "url": format!("https://app.circleci.com/pipelines/workflows/{workflow}") },
+            });
+            if let Some(job) = job {
+                event["job"] = job;
+            }
+            (Provider::Circleci, event)
+        };
+        let (mut events, mut offset, mut result) = (Vec::new(), 2.0, "success");
+        for job in ["lint", "test", "deploy"].map(|name| self.job(name)) {
+            let (started, stopped) = (offset, offset + job.seconds);
+            let status = if job.failure.is_some() { "failed" } else { "success" };
+            let id = self.uuid();
+            let body = json!({ "id": id, "name": job.name, "number": job.id, "status": status,
+                "started_at": at(started), "stopped_at": at(stopped) });
+            events.push(event("job-completed", stopped, Some(body), "running"));
+            offset = stopped + 1.0;
+            if job.failure.is_some() {
+                result = "failed";
+                break;
+            }
+        }
+        events.push(event("workflow-completed", offset, None, result));
+        events
+    }
+}
+
+fn later(start: jiff::Timestamp, seconds: f64) -> jiff::Timestamp {
+    let passed = jiff::SignedDuration::try_from_secs_f64(seconds).unwrap_or_default();
+    start.checked_add(passed).unwrap_or(start)
+}
