@@ -56,16 +56,42 @@ pub enum Outcome {
 /// A partial success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partial {
-    /// How many spans were refused.
+    /// How many spans, points or records were refused.
     pub rejected: u64,
     /// Why, in the receiver's words.
     pub message: String,
 }
 
-/// Something that takes `ExportTraceServiceRequest`s.
+/// What a request holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signal {
+    /// `ExportTraceServiceRequest`
+    Traces,
+    /// `ExportMetricsServiceRequest`
+    Metrics,
+    /// `ExportLogsServiceRequest`
+    Logs,
+}
+
+impl Signal {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
+
+    /// The word in addresses and variables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+}
+
+/// Something that takes OTLP export requests.
 pub trait Export: Send + Sync + 'static {
     /// Sends one request and waits for the answer.
-    fn export(&self, request: Bytes) -> impl Future<Output = Outcome> + Send;
+    fn export(&self, signal: Signal, request: Bytes) -> impl Future<Output = Outcome> + Send;
 }
 
 /// An exporter that can't be set up.
@@ -108,15 +134,16 @@ impl Exporter {
 }
 
 impl Export for Exporter {
-    async fn export(&self, request: Bytes) -> Outcome {
+    async fn export(&self, signal: Signal, request: Bytes) -> Outcome {
         match &self.0 {
-            Client::Http(http) => http.export(request).await,
-            Client::Grpc(grpc) => grpc.export(request).await,
+            Client::Http(http) => http.export(signal, request).await,
+            Client::Grpc(grpc) => grpc.export(signal, request).await,
         }
     }
 }
 
-/// The refused spans in an answer. An answer that is no such message says nothing: it was a 2xx.
+/// What was refused, in an answer. One that is no such message says nothing: it was a 2xx. The
+/// answers of all signals have the same fields under the same numbers.
 fn partial(body: &[u8]) -> Option<Partial> {
     let partial = ExportTraceServiceResponse::decode(body).ok()?.partial_success?;
     let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);

@@ -93,25 +93,28 @@ pub async fn forward(
         deadline: deadline.checked_sub(MARGIN).unwrap_or(deadline),
         jitter: messages.first().map_or(0.0, |it| jitter(&it.id, 0)),
         verdicts: vec![None; messages.len()],
-        stopped: None,
+        stopped: [const { None }; 3],
         tally,
     };
-    let mut request = Joined::default();
+    let mut requests = Signal::ALL.map(Joined::new);
     for (index, message) in messages.iter().enumerate() {
         if originals[index] != index {
             continue;
         }
         match read(message) {
             Err(reason) => batch.verdicts[index] = Some(Verdict::Reject { reason }),
-            Ok(raw) => {
+            Ok((signal, raw)) => {
+                let request = &mut requests[signal as usize];
                 if request.len + raw.len() > REQUEST_LIMIT {
-                    batch.deliver(std::mem::take(&mut request)).await;
+                    batch.deliver(std::mem::replace(request, Joined::new(signal))).await;
                 }
                 request.push(index, raw.into());
             }
         }
     }
-    batch.deliver(request).await;
+    for request in requests {
+        batch.deliver(request).await;
+    }
     let verdicts = batch.verdicts;
     for (message, verdict) in messages.iter().zip(&verdicts) {
         if *verdict == Some(Verdict::Ack) {
@@ -132,12 +135,15 @@ fn originals(messages: &[Received]) -> Vec<usize> {
     places.map(|(place, it)| *first.entry((&it.id, &it.body)).or_insert(place)).collect()
 }
 
-fn read(message: &Received) -> Result<Vec<u8>, String> {
-    let encoding = message.attributes.get("encoding").map(String::as_str);
-    match contained(|| unpack(&message.body, encoding))? {
-        Ok(Content::Traces(raw)) => Ok(raw),
+fn read(message: &Received) -> Result<(Signal, Vec<u8>), String> {
+    let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
+    let (encoding, signal) = (attribute("encoding"), attribute("signal"));
+    match contained(|| unpack(&message.body, encoding, signal))? {
+        Ok(Content::Traces(raw)) => Ok((Signal::Traces, raw)),
+        Ok(Content::Metrics(raw)) => Ok((Signal::Metrics, raw)),
+        Ok(Content::Logs(raw)) => Ok((Signal::Logs, raw)),
         Ok(Content::Quarantined(_)) => {
-            let reason = message.attributes.get("reason").map_or("", String::as_str);
+            let reason = attribute("reason").unwrap_or_default();
             Err(format!("a quarantined delivery holds no spans: {reason}"))
         }
         Err(error) => Err(error.to_string()),
@@ -149,14 +155,18 @@ fn contained<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, String> {
     catch_unwind(work).map_err(|_| "reading it panicked, which is a bug in spanhook".to_owned())
 }
 
-/// Messages that go out as one request.
-#[derive(Default)]
+/// Messages of one signal that go out as one request.
 struct Joined {
+    signal: Signal,
     parts: Vec<(usize, Bytes)>,
     len: usize,
 }
 
 impl Joined {
+    fn new(signal: Signal) -> Self {
+        Self { signal, parts: Vec::new(), len: 0 }
+    }
+
     fn push(&mut self, index: usize, raw: Bytes) {
         self.len += raw.len();
         self.parts.push((index, raw));
@@ -178,7 +188,8 @@ impl Joined {
         let right = self.parts.split_off(self.parts.len() / 2);
         let len = |parts: &[(usize, Bytes)]| parts.iter().map(|(_, raw)| raw.len()).sum();
         let (left_len, right_len) = (len(&self.parts), len(&right));
-        (Self { parts: self.parts, len: left_len }, Self { parts: right, len: right_len })
+        let half = |parts, len| Self { signal: self.signal, parts, len };
+        (half(self.parts, left_len), half(right, right_len))
     }
 }
 
@@ -188,8 +199,9 @@ struct Batch<'b, E> {
     /// Of pauses between tries, so that forwarders that were refused together come back apart.
     jitter: f64,
     verdicts: Vec<Option<Verdict>>,
-    /// Why nothing more is sent: what stops one request would stop the next.
-    stopped: Option<Verdict>,
+    /// Why nothing more of a signal is sent: what stops one request would stop the next. A receiver
+    /// that takes no metrics may still take traces.
+    stopped: [Option<Verdict>; 3],
     tally: &'b mut Tally,
 }
 
@@ -201,21 +213,22 @@ impl<E: Export> Batch<'_, E> {
             if request.parts.is_empty() {
                 continue;
             }
-            let outcome = match &self.stopped {
+            let outcome = match &self.stopped[request.signal as usize] {
                 Some(verdict) => {
                     let verdict = verdict.clone();
                     self.settle(&request, &verdict);
                     continue;
                 }
-                None => self.send(request.bytes()).await,
+                None => self.send(request.signal, request.bytes()).await,
             };
             match outcome {
                 Outcome::Delivered { partial } => {
                     if let Some(partial) = partial {
                         tracing::warn!(
-                            rejected_spans = partial.rejected,
+                            rejected = partial.rejected,
+                            signal = request.signal.as_str(),
                             message = partial.message,
-                            "the receiver took a request but not all of its spans"
+                            "the receiver took a request but not all that was in it"
                         );
                         self.tally.partially_rejected += partial.rejected;
                     }
@@ -235,7 +248,8 @@ impl<E: Export> Batch<'_, E> {
                     self.stop(&request, Verdict::Retry { after, reason });
                 }
                 Outcome::Misconfigured { reason } => {
-                    tracing::error!(reason, "spans can't be delivered until this is mended");
+                    let signal = request.signal.as_str();
+                    tracing::error!(signal, reason, "nothing is delivered until this is mended");
                     self.tally.misconfigured += 1;
                     let after = Some(MISCONFIGURED_PAUSE);
                     self.stop(&request, Verdict::Retry { after, reason });
@@ -245,14 +259,15 @@ impl<E: Export> Batch<'_, E> {
     }
 
     /// Tries again within the deadline, as long as the receiver asks for no longer pause.
-    async fn send(&self, request: Bytes) -> Outcome {
+    async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
         let mut pause = FIRST_PAUSE;
         loop {
             if Instant::now() >= self.deadline {
                 let reason = "not sent before the deadline".to_owned();
                 return Outcome::Retry { after: None, reason };
             }
-            let answer = timeout_at(self.deadline, self.exporter.export(request.clone())).await;
+            let export = self.exporter.export(signal, request.clone());
+            let answer = timeout_at(self.deadline, export).await;
             let (after, reason) = match answer {
                 Err(_) => (None, "no answer before the deadline".to_owned()),
                 Ok(Outcome::Retry { after, reason }) => (after, reason),
@@ -271,7 +286,7 @@ impl<E: Export> Batch<'_, E> {
 
     fn stop(&mut self, request: &Joined, verdict: Verdict) {
         self.settle(request, &verdict);
-        self.stopped = Some(verdict);
+        self.stopped[request.signal as usize] = Some(verdict);
     }
 
     fn settle(&mut self, request: &Joined, verdict: &Verdict) {

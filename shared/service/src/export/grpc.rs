@@ -14,10 +14,16 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use super::{
-    Compression, ExportSettings, ExporterError, Outcome, advice, clip, http::pem, partial,
+    Compression, ExportSettings, ExporterError, Outcome, Signal, advice, clip, http::pem, partial,
 };
 
-const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+fn method(signal: Signal) -> PathAndQuery {
+    PathAndQuery::from_static(match signal {
+        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    })
+}
 
 #[derive(Debug)]
 pub(super) struct GrpcExporter {
@@ -58,7 +64,7 @@ impl GrpcExporter {
         })
     }
 
-    pub(super) async fn export(&self, request: Bytes) -> Outcome {
+    pub(super) async fn export(&self, signal: Signal, request: Bytes) -> Outcome {
         let mut client = Grpc::new(self.channel.clone());
         client = match self.compression {
             Compression::None => client,
@@ -69,7 +75,7 @@ impl GrpcExporter {
         *request.metadata_mut() = self.metadata.clone();
         let call = async {
             client.ready().await.map_err(|error| Status::unavailable(innermost(&error)))?;
-            client.unary(request, PathAndQuery::from_static(METHOD), RawCodec).await
+            client.unary(request, method(signal), RawCodec).await
         };
         match tokio::time::timeout(self.timeout, call).await {
             Err(_) => Outcome::Retry { after: None, reason: "no answer in time".to_owned() },

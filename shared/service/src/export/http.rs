@@ -6,7 +6,9 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use reqwest::{Certificate, Client, Identity, Response, redirect::Policy};
 
-use super::{Compression, ExportSettings, ExporterError, Outcome, advice, clip, partial};
+use super::{
+    Compression, ExportSettings, ExporterError, Outcome, Signal, advice, clip, partial,
+};
 use crate::clock::Clock;
 
 /// How much of an answer is read: an endless body must not hold the forwarder.
@@ -15,7 +17,7 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct HttpExporter {
     client: Client,
-    endpoint: String,
+    endpoints: [String; 3],
     compression: Compression,
 }
 
@@ -40,16 +42,16 @@ impl HttpExporter {
         }
         Ok(Self {
             client: client.build()?,
-            endpoint: settings.endpoint.clone(),
+            endpoints: Signal::ALL.map(|signal| settings.endpoint(signal).to_owned()),
             compression: settings.compression,
         })
     }
 
-    pub(super) async fn export(&self, request: Bytes) -> Outcome {
+    pub(super) async fn export(&self, signal: Signal, request: Bytes) -> Outcome {
         let (encoding, body) = compress(self.compression, request);
         let mut post = self
             .client
-            .post(&self.endpoint)
+            .post(&self.endpoints[signal as usize])
             .header(header::CONTENT_TYPE, "application/x-protobuf")
             .body(body);
         if let Some(encoding) = encoding {
@@ -138,7 +140,7 @@ fn judge(status: StatusCode, after: Option<Duration>, body: &[u8]) -> Outcome {
         404 | 405 => Outcome::Misconfigured {
             reason: advice(
                 status.as_str(),
-                "check OTEL_EXPORTER_OTLP_ENDPOINT; the path is to be /v1/traces",
+                "check OTEL_EXPORTER_OTLP_ENDPOINT, and that the receiver takes this signal",
             ),
         },
         300..=399 => Outcome::Misconfigured {

@@ -6,6 +6,7 @@ use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::Signal;
 use crate::settings::{SettingsError, Vars, var};
 
 /// Where requests go, and how.
@@ -13,6 +14,8 @@ use crate::settings::{SettingsError, Vars, var};
 pub struct ExportSettings {
     /// For HTTP the whole address of the traces receiver, for gRPC scheme and authority.
     pub endpoint: String,
+    /// The same for metrics and logs.
+    others: [String; 2],
     /// OTLP's transport.
     pub protocol: Protocol,
     /// Of request bodies.
@@ -65,6 +68,16 @@ const HOOK_ENDPOINT: &str = "CIRCLECI_OTLP_ENDPOINT";
 const HOOK_PREFIX: &str = "CIRCLECI_OTLP_";
 
 impl ExportSettings {
+    /// Where a signal goes. gRPC has one address for all of them.
+    #[must_use]
+    pub fn endpoint(&self, signal: Signal) -> &str {
+        match (self.protocol, signal) {
+            (Protocol::Grpc, _) | (_, Signal::Traces) => &self.endpoint,
+            (Protocol::Http, Signal::Metrics) => &self.others[0],
+            (Protocol::Http, Signal::Logs) => &self.others[1],
+        }
+    }
+
     /// Reads the `OTEL_EXPORTER_OTLP_` variables, those for traces before the general ones, and
     /// circleci-hook's after them. None when no endpoint is set.
     pub fn parse(vars: &Vars) -> Result<Option<Self>, SettingsError> {
@@ -108,8 +121,13 @@ impl ExportSettings {
             }
         };
         let file = |name| both(name).map(|(path, _)| path);
+        let endpoint = address(&endpoint, &name, protocol)?;
         Ok(Some(Self {
-            endpoint: address(&endpoint, &name, protocol)?,
+            others: [
+                other(vars, Signal::Metrics, &endpoint, protocol)?,
+                other(vars, Signal::Logs, &endpoint, protocol)?,
+            ],
+            endpoint,
             protocol,
             compression,
             headers: headers(vars, both("HEADERS"))?,
@@ -117,6 +135,27 @@ impl ExportSettings {
             certificate: file("CERTIFICATE"),
             client_identity: client_identity(both("CLIENT_CERTIFICATE"), both("CLIENT_KEY"))?,
         }))
+    }
+}
+
+/// The address of another signal: its own variable, else the general one, else beside the traces.
+fn other(
+    vars: &Vars,
+    signal: Signal,
+    traces: &str,
+    protocol: Protocol,
+) -> Result<String, SettingsError> {
+    let name = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.as_str().to_uppercase());
+    if let Some(endpoint) = var(vars, &name) {
+        // As for traces, the variable of one signal holds the whole address.
+        return whole(endpoint, &name);
+    }
+    if protocol == Protocol::Grpc {
+        return Ok(traces.to_owned());
+    }
+    match var(vars, "OTEL_EXPORTER_OTLP_ENDPOINT") {
+        Some(base) => Ok(format!("{}/v1/{}", base.trim_end_matches('/'), signal.as_str())),
+        None => Ok(traces.replacen("/v1/traces", &format!("/v1/{}", signal.as_str()), 1)),
     }
 }
 
@@ -148,7 +187,8 @@ fn invalid(variable: String, expected: &'static str) -> SettingsError {
 }
 
 /// A general endpoint is the base of the signals' paths, one for traces is the whole address.
-fn address(endpoint: &str, name: &str, protocol: Protocol) -> Result<String, SettingsError> {
+/// A whole URL, as it is.
+fn whole(endpoint: &str, name: &str) -> Result<String, SettingsError> {
     let expected =
         "use a whole URL, such as http://collector:4318 (HTTP) or http://collector:4317 (gRPC)";
     let uri: http::Uri = endpoint.parse().map_err(|_| invalid(name.to_owned(), expected))?;
@@ -157,12 +197,14 @@ fn address(endpoint: &str, name: &str, protocol: Protocol) -> Result<String, Set
     if !web || !host {
         return Err(invalid(name.to_owned(), expected));
     }
-    let whole = name.ends_with("TRACES_ENDPOINT") || protocol == Protocol::Grpc;
-    Ok(if whole {
-        endpoint.to_owned()
-    } else {
-        format!("{}/v1/traces", endpoint.trim_end_matches('/'))
-    })
+    Ok(endpoint.to_owned())
+}
+
+/// The address of traces; only the general variable of HTTP holds a base.
+fn address(endpoint: &str, name: &str, protocol: Protocol) -> Result<String, SettingsError> {
+    let endpoint = whole(endpoint, name)?;
+    let base = !name.ends_with("TRACES_ENDPOINT") && protocol == Protocol::Http;
+    Ok(if base { format!("{}/v1/traces", endpoint.trim_end_matches('/')) } else { endpoint })
 }
 
 /// `key=value,…` with percent-encoded values; circleci-hook's are one variable each.
@@ -289,6 +331,29 @@ mod tests {
             (settings.protocol, settings.compression, settings.timeout),
             (Protocol::Http, Compression::Zstd, Duration::from_millis(2500))
         );
+    }
+
+    #[test]
+    fn every_signal_has_its_address() {
+        let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/");
+        let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://t/otlp/v1/traces?k=1");
+        let logs = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://l/in");
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        for (vars, expected) in [
+            (vec![base], ["http://c:4318/v1/traces", "http://c:4318/v1/metrics", "http://c:4318/v1/logs"]),
+            (
+                vec![base, traces, logs],
+                ["https://t/otlp/v1/traces?k=1", "http://c:4318/v1/metrics", "https://l/in"],
+            ),
+            (
+                vec![traces],
+                ["https://t/otlp/v1/traces?k=1", "https://t/otlp/v1/metrics?k=1", "https://t/otlp/v1/logs?k=1"],
+            ),
+            (vec![base, grpc], ["http://c:4318/"; 3]),
+        ] {
+            let settings = parse(&vars).unwrap().unwrap();
+            assert_eq!(Signal::ALL.map(|it| settings.endpoint(it)), expected);
+        }
     }
 
     #[test]
