@@ -240,7 +240,6 @@ impl Caller {
 pub struct Gate {
     issuers: Vec<Issuer>,
     audience: Vec<String>,
-    client: reqwest::Client,
     signing_keys: Live<Secrets>,
     tokens: Live<Secrets>,
     access: Live<Access>,
@@ -308,7 +307,7 @@ impl Gate {
         };
         // Every JWT begins with `{` in base64 and has a dot; a random secret does not.
         if !self.issuers.is_empty() && token.starts_with("ey") && token.contains('.') {
-            let identity = verify(token, &self.issuers, &self.audience, &self.client, now).await?;
+            let identity = verify(token, &self.issuers, &self.audience, now).await?;
             return Ok((Some(identity), false));
         }
         if self.tokens.get().await.is_empty() {

@@ -364,6 +364,9 @@ async fn every_forged_token_is_refused() {
     assert_eq!(outcome(&gate, &token, NOW).await, Ok(Proof::Oidc));
     let signed = token.rsplit_once('.').unwrap().0;
 
+    let signature = URL_SAFE_NO_PAD.decode(token.rsplit_once('.').unwrap().1).unwrap();
+    let cut = format!("{signed}.{}", part(&signature[..255]));
+
     let hs256 = |key: &[u8]| {
         let signed = format!("{}.{}", part(r#"{"alg":"HS256","kid":"one"}"#), part(&text));
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), signed.as_bytes());
@@ -419,7 +422,7 @@ async fn every_forged_token_is_refused() {
             sign(&KEY, r#"{"alg":"RS256","kid":"two","kid":"one"}"#, &text),
             Denied::TokenShape,
         ),
-        ("header as a list", sign(&KEY, r#"["RS256","one",false]"#, &text), Denied::TokenShape),
+        ("header as a list", sign(&KEY, r#"["RS256","one",false]"#, &text), Denied::Bearer),
         (
             "crit",
             headed(&KEY, json!({"alg": "RS256", "kid": "one", "crit": ["exp"]})),
@@ -464,7 +467,7 @@ async fn every_forged_token_is_refused() {
             headed(&FORGED, json!({"alg": "RS256", "kid": "one", "x5u": keys_of(&elsewhere)})),
             Denied::TokenSignature,
         ),
-        ("truncated signature", token[..token.len() - 4].to_owned(), Denied::TokenSignature),
+        ("truncated signature", cut, Denied::TokenSignature),
         ("longer signature", format!("{token}AAAA"), Denied::TokenSignature),
         (
             "changed claims",
@@ -1098,7 +1101,7 @@ async fn no_token_or_secret_reaches_a_log_an_error_or_debug_output() {
         good(&gitlab(&issuer.url)),
         good(&gitlab(&down.url)),
         sign(&FORGED, r#"{"alg":"RS256","kid":"private-kid"}"#, &gitlab(&issuer.url).to_string()),
-        "ey.private.token".to_owned(),
+        "ey.private-claims.private-signature".to_owned(),
         "private-bearer".to_owned(),
         TOKEN.to_owned(),
     ];

@@ -141,7 +141,7 @@ pub(super) enum Place {
     Settings(Keys),
     /// At this address.
     Address(Url),
-    /// At the address that the OpenID configuration names.
+    /// At the address that the `OpenID` configuration names.
     /// <https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfig>
     Discovery(Url),
 }
@@ -153,6 +153,8 @@ pub(super) struct Issuer {
     provider: Provider,
     host: String,
     place: Place,
+    /// None is needed where the settings have the keys.
+    client: Option<Client>,
     state: RwLock<State>,
     /// One call fetches; the others wait, or go on with the keys that are there.
     fetching: Mutex<()>,
@@ -176,9 +178,15 @@ impl State {
 }
 
 impl Issuer {
-    pub(super) fn new(url: String, provider: Provider, host: String, place: Place) -> Self {
+    pub(super) fn new(
+        url: String,
+        provider: Provider,
+        host: String,
+        place: Place,
+        client: Option<Client>,
+    ) -> Self {
         let (state, fetching) = (RwLock::default(), Mutex::default());
-        Self { url, provider, host, place, state, fetching }
+        Self { url, provider, host, place, client, state, fetching }
     }
 
     /// As its tokens name it, to the letter.
@@ -196,15 +204,12 @@ impl Issuer {
     }
 
     /// The key of this id. Ids are only ever compared.
-    pub(super) async fn key(
-        &self,
-        id: &str,
-        client: &Client,
-        now: u64,
-    ) -> Result<Arc<Key>, Denied> {
-        if let Place::Settings(keys) = &self.place {
-            return keys.get(id).ok_or(Denied::TokenKey);
-        }
+    pub(super) async fn key(&self, id: &str, now: u64) -> Result<Arc<Key>, Denied> {
+        let client = match (&self.place, &self.client) {
+            (Place::Settings(keys), _) => return keys.get(id).ok_or(Denied::TokenKey),
+            (_, None) => return Err(Denied::Unavailable),
+            (_, Some(client)) => client,
+        };
         if let Some(key) = self.state().key(id, FRESH, now) {
             return Ok(key);
         }

@@ -124,9 +124,13 @@ impl Gate {
         let signing_keys =
             Live::open(&signing_key, BUILD_EVENTS_SIGNING_KEY, keys, secrets()).await?;
         let tokens = Live::open(&tokens.1, tokens.0, live::secrets, secrets()).await?;
-        let issuer = |it: Listed| Issuer::new(it.url, it.provider, it.host, it.place);
+        // Its setting up reads the system's root certificates: a cold start spares it if it can.
+        let fetched = issuers.iter().any(|it| !matches!(it.place, Place::Settings(_)));
+        let client = fetched.then(client).transpose()?;
+        let issuer =
+            |it: Listed| Issuer::new(it.url, it.provider, it.host, it.place, client.clone());
         let issuers = issuers.into_iter().map(issuer).collect();
-        Ok(Self { issuers, audience, client: client()?, signing_keys, tokens, access: rules })
+        Ok(Self { issuers, audience, signing_keys, tokens, access: rules })
     }
 }
 

@@ -43,7 +43,6 @@ pub(super) async fn verify(
     token: &str,
     issuers: &[Issuer],
     audience: &[String],
-    client: &reqwest::Client,
     now: u64,
 ) -> Result<Identity, Denied> {
     if token.len() > MAX_TOKEN {
@@ -61,7 +60,7 @@ pub(super) async fn verify(
 
     // The claims are not believed yet: this one only chooses whose key must have signed them.
     let issuer = issuers.iter().find(|it| it.url() == claims.iss).ok_or(Denied::TokenIssuer)?;
-    let key = issuer.key(&header.kid, client, now).await?;
+    let key = issuer.key(&header.kid, now).await?;
     if !key.verifies(signed.as_bytes(), &signature) {
         return Err(Denied::TokenSignature);
     }
