@@ -216,11 +216,11 @@ impl Caller {
     pub fn may(&self, project: Option<&str>) -> bool {
         match &self.identity {
             Some(job) => {
-                let names = [Some(&*job.project), job.project_id.as_deref()];
-                self.access.accepts(names.into_iter().flatten(), Proof::Oidc, &job.host)
+                let id = job.project_id.as_deref().unwrap_or(&job.project);
+                self.access.accepts(&[&job.project, id], Proof::Oidc, &job.host)
             }
             None if !project.is_none_or(is_name) => false,
-            None => self.access.accepts([project.unwrap_or_default()], self.by, ""),
+            None => self.access.accepts(&[project.unwrap_or_default()], self.by, ""),
         }
     }
 
@@ -238,7 +238,7 @@ impl Caller {
 /// Checks callers.
 #[derive(Debug)]
 pub struct Gate {
-    issuers: Vec<Issuer>,
+    issuers: Vec<Arc<Issuer>>,
     audience: Vec<String>,
     signing_keys: Live<Secrets>,
     tokens: Live<Secrets>,

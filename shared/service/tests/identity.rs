@@ -26,6 +26,7 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use spanhook_core::signature::{Rejection, sign_standard, signing_key};
 use spanhook_service::{
@@ -774,6 +775,16 @@ async fn a_hundred_bad_tokens_at_once_are_one_fetch() {
     assert_eq!(issuer.fetches(), 1);
     // The good one is not kept out by them.
     assert!(admit(&gate, &good(&gitlab(&issuer.url))).await.is_ok());
+    assert_eq!(issuer.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_take_the_keys_along() {
+    let issuer = Issuer::good().await;
+    let gate = gate(&[&issuer.url]).await;
+    let token = good(&gitlab(&issuer.url));
+    assert!(admit(&gate, &token).now_or_never().is_none(), "it waits for the issuer");
+    assert!(admit(&gate, &token).await.is_ok());
     assert_eq!(issuer.fetches(), 1);
 }
 

@@ -111,18 +111,13 @@ impl Access {
     /// Whether a job's token from this host is accepted for every project: of a host that anybody
     /// can have a project on, that is anybody's.
     pub(super) fn welcomes_all_of(&self, host: &str) -> bool {
-        self.accepts([""], Proof::Oidc, host)
+        self.accepts(&[""], Proof::Oidc, host)
     }
 
     /// Whether the first rule that fits one of a project's names accepts the proof, of a job on
     /// `host`. No name, as of an event without a project, fits only `*`.
-    pub(super) fn accepts<'a>(
-        &self,
-        names: impl IntoIterator<Item = &'a str> + Clone,
-        proof: Proof,
-        host: &str,
-    ) -> bool {
-        let fits = |rule: &&Rule| names.clone().into_iter().any(|name| rule.projects.matches(name));
+    pub(super) fn accepts(&self, names: &[&str], proof: Proof, host: &str) -> bool {
+        let fits = |rule: &&Rule| names.iter().any(|name| rule.projects.matches(name));
         let accepted = |it: &Accepted| {
             it.proof == proof && it.host.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(host))
         };

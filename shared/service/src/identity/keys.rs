@@ -157,7 +157,7 @@ pub(super) struct Issuer {
     client: Option<Client>,
     state: RwLock<State>,
     /// One call fetches; the others wait, or go on with the keys that are there.
-    fetching: Mutex<()>,
+    fetching: Arc<Mutex<()>>,
 }
 
 /// What is known of an issuer's keys. Times are seconds since the epoch: a function's monotonic
@@ -185,7 +185,7 @@ impl Issuer {
         place: Place,
         client: Option<Client>,
     ) -> Self {
-        let (state, fetching) = (RwLock::default(), Mutex::default());
+        let (state, fetching) = (RwLock::default(), Arc::default());
         Self { url, provider, host, place, client, state, fetching }
     }
 
@@ -204,19 +204,18 @@ impl Issuer {
     }
 
     /// The key of this id. Ids are only ever compared.
-    pub(super) async fn key(&self, id: &str, now: u64) -> Result<Arc<Key>, Denied> {
-        let client = match (&self.place, &self.client) {
-            (Place::Settings(keys), _) => return keys.get(id).ok_or(Denied::TokenKey),
-            (_, None) => return Err(Denied::Unavailable),
-            (_, Some(client)) => client,
-        };
+    pub(super) async fn key(self: &Arc<Self>, id: &str, now: u64) -> Result<Arc<Key>, Denied> {
+        if let Place::Settings(keys) = &self.place {
+            return keys.get(id).ok_or(Denied::TokenKey);
+        }
         if let Some(key) = self.state().key(id, FRESH, now) {
             return Ok(key);
         }
-        let _fetching = match (self.fetching.try_lock(), self.state().key(id, STALE, now)) {
+        let lock = Arc::clone(&self.fetching);
+        let fetching = match (lock.try_lock_owned(), self.state().key(id, STALE, now)) {
             (Ok(guard), _) => guard,
             (Err(_), Some(key)) => return Ok(key),
-            (Err(_), None) => self.fetching.lock().await,
+            (Err(_), None) => Arc::clone(&self.fetching).lock_owned().await,
         };
         // Another call may have fetched while this one waited.
         let state = self.state();
@@ -225,7 +224,13 @@ impl Issuer {
         }
         // A clock that was set back must not keep the keys old.
         if state.tried.is_none_or(|tried| now.abs_diff(tried) >= FLOOR) {
-            self.fetch(client, now).await;
+            let issuer = Arc::clone(self);
+            // On its own: a caller that goes away must not take the keys of all others along.
+            let fetch = tokio::spawn(async move {
+                issuer.fetch(now).await;
+                drop(fetching);
+            });
+            fetch.await.map_err(|_| Denied::Unavailable)?;
         }
         let state = self.state();
         match state.key(id, STALE, now) {
@@ -236,10 +241,9 @@ impl Issuer {
         }
     }
 
-    async fn fetch(&self, client: &Client, now: u64) {
-        // Said before it is done: a call that is given up half way has been made too.
+    async fn fetch(&self, now: u64) {
         self.set(|state| (state.tried, state.failed) = (Some(now), true));
-        let keys = tokio::time::timeout(TIMEOUT, self.download(client)).await;
+        let keys = tokio::time::timeout(TIMEOUT, self.download()).await;
         match keys.unwrap_or(Err(KeysError::Unreachable("it took longer than 3 seconds"))) {
             Ok(keys) => self.set(|state| {
                 (state.keys, state.fetched, state.failed) = (Some(keys), now, false);
@@ -248,12 +252,13 @@ impl Issuer {
         }
     }
 
-    async fn download(&self, client: &Client) -> Result<Keys, KeysError> {
+    async fn download(&self) -> Result<Keys, KeysError> {
         #[derive(Deserialize)]
         struct Configuration {
             issuer: String,
             jwks_uri: String,
         }
+        let client = self.client.as_ref().ok_or(KeysError::Unreachable("there is no client"))?;
         let address = match &self.place {
             Place::Settings(keys) => return Ok(keys.clone()),
             Place::Address(url) => url.clone(),

@@ -1,5 +1,7 @@
 //! What a [`Gate`] is put together from.
 
+use std::sync::Arc;
+
 use reqwest::Url;
 use serde::Deserialize;
 use spanhook_core::secret::Secrets;
@@ -129,7 +131,7 @@ impl Gate {
         let client = fetched.then(client).transpose()?;
         let issuer =
             |it: Listed| Issuer::new(it.url, it.provider, it.host, it.place, client.clone());
-        let issuers = issuers.into_iter().map(issuer).collect();
+        let issuers = issuers.into_iter().map(issuer).map(Arc::new).collect();
         Ok(Self { issuers, audience, signing_keys, tokens, access: rules })
     }
 }

@@ -5,6 +5,8 @@
 //! bring those and read the system's clock, which is why none is used; the signature itself is
 //! checked by aws-lc, which rustls brings. <https://www.rfc-editor.org/rfc/rfc8725>
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{
     Deserialize, Deserializer,
@@ -41,7 +43,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 /// The job that a token speaks for, `now` in seconds since the Unix epoch.
 pub(super) async fn verify(
     token: &str,
-    issuers: &[Issuer],
+    issuers: &[Arc<Issuer>],
     audience: &[String],
     now: u64,
 ) -> Result<Identity, Denied> {
