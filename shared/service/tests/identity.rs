@@ -27,6 +27,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use futures_util::FutureExt;
+use proptest::{prelude::*, sample::Index};
 use serde_json::{Value, json};
 use spanhook_core::signature::{Rejection, sign_standard, signing_key};
 use spanhook_service::{
@@ -521,6 +522,23 @@ async fn every_forged_token_is_refused() {
     assert_eq!(outcome(&gate, &good(&padded(8000)), NOW).await, Ok(Proof::Oidc));
 }
 
+proptest! {
+    #[test]
+    fn a_token_that_is_changed_anywhere_is_refused(at: Index, to in "[A-Za-z0-9_.=-]") {
+        static GATE: LazyLock<Gate> = LazyLock::new(|| {
+            let list = json!([listed("https://gitlab.example.com")]).to_string();
+            let pairs = [("OIDC_ISSUERS", &*list), ("OIDC_AUDIENCE", AUDIENCE)];
+            open(&pairs).now_or_never().unwrap().unwrap()
+        });
+        static TOKEN: LazyLock<String> =
+            LazyLock::new(|| good(&gitlab("https://gitlab.example.com")));
+        let at = at.index(TOKEN.len());
+        let changed = format!("{}{to}{}", &TOKEN[..at], &TOKEN[at + 1..]);
+        let admitted = admit(&GATE, &changed).now_or_never().unwrap().is_ok();
+        prop_assert_eq!(admitted, changed == *TOKEN);
+    }
+}
+
 #[tokio::test]
 async fn claims_that_do_not_fit_are_refused() {
     let issuer = Issuer::good().await;
@@ -762,6 +780,11 @@ async fn a_silent_issuer_is_waited_for_three_seconds() {
     assert!(started.elapsed() < Duration::from_millis(3100), "{:?}", started.elapsed());
 }
 
+/// A service's threads share their work: its futures must be able to move.
+fn on_any_thread<T>(future: impl Future<Output = T> + Send) -> impl Future<Output = T> + Send {
+    future
+}
+
 #[tokio::test]
 async fn a_hundred_bad_tokens_at_once_are_one_fetch() {
     let issuer = Issuer::good().await;
@@ -770,7 +793,8 @@ async fn a_hundred_bad_tokens_at_once_are_one_fetch() {
         .map(|it| format!("{{\"alg\":\"RS256\",\"kid\":\"{it}\"}}"))
         .map(|header| sign(&FORGED, &header, &gitlab(&issuer.url).to_string()))
         .collect();
-    let denied = futures_util::future::join_all(bad.iter().map(|it| admit(&gate, it))).await;
+    let calls = futures_util::future::join_all(bad.iter().map(|it| admit(&gate, it)));
+    let denied = on_any_thread(calls).await;
     assert!(denied.into_iter().all(|it| it.unwrap_err() == Denied::TokenKey));
     assert_eq!(issuer.fetches(), 1);
     // The good one is not kept out by them.
@@ -1030,6 +1054,18 @@ async fn settings_that_can_not_be_meant_say_what_to_type() {
         let error = open(&pairs).await.unwrap_err().to_string();
         assert!(error.starts_with(expected), "{pairs:?}: {error}");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+    // Of a public issuer, only named projects, or knowingly all; unless anybody may ask anyway.
+    let public = [("OIDC_ISSUERS", "https://gitlab.com"), audience];
+    for rule in
+        [r#"[{"projects": "acme/*", "by": ["oidc"]}]"#, r#"[{"projects": "*/*", "by": ["oidc"]}]"#]
+    {
+        assert!(open(&[public[0], public[1], ("ACCESS", rule)]).await.is_ok(), "{rule}");
+    }
+    let token = ("TRACEPARENT_TOKEN", TOKEN);
+    for (pairs, expected) in [(public.to_vec(), true), ([&public[..], &[token]].concat(), false)] {
+        let settings = GateSettings::traceparent(&vars(&pairs)).unwrap();
+        assert_eq!(Gate::open(settings).await.is_ok(), expected, "{pairs:?}");
     }
     let anybody = r#"[{"projects": "*", "by": ["none"]}]"#;
     let anybody = open(&[("ACCESS", anybody)]).await.unwrap();

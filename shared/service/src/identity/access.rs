@@ -108,10 +108,12 @@ impl Access {
         self.0.iter().flat_map(|rule| &rule.by).any(|it| it.proof == proof)
     }
 
-    /// Whether a job's token from this host is accepted for every project: of a host that anybody
-    /// can have a project on, that is anybody's.
+    /// Whether these rules take the token of any job on this host where they would not take
+    /// anybody at all: of a host that everybody can have a project on, that is not meant.
     pub(super) fn welcomes_all_of(&self, host: &str) -> bool {
-        self.accepts(&[""], Proof::Oidc, host)
+        // The second is nobody's name, and fits `*/*` too.
+        let any = |proof| ["", "\u{1}/\u{1}"].iter().any(|it| self.accepts(&[it], proof, host));
+        any(Proof::Oidc) && !any(Proof::None)
     }
 
     /// Whether the first rule that fits one of a project's names accepts the proof, of a job on

@@ -144,10 +144,8 @@ fn check(
     issuers: &[Listed],
     secrets: &[&Source],
 ) -> Result<(), SettingsError> {
-    if rules.mentions(Proof::None) {
-        return Ok(());
-    }
-    if issuers.is_empty() && secrets.iter().all(|it| **it == Source::Unset) {
+    let nothing = issuers.is_empty() && secrets.iter().all(|it| **it == Source::Unset);
+    if nothing && !rules.mentions(Proof::None) {
         return Err(SettingsError::Missing {
             variable: OIDC_ISSUERS,
             hint: r#"set it to the issuers of the jobs' tokens, such as https://gitlab.com, or set BUILD_EVENTS_SIGNING_KEY or BUILD_EVENTS_TOKEN (or ACCESS=[{"projects": "*", "by": ["none"]}] to accept anybody)"#,
