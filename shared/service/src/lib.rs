@@ -11,6 +11,7 @@ pub mod answer;
 pub mod clock;
 pub mod export;
 pub mod forward;
+pub mod identity;
 pub mod live;
 pub mod queue;
 pub mod settings;

@@ -1,0 +1,148 @@
+//! Which proofs are accepted for which project.
+
+use serde::Deserialize;
+use thiserror::Error;
+use wildmatch::WildMatch;
+
+use crate::{live::LiveError, settings::SettingsError};
+
+/// How a caller proves itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The OIDC token of a CI job.
+    Oidc,
+    /// A Standard Webhooks signature of the body.
+    Signature,
+    /// A bearer token.
+    Bearer,
+    /// Not at all.
+    None,
+}
+
+impl Proof {
+    /// Its name in `ACCESS`, logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Oidc => "oidc",
+            Self::Signature => "signature",
+            Self::Bearer => "bearer",
+            Self::None => "none",
+        }
+    }
+}
+
+/// The rules of `ACCESS`: the first whose pattern fits the project decides; where none fits, nobody
+/// may.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Access(Vec<Rule>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Rule {
+    projects: WildMatch,
+    by: Vec<Accepted>,
+}
+
+/// A proof that a rule accepts; of a job's token, perhaps only one instance's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Accepted {
+    proof: Proof,
+    host: Option<String>,
+}
+
+/// Rules that can't be used.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{}", self.expected())]
+pub enum BadAccess {
+    /// It is not the JSON list that it should be.
+    Shape,
+    /// A proof that there is not.
+    Proof,
+}
+
+impl BadAccess {
+    /// What to type instead.
+    #[must_use]
+    pub fn expected(self) -> &'static str {
+        match self {
+            Self::Shape => {
+                r#"use JSON such as [{"projects": "acme/*", "by": ["oidc"]}, {"projects": "*", "by": ["oidc", "signature", "bearer"]}]"#
+            }
+            Self::Proof => "use the proofs oidc, oidc:<host>, signature, bearer and none",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    projects: String,
+    by: Vec<String>,
+}
+
+impl Access {
+    /// Reads `[{"projects": pattern, "by": [proof]}]`. A pattern is `owner/name`, or the project's
+    /// id at the provider, with `*` for any text and `?` for one character, in upper or lower case.
+    /// `oidc:gitlab.com` accepts only the tokens of that instance, for a name may belong to others
+    /// elsewhere.
+    pub fn parse(text: &str) -> Result<Self, BadAccess> {
+        let written: Vec<Written> = serde_json::from_str(text).map_err(|_| BadAccess::Shape)?;
+        let rule = |it: Written| {
+            let by = it.by.iter().map(|by| Accepted::parse(by)).collect::<Option<_>>();
+            let projects = WildMatch::new_case_insensitive(it.projects.trim());
+            by.map(|by| Rule { projects, by }).ok_or(BadAccess::Proof)
+        };
+        written.into_iter().map(rule).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Accepts these proofs for every project.
+    #[must_use]
+    pub fn everywhere(by: &[Proof]) -> Self {
+        let by = by.iter().map(|proof| Accepted { proof: *proof, host: None }).collect();
+        Self(vec![Rule { projects: WildMatch::new("*"), by }])
+    }
+
+    /// Whether any rule accepts this proof for some project.
+    #[must_use]
+    pub fn mentions(&self, proof: Proof) -> bool {
+        self.0.iter().flat_map(|rule| &rule.by).any(|it| it.proof == proof)
+    }
+
+    /// Whether these rules take the token of any job on this host where they would not take
+    /// anybody at all: of a host that everybody can have a project on, that is not meant.
+    pub(super) fn welcomes_all_of(&self, host: &str) -> bool {
+        // The second is nobody's name, and fits `*/*` too.
+        let any = |proof| ["", "\u{1}/\u{1}"].iter().any(|it| self.accepts(&[it], proof, host));
+        any(Proof::Oidc) && !any(Proof::None)
+    }
+
+    /// Whether the first rule that fits one of a project's names accepts the proof, of a job on
+    /// `host`. No name, as of an event without a project, fits only `*`.
+    pub(super) fn accepts(&self, names: &[&str], proof: Proof, host: &str) -> bool {
+        let fits = |rule: &&Rule| names.iter().any(|name| rule.projects.matches(name));
+        let accepted = |it: &Accepted| {
+            it.proof == proof && it.host.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(host))
+        };
+        self.0.iter().find(fits).is_some_and(|rule| rule.by.iter().any(accepted))
+    }
+}
+
+impl Accepted {
+    fn parse(text: &str) -> Option<Self> {
+        let (name, host) = match text.trim().split_once(':') {
+            Some((name, host)) => (name, Some(host.to_owned())),
+            None => (text.trim(), None),
+        };
+        let all = [Proof::Oidc, Proof::Signature, Proof::Bearer, Proof::None];
+        let proof = all.into_iter().find(|it| it.as_str() == name)?;
+        (host.is_none() || proof == Proof::Oidc).then_some(Self { proof, host })
+    }
+}
+
+/// Reads `ACCESS` for [`crate::live::Live`].
+pub(super) fn access(variable: &'static str, text: &str) -> Result<Access, LiveError> {
+    Access::parse(text).map_err(|error| {
+        let (variable, expected) = (variable.to_owned(), error.expected());
+        SettingsError::Invalid { variable, expected }.into()
+    })
+}

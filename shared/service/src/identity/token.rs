@@ -1,0 +1,92 @@
+//! One JSON Web Token of a CI job, checked.
+//!
+//! All three providers sign with RS256 alone, so this is all that there is: no other algorithm, no
+//! key from the token, no address in it that would be asked. Libraries for tokens of every kind
+//! bring those and read the system's clock, which is why none is used; the signature itself is
+//! checked by aws-lc, which rustls brings. <https://www.rfc-editor.org/rfc/rfc8725>
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
+
+use super::{Denied, Identity, claims::Claims, keys::Issuer};
+
+/// The largest token, in bytes. GitLab's are about 2 KiB, and one lists its user's groups.
+pub const MAX_TOKEN: usize = 16 * 1024;
+
+/// How far an issuer's clock may be off, in seconds.
+pub const SKEW: u64 = 60;
+
+/// The longest time from a token's making to its end, in seconds: CircleCI's live for an hour,
+/// GitHub's for minutes, GitLab's for the job's timeout.
+pub const MAX_LIFETIME: u64 = 24 * 60 * 60;
+
+/// What is read of the header. Keys and addresses of keys (`jwk`, `jku`, `x5u`, `x5c`) are not.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: String,
+    /// Extensions that must be understood; none is.
+    /// <https://www.rfc-editor.org/rfc/rfc7515#section-4.1.11>
+    #[serde(default, deserialize_with = "present")]
+    crit: bool,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+/// The job that a token speaks for, `now` in seconds since the Unix epoch.
+pub(super) async fn verify(
+    token: &str,
+    issuers: &[Arc<Issuer>],
+    audience: &[String],
+    now: u64,
+) -> Result<Identity, Denied> {
+    if token.len() > MAX_TOKEN {
+        return Err(Denied::TokenSize);
+    }
+    let (signed, signature) = token.rsplit_once('.').ok_or(Denied::TokenShape)?;
+    let (header, claims) = signed.split_once('.').ok_or(Denied::TokenShape)?;
+    // A third dot is none of base64's characters.
+    let header: Header = object(header)?;
+    if header.alg != "RS256" || header.crit {
+        return Err(Denied::TokenAlgorithm);
+    }
+    let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Denied::TokenShape)?;
+    let claims: Claims = object(claims)?;
+
+    // The claims are not believed yet: this one only chooses whose key must have signed them.
+    let issuer = issuers.iter().find(|it| it.url() == claims.iss).ok_or(Denied::TokenIssuer)?;
+    let key = issuer.key(&header.kid, now).await?;
+    if !key.verifies(signed.as_bytes(), &signature) {
+        return Err(Denied::TokenSignature);
+    }
+
+    if now >= claims.exp.saturating_add(SKEW) {
+        return Err(Denied::TokenExpired);
+    }
+    if claims.iat.max(claims.nbf.unwrap_or_default()) > now.saturating_add(SKEW) {
+        return Err(Denied::TokenEarly);
+    }
+    if claims.exp.saturating_sub(claims.iat) > MAX_LIFETIME + SKEW {
+        return Err(Denied::TokenLifetime);
+    }
+    if !claims.aud.is_one_of(audience) {
+        return Err(Denied::TokenAudience);
+    }
+    claims.identity(issuer.provider(), issuer.host()).ok_or(Denied::TokenClaims)
+}
+
+/// A part of a token that is an object: serde would read a list as the fields in their order.
+fn object<T: DeserializeOwned>(part: &str) -> Result<T, Denied> {
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Denied::TokenShape)?;
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(Denied::TokenShape);
+    }
+    serde_json::from_slice(&json).map_err(|_| Denied::TokenShape)
+}
