@@ -86,6 +86,27 @@ function showList({ status: state, traces }) {
   if (typing) { const field = document.getElementById("filter"); field.focus(); field.setSelectionRange(query.length, query.length); }
 }
 
+// ---- what builds measured
+function amount(value, unit) {
+  if (unit === "By") {
+    const units = ["B", "KiB", "MiB", "GiB"];
+    const step = value > 0 ? Math.min(Math.floor(Math.log(value) / Math.log(1024)), 3) : 0;
+    return `${(value / 1024 ** step).toFixed(step ? 1 : 0)} ${units[step]}`;
+  }
+  if (unit === "s") return took(value * 1000);
+  const rounded = Number.isInteger(value) ? String(value) : value.toPrecision(4);
+  return unit.startsWith("{") || unit === "1" || !unit ? rounded : `${rounded} ${unit}`;
+}
+function measures(list) {
+  if (!list.length) return "";
+  const rows = list.map((it) => el("tr", { class: "plain" },
+    el("td", { class: "mono" }, it.name),
+    el("td", { class: "num", title: `${it.value} ${it.unit}` }, amount(it.value, it.unit)),
+    el("td", { class: "dim" }, it.attributes.map(([key, value]) => `${key}=${value}`).join("  "))));
+  return el("section", { class: "measures" }, el("h2", {}, "Sizes and measures"),
+    el("table", {}, el("tbody", {}, ...rows)));
+}
+
 // ---- one trace
 async function showTrace(id) {
   const answer = await fetch(`/api/traces/${id}`).catch(() => null);
@@ -108,7 +129,7 @@ async function showTrace(id) {
     trace.url ? el("span", {}, link(trace.url, "Open the run ↗")) : "");
   const falls = el("div", { class: "falls" }), panel = el("aside", { class: "panel", hidden: true, "aria-label": "Details of the span" });
   const split = el("div", { class: "split" }, falls, panel);
-  main.replaceChildren(head, facts, split);
+  main.replaceChildren(...[head, facts, split, measures(trace.measures)].filter(Boolean));
   const ticks = [0, 20, 40, 60, 80].map((it) => el("span", { style: `left:${it}%` }, took((total * it) / 100)));
 
   function visible() {

@@ -5,9 +5,10 @@ mod deployment;
 use clap::Args;
 use spanhook_service::{
     export::{ExportSettings, Exporter},
+    identity::{Gate, GateError, GateSettings},
     settings::{
-        CircleciReceiverSettings, GitlabReceiverSettings, QueueSettings, SettingsError,
-        TraceparentEndpointSettings, Vars, WebhookSettings, environment,
+        CircleciReceiverSettings, GitlabReceiverSettings, QueueSettings, SettingsError, Vars,
+        WebhookSettings, environment,
     },
     startup::project_rules,
     telemetry::TelemetrySettings,
@@ -82,7 +83,8 @@ async fn settings(vars: &Vars) -> Findings {
     vec![
         ("circleci", circleci(vars).await),
         ("gitlab", gitlab(vars).await),
-        ("traceparent", traceparent(vars)),
+        ("traceparent", gate(GateSettings::traceparent(vars)).await),
+        ("build-events", gate(GateSettings::build_events(vars)).await),
         ("rules", rules(vars).await),
         ("queue", queue(vars)),
         ("forwarder", forwarder(vars)),
@@ -129,9 +131,16 @@ async fn gitlab(vars: &Vars) -> Finding {
     }
 }
 
-fn traceparent(vars: &Vars) -> Finding {
-    match TraceparentEndpointSettings::parse(vars) {
-        Ok(settings) => Finding::Good(format!("token {:?}", settings.token)),
+async fn gate(settings: Result<GateSettings, SettingsError>) -> Finding {
+    let opened = match settings {
+        Ok(settings) => Gate::open(settings).await,
+        Err(error) => Err(error.into()),
+    };
+    match opened {
+        Ok(_) => Finding::Good("it is settled who may call".to_owned()),
+        Err(GateError::Settings(error @ SettingsError::Missing { .. })) => {
+            Finding::Off(error.to_string())
+        }
         Err(error) => Finding::Bad(error.to_string()),
     }
 }

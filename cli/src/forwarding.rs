@@ -12,7 +12,10 @@ use spanhook_service::{
 };
 use tokio::{sync::watch, time::Instant};
 
-use crate::store::{Store, StoreError};
+use crate::{
+    store::{Store, StoreError},
+    view,
+};
 
 /// Messages of a batch, as many as the event source mapping takes.
 const BATCH: usize = 1000;
@@ -87,17 +90,21 @@ async fn grace(stop: &mut watch::Receiver<bool>) {
 
 /// Without a Collector the traces are shown here.
 async fn show(store: &Store, batch: &[Received]) {
-    let (spans, others): (Vec<_>, Vec<_>) =
-        batch.iter().partition(|it| it.attributes.contains_key("trace_id"));
-    for message in others {
-        if let Err(error) = store.reject(message, "it holds no trace").await {
-            tracing::error!(%error, "a message could not be moved to the dead letters");
+    let mut shown = Vec::new();
+    for message in batch {
+        match view::traces_of(message) {
+            Some(traces) => shown.push((message, traces)),
+            None => {
+                if let Err(error) = store.reject(message, "it can't be read").await {
+                    tracing::error!(%error, "a message could not be moved to the dead letters");
+                }
+            }
         }
     }
-    if spans.is_empty() {
+    if shown.is_empty() {
         return;
     }
-    if let Err(error) = store.show(&spans).await {
+    if let Err(error) = store.show(shown).await {
         tracing::error!(%error, "traces could not be kept; they stay queued");
     }
 }

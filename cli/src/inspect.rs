@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, fmt::Write, io::Read, path::PathBuf, time::Dura
 
 use clap::Args;
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span,
+    collector::{
+        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+        trace::v1::ExportTraceServiceRequest,
+    },
+    common::v1::KeyValue,
+    trace::v1::Span,
 };
 use prost::Message;
 use serde_json::Value;
@@ -15,7 +20,7 @@ use thiserror::Error;
 use crate::{
     store::Store,
     terminal::{Failure, failure, print, printable},
-    view::{duration, hex, named},
+    view::{duration, hex, measure::measures, named},
 };
 
 #[derive(Args, Debug)]
@@ -114,7 +119,7 @@ fn message(json: &Value) -> Option<Raw> {
 /// A body without its attributes tells by itself what it is.
 fn bare(body: &str) -> Result<Vec<Raw>, InspectError> {
     for encoding in ["otlp-proto+zstd", "raw+zstd"] {
-        if unpack(body, Some(encoding)).is_ok() {
+        if unpack(body, Some(encoding), None).is_ok() {
             let attributes = BTreeMap::from([("encoding".to_owned(), encoding.to_owned())]);
             return Ok(vec![(body.to_owned(), attributes)]);
         }
@@ -155,8 +160,36 @@ fn one_message(
         }
         return Ok(());
     }
-    match unpack(body, get("encoding")).map_err(undecodable)? {
+    match unpack(body, get("encoding"), get("signal")).map_err(undecodable)? {
         Content::Quarantined(payload) => quarantined(text, number, attributes, &payload),
+        Content::Metrics(raw) => {
+            let request = ExportMetricsServiceRequest::decode(raw.as_slice())
+                .map_err(|_| undecodable(Undecodable::Protobuf))?;
+            let _ = writeln!(text, "message {number}: metrics");
+            about(text, attributes);
+            for measure in measures(request) {
+                let _ = writeln!(text, "  {}", printable(&measure.to_string()));
+            }
+        }
+        Content::Logs(raw) => {
+            let request = ExportLogsServiceRequest::decode(raw.as_slice())
+                .map_err(|_| undecodable(Undecodable::Protobuf))?;
+            let _ = writeln!(text, "message {number}: log records");
+            about(text, attributes);
+            let groups = request.resource_logs.into_iter().flat_map(|it| it.scope_logs);
+            for record in groups.flat_map(|it| it.log_records) {
+                let body = record.body.map(|it| {
+                    named(vec![KeyValue {
+                        key: String::new(),
+                        value: Some(it),
+                        ..KeyValue::default()
+                    }])
+                });
+                let body = body.and_then(|it| it.into_iter().next()).map(|it| it.1);
+                let line = format!("{} {}", record.event_name, body.unwrap_or_default());
+                let _ = writeln!(text, "  {}", printable(&line));
+            }
+        }
         Content::Traces(raw) => {
             let request = ExportTraceServiceRequest::decode(raw.as_slice())
                 .map_err(|_| undecodable(Undecodable::Protobuf))?;

@@ -7,14 +7,16 @@ use clap::Args;
 use spanhook_core::rules::ProjectRules;
 use spanhook_service::{
     answer::{Problem, health, not_found, wrong_method},
+    build_events::BuildEvents,
     clock::Clock,
     export::Target,
+    identity::{Gate, GateSettings},
     live::Live,
     settings::{
         CircleciReceiverSettings, GitlabReceiverSettings, SettingsError,
-        TraceparentEndpointSettings, Vars, WebhookSettings, environment,
+        TraceparentEndpointSettings, Vars, WebhookSettings, environment, var,
     },
-    startup::{project_rules, traceparent_tokens},
+    startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
     traceparent::Traceparent,
     webhook::{Receiver, ReceiverError, Webhook},
@@ -91,7 +93,7 @@ impl Running {
         let telemetry = Telemetry::exporting("spanhook-serve", &telemetry).map_err(failure)?;
         let store = Store::open(data).map_err(failure)?;
 
-        let providers: Vec<_> = receivers.iter().map(|it| it.provider().as_str()).collect();
+        let mut providers: Vec<_> = receivers.iter().map(|it| it.provider().as_str()).collect();
         let source = Source {
             store: store.clone(),
             forwarding_to: forwarding_to.clone(),
@@ -101,15 +103,28 @@ impl Running {
             .route("/health", axum::routing::get(health))
             .merge(
                 Traceparent {
-                    tokens: traceparent_tokens(&traceparent).await.map_err(failure)?,
+                    gate: gate(GateSettings::traceparent(vars)).await?,
+                    clock: Clock::SYSTEM,
                     rules: Arc::clone(&rules),
-                    ids: traceparent.ids,
+                    ids: traceparent.ids.clone(),
                     telemetry: telemetry.clone(),
                 }
                 .into_routes(),
             );
         for receiver in receivers {
             router = router.merge(webhook(receiver, common, &rules, &store, &telemetry));
+        }
+        if let Some(gate) = build_events_gate(vars).await? {
+            let build_events = BuildEvents {
+                gate,
+                ids: traceparent.ids,
+                rules,
+                queue: Arc::new(store.clone()),
+                telemetry: telemetry.clone(),
+                clock: Clock::SYSTEM,
+            };
+            router = router.merge(build_events.into_routes(&["/build-events"]));
+            providers.push("build-events");
         }
         router = unconfigured(router, &providers)
             .fallback(not_found)
@@ -146,7 +161,7 @@ impl Running {
     fn welcome(&self) -> String {
         let mut text = format!("spanhook listens on http://{}\n", self.address);
         for provider in &self.providers {
-            text += &format!("  {provider} webhooks   POST /{provider}\n");
+            text += &format!("  {provider:<18} POST /{provider}\n");
         }
         text += "  trace context      GET  /traceparent/…\n";
         text += &match &self.forwarding_to {
@@ -214,6 +229,19 @@ fn webhook(
     webhook.into_routes(paths)
 }
 
+async fn gate(settings: Result<GateSettings, SettingsError>) -> Result<Gate, Failure> {
+    Gate::open(settings.map_err(failure)?).await.map_err(failure)
+}
+
+/// Build events are taken when there is a way to prove who sends them.
+async fn build_events_gate(vars: &Vars) -> Result<Option<Gate>, Failure> {
+    let configured = ["BUILD_EVENTS_SIGNING_KEY", "BUILD_EVENTS_TOKEN", "OIDC_ISSUERS", "ACCESS"];
+    if !configured.iter().any(|name| var(vars, name).is_some()) {
+        return Ok(None);
+    }
+    gate(GateSettings::build_events(vars)).await.map(Some)
+}
+
 /// The providers that have a secret; at least one must.
 async fn receivers(vars: &Vars, common: WebhookSettings) -> Result<Vec<Receiver>, Failure> {
     let circleci = CircleciReceiverSettings::parse(vars).map_err(failure)?;
@@ -242,6 +270,10 @@ async fn receivers(vars: &Vars, common: WebhookSettings) -> Result<Vec<Receiver>
 fn unconfigured(mut router: Router, configured: &[&'static str]) -> Router {
     let missing = [
         ("circleci", "CircleCI is not set up here; set CIRCLECI_HOOK_SECRET"),
+        (
+            "build-events",
+            "build events are not set up here; set BUILD_EVENTS_SIGNING_KEY, BUILD_EVENTS_TOKEN or OIDC_ISSUERS",
+        ),
         ("gitlab", "GitLab is not set up here; set GITLAB_SIGNING_TOKEN or GITLAB_SECRET_TOKEN"),
     ];
     for (provider, detail) in missing {

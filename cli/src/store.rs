@@ -84,7 +84,7 @@ enum Write {
     /// Dead letters out, messages in.
     Redrive(Vec<u64>, Vec<Message>),
     /// Delivered to the process's own page.
-    Show(Vec<(u64, String, String)>),
+    Show(Vec<(u64, Vec<String>, String)>),
 }
 
 struct Request {
@@ -109,7 +109,7 @@ struct Inner {
     db: Database,
     queue: Keyspace,
     dead: Keyspace,
-    /// `{trace id}/{hash of the body}` to the body.
+    /// `{trace id}/{hash of the body}` to the signal and the body, `traces:…`.
     traces: Keyspace,
     /// Sequence number to trace id, oldest first.
     recent: Keyspace,
@@ -249,11 +249,15 @@ impl Store {
         self.write(Write::Delete(ids)).await.map(drop)
     }
 
-    /// Moves delivered messages to the traces that are shown.
-    pub(crate) async fn show(&self, messages: &[&Received]) -> Result<(), QueueError> {
-        let moved = messages.iter().filter_map(|message| {
-            let trace = message.attributes.get("trace_id")?.clone();
-            Some((message.receipt.parse().ok()?, trace, message.body.clone()))
+    /// Moves delivered messages to what is shown of the traces that they belong to.
+    pub(crate) async fn show(
+        &self,
+        messages: Vec<(&Received, Vec<String>)>,
+    ) -> Result<(), QueueError> {
+        let moved = messages.into_iter().filter_map(|(message, traces)| {
+            let signal = message.attributes.get("signal").map_or("traces", String::as_str);
+            let kept = format!("{signal}:{}", message.body);
+            Some((message.receipt.parse().ok()?, traces, kept))
         });
         self.write(Write::Show(moved.collect())).await.map(drop)
     }
@@ -465,22 +469,24 @@ impl Inner {
                     }
                 }
                 Write::Show(messages) => {
-                    for (id, trace, body) in messages {
-                        let at = sequence_number();
-                        let old = self.index().shown.get(&trace).copied();
-                        if let Some(old) = old {
-                            batch.remove(&self.recent, old.to_be_bytes());
-                        }
+                    for (id, traces, body) in messages {
                         let hash = hex(&Sha256::digest(&body)[..8]);
-                        batch.insert(&self.traces, format!("{trace}/{hash}"), body);
-                        batch.insert(&self.recent, at.to_be_bytes(), trace.as_bytes());
-                        batch.remove(&self.queue, id.to_be_bytes());
-                        // At once, so that a second message of the trace in this batch sees it.
-                        let mut index = self.index();
-                        if let Some(old) = index.shown.insert(trace.clone(), at) {
-                            index.shown_order.remove(&old);
+                        for trace in traces {
+                            let at = sequence_number();
+                            let old = self.index().shown.get(&trace).copied();
+                            if let Some(old) = old {
+                                batch.remove(&self.recent, old.to_be_bytes());
+                            }
+                            batch.insert(&self.traces, format!("{trace}/{hash}"), &*body);
+                            batch.insert(&self.recent, at.to_be_bytes(), trace.as_bytes());
+                            // At once, so that a second message of the trace in this batch sees it.
+                            let mut index = self.index();
+                            if let Some(old) = index.shown.insert(trace.clone(), at) {
+                                index.shown_order.remove(&old);
+                            }
+                            index.shown_order.insert(at, trace);
                         }
-                        index.shown_order.insert(at, trace);
+                        batch.remove(&self.queue, id.to_be_bytes());
                         changes.push(Box::new(move |index| index.forget(id)));
                         count += 1;
                     }
@@ -630,6 +636,10 @@ mod tests {
         assert!(matches!(Store::open(folder.path()), Err(StoreError::Locked(_))));
     }
 
+    fn placed(batch: &[Received]) -> Vec<(&Received, Vec<String>)> {
+        batch.iter().map(|it| (it, vec![it.attributes["trace_id"].clone()])).collect()
+    }
+
     #[tokio::test]
     async fn the_oldest_traces_make_room_for_new_ones() {
         let folder = TempDir::new().unwrap();
@@ -644,7 +654,7 @@ mod tests {
             if batch.is_empty() {
                 break;
             }
-            store.show(&batch.iter().collect::<Vec<_>>()).await.unwrap();
+            store.show(placed(&batch)).await.unwrap();
         }
         let traces = store.traces(usize::MAX);
         assert_eq!((traces.len(), store.depth()), (KEPT_TRACES, 0));
@@ -659,7 +669,7 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         store.send(vec![message("same"), message("same"), message("other")]).await.unwrap();
         let batch = take(&store, 9).await;
-        store.show(&batch.iter().collect::<Vec<_>>()).await.unwrap();
+        store.show(placed(&batch)).await.unwrap();
         assert_eq!(store.trace(&"ab".repeat(16)).unwrap().len(), 2);
         assert_eq!(store.traces(9).len(), 1);
     }

@@ -1,12 +1,16 @@
 //! Traces as people look at them: a tree of spans, made from the OTLP that is forwarded.
 
+pub(crate) mod measure;
 pub(crate) mod page;
 pub(crate) mod waterfall;
 
-use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry};
 
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
+    collector::{
+        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+        trace::v1::ExportTraceServiceRequest,
+    },
     common::v1::{AnyValue, KeyValue, any_value},
     trace::v1,
 };
@@ -22,6 +26,10 @@ use spanhook_core::{
     },
 };
 
+use spanhook_service::queue::Received;
+
+use measure::{Measure, measures};
+
 /// One trace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Trace {
@@ -30,6 +38,8 @@ pub(crate) struct Trace {
     pub(crate) summary: Summary,
     /// Spans in the order of a tree: a parent before its children, siblings by their start.
     pub(crate) spans: Vec<Row>,
+    /// What builds of the run measured, by name.
+    pub(crate) measures: Vec<Measure>,
 }
 
 /// What a list shows of a trace.
@@ -130,13 +140,48 @@ pub(crate) struct Happening {
     pub(crate) attributes: Vec<(String, String)>,
 }
 
-/// The traces in queue messages. Messages that hold none are passed over; duplicate spans are one.
+/// The traces that a message belongs to, hexadecimal; none when it can't be read.
+pub(crate) fn traces_of(message: &Received) -> Option<Vec<String>> {
+    if let Some(trace) = message.attributes.get("trace_id") {
+        return Some(vec![trace.clone()]);
+    }
+    let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
+    let traces: BTreeSet<String> =
+        match unpack(&message.body, attribute("encoding"), attribute("signal")).ok()? {
+            Content::Metrics(raw) => {
+                let request = ExportMetricsServiceRequest::decode(raw.as_slice()).ok()?;
+                measures(request).into_iter().flat_map(|it| it.traces).collect()
+            }
+            Content::Logs(raw) => {
+                let request = ExportLogsServiceRequest::decode(raw.as_slice()).ok()?;
+                let scopes = request.resource_logs.into_iter().flat_map(|it| it.scope_logs);
+                let records = scopes.flat_map(|it| it.log_records);
+                records.map(|it| hex(&it.trace_id)).filter(|it| !it.is_empty()).collect()
+            }
+            Content::Traces(_) | Content::Quarantined(_) => return None,
+        };
+    Some(traces.into_iter().collect())
+}
+
+/// The traces in queue messages, each with its signal before it (`traces:…`). What can't be read
+/// is passed over; duplicate spans and measurements are one.
 pub(crate) fn traces(bodies: impl IntoIterator<Item = String>) -> Vec<Trace> {
-    let requests =
-        bodies.into_iter().filter_map(|body| match unpack(&body, Some("otlp-proto+zstd")) {
-            Ok(Content::Traces(raw)) => ExportTraceServiceRequest::decode(raw.as_slice()).ok(),
-            _ => None,
-        });
+    let mut requests = Vec::new();
+    let mut measured = Vec::new();
+    for body in bodies {
+        let (signal, body) = body.split_once(':').unwrap_or(("traces", &body));
+        match unpack(body, Some("otlp-proto+zstd"), Some(signal)) {
+            Ok(Content::Traces(raw)) => {
+                requests.extend(ExportTraceServiceRequest::decode(raw.as_slice()).ok());
+            }
+            Ok(Content::Metrics(raw)) => {
+                let request = ExportMetricsServiceRequest::decode(raw.as_slice());
+                measured.extend(request.ok().into_iter().flat_map(measures));
+            }
+            _ => {}
+        }
+    }
+    let requests = requests.into_iter();
     let mut found: BTreeMap<Vec<u8>, Collected> = BTreeMap::new();
     for group in requests.flat_map(|request| request.resource_spans) {
         let resource = named(group.resource.map(|it| it.attributes).unwrap_or_default());
@@ -154,7 +199,17 @@ pub(crate) fn traces(bodies: impl IntoIterator<Item = String>) -> Vec<Trace> {
             }
         }
     }
-    found.into_iter().map(|(id, trace)| trace.arrange(&hex(&id))).collect()
+    let mut ids: BTreeMap<String, Collected> =
+        found.into_iter().map(|(id, trace)| (hex(&id), trace)).collect();
+    for measure in measured {
+        for trace in &measure.traces {
+            let of = &mut ids.entry(trace.clone()).or_default().measures;
+            if !of.contains(&measure) {
+                of.push(measure.clone());
+            }
+        }
+    }
+    ids.into_iter().map(|(id, trace)| trace.arrange(&id)).collect()
 }
 
 /// Attributes as text.
@@ -164,6 +219,7 @@ type Pairs = Vec<(String, String)>;
 struct Collected {
     /// By their ids, each with its resource's attributes.
     spans: HashMap<Vec<u8>, (v1::Span, Pairs)>,
+    measures: Vec<Measure>,
 }
 
 impl Collected {
@@ -215,7 +271,11 @@ impl Collected {
                 waiting.extend(below.into_iter().flatten().rev().map(|it| (*it, depth + 1)));
             }
         }
-        Trace { summary: summary(id, &rows), spans: rows }
+        let mut measures = self.measures;
+        measures.sort_by(|a, b| {
+            (&a.name, &a.attributes, a.time).cmp(&(&b.name, &b.attributes, b.time))
+        });
+        Trace { summary: summary(id, &rows), spans: rows, measures }
     }
 }
 

@@ -281,7 +281,7 @@ async fn a_verified_delivery_that_can_not_be_mapped_is_quarantined_with_its_reas
             .any(|it| it.string_value.as_ref().is_some_and(|it| it.contains("v1,")))
     );
     let body = dead[0].body.as_ref().unwrap();
-    let Ok(Content::Quarantined(raw)) = unpack(body, Some("raw+zstd")) else {
+    let Ok(Content::Quarantined(raw)) = unpack(body, Some("raw+zstd"), None) else {
         panic!("not the payload")
     };
     let raw = String::from_utf8(raw).unwrap();

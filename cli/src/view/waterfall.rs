@@ -40,6 +40,9 @@ pub(crate) fn render(trace: &Trace, width: usize, color: bool) -> String {
         let line = clip(&line, width);
         let _ = writeln!(text, "{}", canvas.paint(DIM, line.trim_end()));
     }
+    for measure in &trace.measures {
+        let _ = writeln!(text, "  {}", clip(&printable(&measure.to_string()), width - 2));
+    }
     text
 }
 

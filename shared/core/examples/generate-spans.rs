@@ -96,7 +96,9 @@ impl Settings {
             .iter()
             .filter_map(|message| {
                 let encoding = message.attributes.get("encoding").map(String::as_str);
-                let Ok(Content::Traces(raw)) = unpack(&message.body, encoding) else { return None };
+                let Ok(Content::Traces(raw)) = unpack(&message.body, encoding, None) else {
+                    return None;
+                };
                 ExportTraceServiceRequest::decode(raw.as_slice()).ok()
             })
             .flat_map(|request| request.resource_spans)

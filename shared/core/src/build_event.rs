@@ -30,6 +30,8 @@ mod place;
 mod private;
 mod read;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use thiserror::Error;
 
@@ -98,6 +100,10 @@ pub struct Batch {
     pub logs: Vec<log::Group<'static>>,
     /// What names the project of the first event that has one, for fair queueing.
     pub project: String,
+    /// All projects that the events speak of, the empty one for an event that names none.
+    pub projects: BTreeSet<String>,
+    /// All traces that the events belong to.
+    pub trace_ids: BTreeSet<TraceId>,
 }
 
 impl Batch {

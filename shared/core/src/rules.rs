@@ -124,6 +124,14 @@ impl ProjectRules {
         }
     }
 
+    /// Whether a project is traced at all, whatever share of its runs is.
+    #[must_use]
+    pub fn allows(&self, project: &str) -> bool {
+        let fits = |pattern: &WildMatch| pattern.matches(project);
+        let allowed = project.is_empty() || self.allow.is_empty() || self.allow.iter().any(fits);
+        allowed && !self.deny.iter().any(fits)
+    }
+
     /// Judges a run by its spans.
     #[must_use]
     pub fn judge(&self, trace: &Trace<'_>, project: &str, ids: TraceIds) -> Decision {

@@ -13,7 +13,7 @@ use spanhook_core::{
     message::{Content, unpack},
 };
 use spanhook_service::{
-    export::{Export, Outcome},
+    export::{Export, Outcome, Signal},
     forward::{Tally, forward},
     queue::Received,
 };
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 struct TakingExporter;
 
 impl Export for TakingExporter {
-    async fn export(&self, request: Bytes) -> Outcome {
+    async fn export(&self, _: Signal, request: Bytes) -> Outcome {
         black_box(request);
         Outcome::Delivered { partial: None }
     }
@@ -40,7 +40,7 @@ fn merge(criterion: &mut Criterion) {
     let Ok(Mapped::Trace { trace, project }) = gitlab::map(body, &settings) else { panic!() };
     let message = encode(&trace, Provider::Gitlab, &project, Limits::default()).remove(0);
     let encoding = message.attributes.get("encoding").map(String::as_str);
-    let Ok(Content::Traces(raw)) = unpack(&message.body, encoding) else { panic!() };
+    let Ok(Content::Traces(raw)) = unpack(&message.body, encoding, None) else { panic!() };
     let batch: Vec<_> = (0..1000)
         .map(|id| Received {
             id: format!("{id}"),

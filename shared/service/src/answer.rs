@@ -20,32 +20,37 @@ pub struct Problem {
 }
 
 #[derive(Serialize)]
-struct Document {
+struct Document<'d> {
     r#type: &'static str,
     title: Option<&'static str>,
     status: u16,
-    detail: &'static str,
+    detail: &'d str,
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = Document {
-            r#type: "about:blank",
-            title: self.status.canonical_reason(),
-            status: self.status.as_u16(),
-            detail: self.detail,
-        };
-        // Four plain fields always serialize.
-        let body = serde_json::to_string(&document).unwrap_or_default();
-        let mut response = Response::new(Body::from(format!("{body}\n")));
-        *response.status_mut() = self.status;
-        let kind = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
-        }
-        response
+        problem(self.status, self.detail)
     }
+}
+
+/// A problem document whose text is made up for the case.
+pub fn problem(status: StatusCode, detail: &str) -> Response {
+    let document = Document {
+        r#type: "about:blank",
+        title: status.canonical_reason(),
+        status: status.as_u16(),
+        detail,
+    };
+    // Four plain fields always serialize.
+    let body = serde_json::to_string(&document).unwrap_or_default();
+    let mut response = Response::new(Body::from(format!("{body}\n")));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    }
+    response
 }
 
 /// No such path.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     clock::Clock,
-    export::{Export, Outcome},
+    export::{Export, Outcome, Signal},
     queue::{Inbox, Received},
 };
 
@@ -428,7 +428,7 @@ mod tests {
     }
 
     impl Export for RefusingExporter {
-        async fn export(&self, request: Bytes) -> Outcome {
+        async fn export(&self, _: Signal, request: Bytes) -> Outcome {
             self.exports.fetch_add(1, Ordering::Relaxed);
             if request.chunks(3).any(|it| self.poison.contains(&it[2])) {
                 return Outcome::Reject { reason: "bad span".into() };
@@ -448,7 +448,7 @@ mod tests {
     }
 
     impl Export for ScriptedExporter {
-        async fn export(&self, _: Bytes) -> Outcome {
+        async fn export(&self, _: Signal, _: Bytes) -> Outcome {
             self.1.fetch_add(1, Ordering::Relaxed);
             let mut answers = self.0.lock().unwrap();
             if answers.len() > 1 { answers.pop().unwrap() } else { answers[0].clone() }
@@ -527,10 +527,54 @@ mod tests {
     struct MeasuringExporter(Mutex<Vec<usize>>);
 
     impl Export for MeasuringExporter {
-        async fn export(&self, request: Bytes) -> Outcome {
+        async fn export(&self, _: Signal, request: Bytes) -> Outcome {
             self.0.lock().unwrap().push(request.len());
             delivered()
         }
+    }
+
+    /// Takes traces and logs, and knows no metrics.
+    #[derive(Default)]
+    struct TracesAndLogs(Mutex<Vec<(Signal, Bytes)>>);
+
+    impl Export for TracesAndLogs {
+        async fn export(&self, signal: Signal, request: Bytes) -> Outcome {
+            self.0.lock().unwrap().push((signal, request));
+            match signal {
+                Signal::Metrics => Outcome::Misconfigured { reason: "HTTP 404".into() },
+                _ => delivered(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn signals_are_joined_apart_and_one_that_is_refused_stops_no_other() {
+        let exporter = TracesAndLogs::default();
+        let signals = [None, Some("metrics"), Some("logs"), Some("metrics"), Some("traces")];
+        let messages: Vec<_> = signals
+            .iter()
+            .enumerate()
+            .map(|(id, signal)| {
+                let mut message = message(id, &spans(u8::try_from(id).unwrap()));
+                let named = signal.map(|it| ("signal".to_owned(), it.to_owned()));
+                message.attributes.extend(named);
+                message
+            })
+            .collect();
+        let verdicts = forward(&messages, &exporter, soon(), &mut Tally::default()).await;
+        let taken: Vec<_> = verdicts.iter().map(|it| *it == Verdict::Ack).collect();
+        assert_eq!(taken, [true, false, true, false, true]);
+        let sent = exporter.0.into_inner().unwrap();
+        let joined =
+            |ids: &[u8]| Bytes::from(ids.iter().flat_map(|id| spans(*id)).collect::<Vec<_>>());
+        assert_eq!(
+            sent,
+            [
+                (Signal::Traces, joined(&[0, 4])),
+                (Signal::Metrics, joined(&[1, 3])),
+                (Signal::Logs, joined(&[2])),
+            ]
+        );
     }
 
     #[tokio::test]

@@ -86,6 +86,29 @@ pub struct Identity {
     pub revision: Option<String>,
 }
 
+impl Identity {
+    /// What the mapping of build events takes from it.
+    #[must_use]
+    pub fn job(&self) -> spanhook_core::identity::Identity {
+        use spanhook_core::identity::CiProvider;
+        spanhook_core::identity::Identity {
+            provider: match self.provider {
+                Provider::Circleci => CiProvider::Circleci,
+                Provider::Gitlab => CiProvider::Gitlab,
+                Provider::Github => CiProvider::Github,
+            },
+            host: Some(self.host.clone()),
+            project: Some(self.project.clone()),
+            run_id: Some(self.run_id.clone()),
+            job_id: self.job_id.clone(),
+            attempt: self.attempt.map(|it| it.to_string()),
+            root_id: self.root_id.clone(),
+            ref_name: self.git_ref.clone(),
+            revision: self.revision.clone(),
+        }
+    }
+}
+
 /// Why a call is refused. For the log and metrics only: callers get one answer for all that is
 /// wrong with a proof. No text repeats anything of the request.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

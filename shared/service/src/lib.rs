@@ -3,11 +3,13 @@
 //! - [`settings`] reads the environment once, purely.
 //! - [`live`] holds what may change while it runs: secrets and project rules.
 //! - [`webhook`] and [`traceparent`] are axum routers.
+//! - [`build_events`] takes what jobs report themselves, from whom [`identity`] admits.
 //! - [`queue`] is what lies between the webhook functions and the forwarder.
 //! - [`export`] speaks OTLP, [`forward`] decides what becomes of every message.
 //! - [`telemetry`] is what spanhook says of itself.
 
 pub mod answer;
+pub mod build_events;
 pub mod clock;
 pub mod export;
 pub mod forward;

@@ -229,20 +229,17 @@ impl GitlabReceiverSettings {
     }
 }
 
-/// The traceparent endpoint.
+/// The traceparent endpoint. Who may ask is [`crate::identity`]'s.
 #[derive(Clone, Debug)]
 pub struct TraceparentEndpointSettings {
-    /// The bearer token that callers need, if any.
-    pub token: Source,
     /// How ids are derived.
     pub ids: TraceparentSettings,
 }
 
 impl TraceparentEndpointSettings {
-    /// Reads `TRACEPARENT_TOKEN`, `TRACE_IDS` and the hosts.
+    /// Reads `TRACE_IDS` and the hosts.
     pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
         Ok(Self {
-            token: Source::parse(vars, TRACEPARENT_TOKEN),
             ids: TraceparentSettings {
                 trace_ids: trace_ids(vars)?,
                 circleci_host: host(vars, "CIRCLECI_HOST", "circleci.com")?,

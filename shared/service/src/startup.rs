@@ -5,18 +5,20 @@ use std::{process::ExitCode, sync::Arc};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
 use axum::Router;
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use spanhook_core::{rules::ProjectRules, secret::Secrets};
+use spanhook_core::rules::ProjectRules;
 use thiserror::Error;
 
 use crate::{
+    build_events::BuildEvents,
     clock::Clock,
     export::{Target, TargetError},
     forward::{Tally, Verdict, forward, settle},
+    identity::{Gate, GateError, GateSettings},
     live::{self, Live, LiveError, Source},
     queue::{Received, SqsQueue},
     settings::{
         CircleciReceiverSettings, GitlabReceiverSettings, PROJECT_RULES, QueueSettings,
-        SettingsError, TRACEPARENT_TOKEN, TraceparentEndpointSettings, Vars, WebhookSettings,
+        SettingsError, TraceparentEndpointSettings, Vars, WebhookSettings,
     },
     telemetry::{Metric, Telemetry, TelemetryError, TelemetrySettings},
     traceparent::Traceparent,
@@ -38,6 +40,9 @@ pub enum StartupError {
     /// Nothing could be exported.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// Nobody could be admitted.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// Its own telemetry can't be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -103,7 +108,8 @@ async fn sqs_queue(vars: &Vars) -> Result<SqsQueue, StartupError> {
 pub async fn traceparent(vars: &Vars) -> Result<Router, StartupError> {
     let settings = TraceparentEndpointSettings::parse(vars)?;
     let service = Traceparent {
-        tokens: traceparent_tokens(&settings).await?,
+        gate: Gate::open(GateSettings::traceparent(vars)?).await?,
+        clock: Clock::SYSTEM,
         rules: project_rules(vars).await?,
         ids: settings.ids,
         telemetry: Telemetry::queued("spanhook-traceparent", &TelemetrySettings::parse(vars)?),
@@ -111,11 +117,17 @@ pub async fn traceparent(vars: &Vars) -> Result<Router, StartupError> {
     Ok(service.into_router())
 }
 
-/// The bearer tokens of the traceparent endpoint; none means that anybody may ask.
-pub async fn traceparent_tokens(
-    settings: &TraceparentEndpointSettings,
-) -> Result<Live<Secrets>, LiveError> {
-    Live::open(&settings.token, TRACEPARENT_TOKEN, live::secrets, Secrets::default()).await
+/// The build-events function.
+pub async fn build_events(vars: &Vars) -> Result<Router, StartupError> {
+    let service = BuildEvents {
+        gate: Gate::open(GateSettings::build_events(vars)?).await?,
+        ids: TraceparentEndpointSettings::parse(vars)?.ids,
+        rules: project_rules(vars).await?,
+        queue: Arc::new(sqs_queue(vars).await?),
+        telemetry: Telemetry::queued("spanhook-build-events", &TelemetrySettings::parse(vars)?),
+        clock: Clock::SYSTEM,
+    };
+    Ok(service.into_router())
 }
 
 /// The rules of projects; none keeps every run.

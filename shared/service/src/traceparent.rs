@@ -5,18 +5,19 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use spanhook_core::{
+    mapping::Provider,
     rules::ProjectRules,
-    secret::Secrets,
-    signature::verify_token,
-    traceparent::{BadRequest, Format, Request as Asked, TraceparentSettings, parse},
+    traceparent::{BadRequest, Format, Job, Request as Asked, TraceparentSettings, parse},
 };
 
 use crate::{
-    answer::health,
+    answer::{Problem, health},
+    clock::Clock,
+    identity::{self, Denied, Gate, Identity, Proof},
     live::Live,
     telemetry::{Metric, Telemetry},
 };
@@ -24,8 +25,10 @@ use crate::{
 /// The traceparent endpoint.
 #[derive(Debug)]
 pub struct Traceparent {
-    /// The bearer tokens that callers need; none means that anybody may ask.
-    pub tokens: Live<Secrets>,
+    /// Who may ask.
+    pub gate: Gate,
+    /// Checks tokens by it.
+    pub clock: Clock,
     /// Which runs are sampled.
     pub rules: Arc<Live<ProjectRules>>,
     /// How ids are derived.
@@ -60,20 +63,33 @@ async fn answer(State(service): State<Arc<Traceparent>>, request: Request) -> Re
         let response = failure(format, StatusCode::METHOD_NOT_ALLOWED, "ask with GET");
         return ([(header::ALLOW, "GET, HEAD")], response).into_response();
     }
-    let token = bearer(&parts.headers);
-    if service.tokens.verify(|tokens| verify_token(token, tokens)).await.is_err() {
-        let message = "a bearer token is needed; send the header Authorization: Bearer ...";
-        let response = failure(format, StatusCode::UNAUTHORIZED, message);
-        return ([(header::WWW_AUTHENTICATE, "Bearer")], response).into_response();
-    }
+    let now = service.clock.since_epoch().as_secs();
+    let admitted = service.gate.admit(&parts.headers, b"", now).await;
+    let admitted = admitted.and_then(|caller| {
+        caller.require(project.as_deref())?;
+        Ok(caller)
+    });
+    let caller = match admitted {
+        Ok(caller) => caller,
+        Err(denied) => {
+            tracing::warn!(reason = %denied, "trace context refused");
+            service.telemetry.count("traceparent", denied.as_str(), &[(Metric::Rejected, 1)]);
+            return refused(format, denied);
+        }
+    };
+    // A job's token says which job it is: it is told its own context and no other's.
+    let (job, project) = match &caller.identity {
+        Some(identity) => (own(identity), Some(identity.project.clone())),
+        None => (job, project),
+    };
     match job {
         Ok(job) => {
             service.telemetry.count("traceparent", "answered", &[(Metric::Received, 1)]);
             let rules = service.rules.get().await;
             let context = job.context(&service.ids, &rules, project.as_deref());
             let body = format.render(context);
-            // With a token the answer is that caller's own; and rules may change.
-            let caching = match (service.tokens.get().await.is_empty(), rules.is_empty()) {
+            // With a proof the answer is that caller's own; and rules may change.
+            let caching = match (caller.by == Proof::None, rules.is_empty()) {
                 (true, true) => "public, max-age=31536000, immutable",
                 (true, false) => "public, max-age=60",
                 (false, true) => "private, max-age=31536000, immutable",
@@ -107,8 +123,24 @@ fn failure(format: Format, status: StatusCode, message: &str) -> Response {
     (status, headers, format.render_error(status.as_u16(), message)).into_response()
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
+/// The error of a caller that is not admitted, in the format that was asked for.
+fn refused(format: Format, denied: Denied) -> Response {
+    let Problem { status, detail } = denied.problem();
+    let response = failure(format, status, detail);
+    if status == StatusCode::UNAUTHORIZED {
+        return ([(header::WWW_AUTHENTICATE, "Bearer")], response).into_response();
+    }
+    response
+}
+
+/// The job that a token speaks for. A job of GitHub has no trace of its webhooks yet.
+fn own(identity: &Identity) -> Result<Job, BadRequest> {
+    let provider = match identity.provider {
+        identity::Provider::Circleci => Provider::Circleci,
+        identity::Provider::Gitlab => Provider::Gitlab,
+        identity::Provider::Github => return Err(BadRequest::Path),
+    };
+    let job = identity.job_id.as_deref().unwrap_or_default();
+    let (host, root) = (Some(identity.host.as_str()), identity.root_id.as_deref());
+    Job::new(provider, &identity.run_id, job, host, root)
 }

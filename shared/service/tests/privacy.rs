@@ -66,11 +66,14 @@ async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
     {
         said += &ask(service.clone(), request).await.1;
     }
-    said += &format!("{:?}", exporter.export(bytes::Bytes::new()).await);
+    said += &format!(
+        "{:?}",
+        exporter.export(spanhook_service::export::Signal::Traces, bytes::Bytes::new()).await
+    );
     said += &String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
     for message in queue.sent.lock().unwrap().iter() {
         let Ok(spanhook_core::message::Content::Traces(raw)) =
-            spanhook_core::message::unpack(&message.body, Some("otlp-proto+zstd"))
+            spanhook_core::message::unpack(&message.body, Some("otlp-proto+zstd"), None)
         else {
             panic!("no spans");
         };

@@ -67,10 +67,13 @@ pub(super) fn event(
     if batch.project.is_empty() {
         batch.project.clone_from(&project);
     }
+    batch.projects.insert(project.clone());
+    let place = place.or(joined).or_else(own);
+    batch.trace_ids.extend(place.as_ref().map(|it| it.trace));
     let subject = Subject {
         event,
         resource: resource(event, &origin, &project, correlation.as_deref(), identity.is_some())?,
-        place: place.or(joined).or_else(own),
+        place,
         project,
         correlation: correlation.unwrap_or_default(),
         time: sent.unwrap_or(received),

@@ -6,9 +6,7 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use reqwest::{Certificate, Client, Identity, Response, redirect::Policy};
 
-use super::{
-    Compression, ExportSettings, ExporterError, Outcome, Signal, advice, clip, partial,
-};
+use super::{Compression, ExportSettings, ExporterError, Outcome, Signal, advice, clip, partial};
 use crate::clock::Clock;
 
 /// How much of an answer is read: an endless body must not hold the forwarder.

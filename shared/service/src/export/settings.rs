@@ -340,14 +340,21 @@ mod tests {
         let logs = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://l/in");
         let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
         for (vars, expected) in [
-            (vec![base], ["http://c:4318/v1/traces", "http://c:4318/v1/metrics", "http://c:4318/v1/logs"]),
+            (
+                vec![base],
+                ["http://c:4318/v1/traces", "http://c:4318/v1/metrics", "http://c:4318/v1/logs"],
+            ),
             (
                 vec![base, traces, logs],
                 ["https://t/otlp/v1/traces?k=1", "http://c:4318/v1/metrics", "https://l/in"],
             ),
             (
                 vec![traces],
-                ["https://t/otlp/v1/traces?k=1", "https://t/otlp/v1/metrics?k=1", "https://t/otlp/v1/logs?k=1"],
+                [
+                    "https://t/otlp/v1/traces?k=1",
+                    "https://t/otlp/v1/metrics?k=1",
+                    "https://t/otlp/v1/logs?k=1",
+                ],
             ),
             (vec![base, grpc], ["http://c:4318/"; 3]),
         ] {

@@ -1,0 +1,180 @@
+//! The build-events service: check who calls, map, queue, answer.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes, to_bytes},
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use serde::Serialize;
+use spanhook_core::{
+    build_event::{self, Batch},
+    encode::Limits,
+    log, metric,
+    rules::{Decision, ProjectRules},
+    traceparent::TraceparentSettings,
+};
+
+use crate::{
+    answer::{Problem, health, not_found, problem, wrong_method},
+    clock::Clock,
+    identity::Gate,
+    live::Live,
+    queue::Outbox,
+    telemetry::{Metric, Telemetry},
+};
+
+/// The largest body, in bytes: a job reduces its statistics before it sends them, and JSON takes
+/// many times its size in memory.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// The name of the service in counters.
+const PROVIDER: &str = build_event::PROVIDER;
+
+/// The build-events service.
+#[derive(Debug)]
+pub struct BuildEvents<Q> {
+    /// Who may call.
+    pub gate: Gate,
+    /// How ids are derived: as for the traceparent endpoint.
+    pub ids: TraceparentSettings,
+    /// Which runs are kept.
+    pub rules: Arc<Live<ProjectRules>>,
+    /// Where messages go.
+    pub queue: Arc<Q>,
+    /// What it says of itself.
+    pub telemetry: Telemetry,
+    /// Checks tokens by it, and dates events without a timestamp.
+    pub clock: Clock,
+}
+
+impl<Q: Outbox> BuildEvents<Q> {
+    /// The service of the function, at `/build-events`, at `/` and, for probes, `/health`.
+    pub fn into_router(self) -> Router {
+        self.into_routes(&["/", "/build-events"])
+            .route("/health", axum::routing::get(health))
+            .fallback(not_found)
+            .method_not_allowed_fallback(wrong_method)
+    }
+
+    /// The service at these paths of a larger router.
+    pub fn into_routes(self, paths: &[&str]) -> Router {
+        let service = post(receive::<Q>).with_state(Arc::new(self));
+        paths.iter().fold(Router::new(), |router, path| router.route(path, service.clone()))
+    }
+}
+
+async fn receive<Q: Outbox>(
+    State(service): State<Arc<BuildEvents<Q>>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match to_bytes(body, MAX_BODY).await {
+        Ok(body) => service.take(&headers, &body).await,
+        Err(_) => {
+            let detail = "the body is larger than 1 MiB or broke off; send fewer events at once";
+            Problem { status: StatusCode::PAYLOAD_TOO_LARGE, detail }.into_response()
+        }
+    }
+}
+
+impl<Q: Outbox> BuildEvents<Q> {
+    async fn take(&self, headers: &HeaderMap, body: &Bytes) -> Response {
+        let count = |reason, metrics: &[(Metric, u64)]| {
+            self.telemetry.count(PROVIDER, reason, metrics);
+        };
+        let denied = |denied: crate::identity::Denied| {
+            tracing::warn!(reason = %denied, "build events rejected");
+            count(denied.as_str(), &[(Metric::Received, 1), (Metric::Rejected, 1)]);
+            denied.into_response()
+        };
+        let now = self.clock.since_epoch().as_secs();
+        let caller = match self.gate.admit(headers, body, now).await {
+            Ok(caller) => caller,
+            Err(reason) => return denied(reason),
+        };
+        let identity = caller.identity.as_ref().map(crate::identity::Identity::job);
+        let batch = build_event::map(body, self.clock.nanos(), &self.ids, identity.as_ref());
+        let mut batch = match batch {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::warn!(%error, "build events refused");
+                count("invalid", &[(Metric::Received, 1), (Metric::Verified, 1)]);
+                return problem(StatusCode::BAD_REQUEST, &error.to_string());
+            }
+        };
+        for project in &batch.projects {
+            let named = Some(project.as_str()).filter(|it| !it.is_empty());
+            if let Err(reason) = caller.require(named) {
+                return denied(reason);
+            }
+        }
+        self.keep_sampled(&mut batch).await;
+        let answer = Answer::of(&batch);
+        let messages = batch.messages(Limits::default());
+        let queued = messages.len() as u64;
+        if let Err(error) = self.queue.send(messages).await {
+            tracing::error!(%error, "the queue refused; the sender is asked to retry");
+            count("queue", &[(Metric::Received, 1), (Metric::Refused, 1)]);
+            let detail = "the queue does not take messages at the moment; send the events again";
+            return Problem { status: StatusCode::SERVICE_UNAVAILABLE, detail }.into_response();
+        }
+        let counted = [
+            (Metric::Received, 1),
+            (Metric::Verified, 1),
+            (Metric::Spans, answer.spans as u64),
+            (Metric::Messages, queued),
+        ];
+        count("accepted", &counted);
+        (StatusCode::ACCEPTED, Json(answer)).into_response()
+    }
+
+    /// Runs that are switched off or not sampled get no spans. Metrics and logs are kept: they are
+    /// few, and a share of them would be no measurement.
+    async fn keep_sampled(&self, batch: &mut Batch) {
+        let rules = self.rules.get().await;
+        if rules.is_empty() {
+            return;
+        }
+        let denied: Vec<_> =
+            batch.projects.iter().filter(|it| !rules.allows(it)).cloned().collect();
+        let project = batch.project.clone();
+        let ids = self.ids.trace_ids;
+        batch.traces.retain(|trace| rules.judge(trace, &project, ids) == Decision::Keep);
+        if denied.len() == batch.projects.len() {
+            batch.metrics.clear();
+            batch.logs.clear();
+        }
+    }
+}
+
+/// The body of a 202.
+#[derive(Serialize)]
+struct Answer {
+    status: &'static str,
+    spans: usize,
+    points: usize,
+    records: usize,
+    trace_ids: Vec<String>,
+}
+
+impl Answer {
+    fn of(batch: &Batch) -> Self {
+        let (spans, points, records) = (
+            batch.traces.iter().map(spanhook_core::span::Trace::span_count).sum(),
+            metric::point_count(&batch.metrics),
+            log::record_count(&batch.logs),
+        );
+        Self {
+            status: if spans + points + records > 0 { "accepted" } else { "ignored" },
+            spans,
+            points,
+            records,
+            trace_ids: batch.trace_ids.iter().map(ToString::to_string).collect(),
+        }
+    }
+}

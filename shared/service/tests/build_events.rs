@@ -1,0 +1,139 @@
+//! The build-events service over HTTP, in process.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::sync::Arc;
+
+use axum::{Router, body::Body, http::Request};
+use proptest::prelude::*;
+use spanhook_core::{
+    build_event::PROVIDER,
+    signature::{sign_standard, signing_key},
+    traceparent::TraceparentSettings,
+};
+use spanhook_service::{
+    build_events::BuildEvents,
+    clock::Clock,
+    identity::{Gate, GateSettings},
+    settings::Vars,
+    startup::project_rules,
+    telemetry::{Telemetry, TelemetrySettings},
+};
+use support::{MemoryOutbox, NOW, TOKEN, ask, at, vars};
+
+const METADATA: &str = include_str!("../../../events/build-events/ci-build-metadata.json");
+const BUNDLE: &str = include_str!("../../../events/build-events/webpack-build-stats.json");
+
+async fn service(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router {
+    let mut vars: Vars = vars(pairs);
+    vars.insert("BUILD_EVENTS_SIGNING_KEY".to_owned(), TOKEN.to_owned());
+    let service = BuildEvents {
+        gate: Gate::open(GateSettings::build_events(&vars).unwrap()).await.unwrap(),
+        ids: TraceparentSettings::default(),
+        rules: project_rules(&vars).await.unwrap(),
+        queue: Arc::clone(queue),
+        telemetry: Telemetry::queued("test", &TelemetrySettings::default()),
+        clock: Clock::new(|| at(NOW)),
+    };
+    service.into_router()
+}
+
+fn signed(body: impl Into<Vec<u8>>) -> Request<Body> {
+    let body = body.into();
+    let signature = sign_standard("id", NOW, &body, &signing_key(TOKEN).unwrap()).unwrap();
+    Request::post("/build-events")
+        .header("webhook-id", "id")
+        .header("webhook-timestamp", NOW.to_string())
+        .header("webhook-signature", signature)
+        .body(Body::from(body))
+        .unwrap()
+}
+
+fn signals(queue: &MemoryOutbox) -> Vec<String> {
+    let sent = queue.sent.lock().unwrap();
+    assert!(sent.iter().all(|it| it.attributes["provider"] == PROVIDER));
+    sent.iter().map(|it| it.attributes["signal"].clone()).collect()
+}
+
+#[tokio::test]
+async fn every_answer_has_its_shape() {
+    let queue = Arc::new(MemoryOutbox::default());
+    let full = Arc::new(MemoryOutbox { refuses: true, ..MemoryOutbox::default() });
+    let taking = service(&queue, &[]).await;
+    let refusing = service(&full, &[]).await;
+    let plain = |method: &str, path: &str| {
+        Request::builder().method(method).uri(path).body(Body::from(METADATA)).unwrap()
+    };
+    let mut tampered = signed(METADATA);
+    *tampered.body_mut() = Body::from(BUNDLE);
+    let unknown = r#"{"type": "deploy_started", "correlation_id": "7", "cluster": "eu-1"}"#;
+    let wrong = r#"[{"type": "mark", "correlation_id": "7", "name": "x"},
+        {"type": "ci_build_metadata", "correlation_id": "7", "project": "acme/shop",
+         "metrics": {"duration_seconds": "long"}}]"#;
+    let mut text = String::new();
+    for (name, router, request) in [
+        ("build", &taking, signed(METADATA)),
+        ("bundle", &taking, signed(BUNDLE)),
+        ("both at once", &taking, signed(format!("[{METADATA},{BUNDLE}]"))),
+        ("unknown type", &taking, signed(unknown)),
+        ("no events", &taking, signed("[]")),
+        ("wrong field", &taking, signed(wrong)),
+        ("not JSON", &taking, signed("build=1")),
+        ("too large", &taking, signed(vec![b' '; 1024 * 1024 + 1])),
+        ("unsigned", &taking, plain("POST", "/build-events")),
+        ("tampered", &taking, tampered),
+        ("GET", &taking, plain("GET", "/build-events")),
+        ("elsewhere", &taking, plain("POST", "/elsewhere")),
+        ("queue refuses", &refusing, signed(METADATA)),
+    ] {
+        let (status, body) = ask(router.clone(), request).await;
+        text += &format!("{name}: {status} {}\n", body.trim());
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn events_become_messages_of_three_signals() {
+    let queue = Arc::new(MemoryOutbox::default());
+    let (status, _) = ask(service(&queue, &[]).await, signed(BUNDLE)).await;
+    assert_eq!(status, 202);
+    assert_eq!(signals(&queue), ["traces", "metrics", "logs"]);
+}
+
+#[tokio::test]
+async fn a_project_that_is_switched_off_or_forbidden_sends_nothing() {
+    let event = |project: &str| {
+        signed(format!(
+            r#"{{"type": "measure", "correlation_id": "7", "project": "{project}", "name": "n", "value": 1}}"#
+        ))
+    };
+    for (pairs, expected) in [
+        ([("PROJECT_RULES", r#"{"deny": ["acme/secret"]}"#)], 202),
+        ([("ACCESS", r#"[{"projects": "acme/shop", "by": ["signature"]}]"#)], 403),
+    ] {
+        let queue = Arc::new(MemoryOutbox::default());
+        let service = service(&queue, &pairs).await;
+        assert_eq!(ask(service.clone(), event("acme/secret")).await.0, expected);
+        assert!(queue.sent.lock().unwrap().is_empty());
+        assert_eq!(ask(service, event("acme/shop")).await.0, 202);
+        assert_eq!(signals(&queue), ["metrics"]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn whatever_is_posted_is_answered_below_500(body: Vec<u8>, text in "\\PC{0,200}", event in 0..3) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let queue = Arc::new(MemoryOutbox::default());
+        let body = match event {
+            0 => body,
+            1 => text.into_bytes(),
+            _ => format!(r#"{{"type": "mark", "name": {}}}"#, serde_json::json!(text)).into_bytes(),
+        };
+        let (status, _) =
+            runtime.block_on(async { ask(service(&queue, &[]).await, signed(body)).await });
+        prop_assert!(status < 500);
+    }
+}
