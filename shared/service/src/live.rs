@@ -408,7 +408,7 @@ mod tests {
             .build();
         let live = rotating!(NOW, rule);
         for (later, calls, expected) in
-            [(300, 2, "old"), (59, 2, "old"), (1, 3, "old"), (60, 4, "new"), (60, 4, "new")]
+            [(300, 2, "old"), (59, 2, "old"), (1, 3, "old"), (60, 4, "new"), (59, 4, "new")]
         {
             NOW.fetch_add(later, Ordering::Relaxed);
             assert_eq!(*live.get().await, Secrets::new([expected]), "{calls}");
