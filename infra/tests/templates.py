@@ -165,6 +165,9 @@ class Template:
     def split(self, argument):
         return self.value(argument[1]).split(argument[0])
 
+    def join(self, argument):
+        return argument[0].join(self.value(argument[1]))
+
     def sub(self, text):
         def reference(found):
             name, _, attribute = found[1].partition(".")
@@ -367,6 +370,7 @@ FUNCTIONS = {
     "split": lambda separator, text: text.split(separator),
     "startswith": str.startswith,
     "toset": lambda items: {it: it for it in sorted(items)},
+    "trimsuffix": str.removesuffix,
 }
 
 OPERATORS = {
