@@ -105,6 +105,14 @@ class Template:
     def condition(self, name):
         return self.value(self.document["Conditions"][name])
 
+    def broken_rules(self):
+        return [
+            name
+            for name, rule in self.document["Rules"].items()
+            if self.value(rule.get("RuleCondition", True))
+            and not all(self.value(it["Assert"]) for it in rule["Assertions"])
+        ]
+
     def resources(self, type_):
         """{logical id: properties} of what this set of parameters creates."""
         found = {}

@@ -187,6 +187,15 @@ def test_parameters_are_variables():
 
 
 @pytest.mark.parametrize(
+    "parameters, broken",
+    [(it, []) for it in DEPLOYMENTS.values()]
+    + [(BASE, ["SomeWebhook"]), (CIRCLECI | {"OidcIssuers": "https://gitlab.com"}, ["SomeAudience"])],
+)
+def test_rules_refuse_what_could_not_work(parameters, broken):
+    assert Template(parameters).broken_rules() == broken
+
+
+@pytest.mark.parametrize(
     "set_",
     [{"BuildEventsSigningKey": parameter("key")}, {"BuildEventsToken": parameter("token")}, ISSUERS],
     ids=lambda it: next(iter(it)),
@@ -196,9 +205,10 @@ def test_any_proof_brings_the_function_of_build_events(side, set_):
     name = "spanhook-build-events"
     with_it, without = side(CIRCLECI | set_), side(CIRCLECI)
     assert with_it["functions"].keys() - without["functions"].keys() == {name}
+    role = "arn:aws:iam::123456789012:role/build-events"
     for policy in with_it["queue policies"].values():
-        (senders,) = [it for it in policy["policy"] if it["actions"] == ["sqs:SendMessage"]]
-        assert "arn:aws:iam::123456789012:role/build-events" in senders["condition"]["StringNotLike"]["aws:PrincipalArn"]
+        (sending,) = [it for it in policy["policy"] if it["actions"] == ["sqs:SendMessage"]]
+        assert role in sending["condition"]["StringNotLike"]["aws:PrincipalArn"]
     assert without["outputs"]["build_events_url"] is None
     # Senders append the path to it.
     url = f"https://{name}.lambda-url.eu-west-1.on.aws"
