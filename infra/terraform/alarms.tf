@@ -3,7 +3,26 @@
 locals {
   alarm_actions = compact([var.alarm_topic_arn])
   api_id        = one(aws_apigatewayv2_api.http[*].id)
-  has           = { circleci = local.has_circleci, gitlab = local.has_gitlab }
+
+  webhook_alarms = {
+    failed    = "Deliveries are answered 5xx; GitLab switches a hook off after four in a row"
+    throttled = "Deliveries are answered 429; raise webhook_concurrency"
+    rejected  = "Many deliveries have a bad signature; a secret was changed on one side only, or somebody tries"
+    share     = "percent of deliveries with a bad signature"
+  }
+
+  # By the first part of their alarms' names.
+  watched = { for name, it in {
+    circleci = merge(local.webhook_alarms, { function = "circleci-webhook" })
+    gitlab   = merge(local.webhook_alarms, { function = "gitlab-webhook" })
+    build-events = {
+      function  = "build-events"
+      failed    = "Build events are answered 5xx and lost; jobs do not send them again"
+      throttled = "Build events are answered 429 and lost; raise webhook_concurrency"
+      rejected  = "Many build events have a bad signature or token; something was changed on one side only, or somebody tries"
+      share     = "percent of build events with a bad signature or token"
+    }
+  } : name => it if contains(keys(local.functions), it.function) }
 
   queue_alarms = {
     dead-letters = {
@@ -67,23 +86,23 @@ locals {
     }
   }
 
-  server_error_alarms = { for provider, present in local.has : "${provider}-5xx" => {
-    description = "Deliveries are answered 5xx; GitLab switches a hook off after four in a row"
-    metric      = ["AWS/Lambda", "Url5xxCount", "FunctionName", "${var.name}-${provider}-webhook"]
+  server_error_alarms = { for name, it in local.watched : "${name}-5xx" => {
+    description = it.failed
+    metric      = ["AWS/Lambda", "Url5xxCount", "FunctionName", "${var.name}-${it.function}"]
     statistic   = "Sum"
     period      = 300
     threshold   = 0
     periods     = 1
-  } if present && !local.use_http_api }
+  } if !local.use_http_api }
 
-  throttle_alarms = { for provider, present in local.has : "${provider}-throttles" => {
-    description = "Deliveries are answered 429; raise webhook_concurrency"
-    metric      = ["AWS/Lambda", "Throttles", "FunctionName", "${var.name}-${provider}-webhook"]
+  throttle_alarms = { for name, it in local.watched : "${name}-throttles" => {
+    description = it.throttled
+    metric      = ["AWS/Lambda", "Throttles", "FunctionName", "${var.name}-${it.function}"]
     statistic   = "Sum"
     period      = 300
     threshold   = 0
     periods     = 1
-  } if present }
+  } }
 
   http_api_alarms = { for name in ["http-api-5xx"] : name => {
     description = "Requests are answered 5xx; GitLab switches a hook off after four in a row"
@@ -115,10 +134,10 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "rejected" {
-  for_each = toset([for provider, present in local.has : provider if present])
+  for_each = local.watched
 
   alarm_name          = "${var.name}-${each.key}-401"
-  alarm_description   = "Many deliveries have a bad signature; a secret was changed on one side only, or somebody tries"
+  alarm_description   = each.value.rejected
   comparison_operator = "GreaterThanThreshold"
   threshold           = var.rejected_share
   evaluation_periods  = 2
@@ -129,7 +148,7 @@ resource "aws_cloudwatch_metric_alarm" "rejected" {
   metric_query {
     id          = "share"
     expression  = "IF(received >= 10, 100 * rejected / received, 0)"
-    label       = "percent of deliveries with a bad signature"
+    label       = each.value.share
     return_data = true
   }
 
@@ -142,7 +161,7 @@ resource "aws_cloudwatch_metric_alarm" "rejected" {
       metric {
         namespace   = "spanhook"
         metric_name = metric_query.value
-        dimensions  = { function = "${var.name}-${each.key}-webhook" }
+        dimensions  = { function = "${var.name}-${each.value.function}" }
         stat        = "Sum"
         period      = 300
       }

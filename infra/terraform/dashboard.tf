@@ -1,29 +1,29 @@
 locals {
-  webhook_names  = ["${var.name}-circleci-webhook", "${var.name}-gitlab-webhook"]
+  receiver_names = [for it in ["circleci-webhook", "gitlab-webhook", "build-events"] : "${var.name}-${it}"]
   forwarder_name = "${var.name}-forwarder"
-  function_names = concat(local.webhook_names, ["${var.name}-traceparent", local.forwarder_name])
+  function_names = concat(local.receiver_names, ["${var.name}-traceparent", local.forwarder_name])
 
   # Three in a row, in this order.
   widgets = [
     {
       title   = "Deliveries received"
       stat    = "Sum"
-      metrics = [for it in local.webhook_names : ["spanhook", "received", "function", it]]
+      metrics = [for it in local.receiver_names : ["spanhook", "received", "function", it]]
     },
     {
-      title   = "Rejected: bad signature"
+      title   = "Rejected: bad signature or token"
       stat    = "Sum"
-      metrics = [for it in local.webhook_names : ["spanhook", "rejected", "function", it]]
+      metrics = [for it in local.receiver_names : ["spanhook", "rejected", "function", it]]
     },
     {
       title   = "Refused: queue did not take them"
       stat    = "Sum"
-      metrics = [for it in local.webhook_names : ["spanhook", "refused", "function", it]]
+      metrics = [for it in local.receiver_names : ["spanhook", "refused", "function", it]]
     },
     {
       title   = "Spans queued"
       stat    = "Sum"
-      metrics = [for it in local.webhook_names : ["spanhook", "spans", "function", it]]
+      metrics = [for it in local.receiver_names : ["spanhook", "spans", "function", it]]
     },
     {
       title   = "Spans delivered"

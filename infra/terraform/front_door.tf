@@ -7,6 +7,7 @@ locals {
     "POST /circleci"            = "circleci-webhook"
     "POST /"                    = "circleci-webhook"
     "POST /gitlab"              = "gitlab-webhook"
+    "POST /build-events"        = "build-events"
     "GET /traceparent/{proxy+}" = "traceparent"
     "GET /health"               = "traceparent"
   } : route => function if contains(local.with_api, function) }
@@ -16,8 +17,8 @@ locals {
   }
 }
 
-# A URL for each function. Anybody may call it, the signature decides. Since October 2025 a URL needs
-# both permissions.
+# A URL for each function. Anybody may call it, the signature or token decides. Since October 2025
+# a URL needs both permissions.
 
 resource "aws_lambda_function_url" "function" {
   for_each = local.with_url

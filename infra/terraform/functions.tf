@@ -3,16 +3,25 @@ locals {
   has_gitlab   = var.gitlab_signing_token != "" || var.gitlab_secret_token != ""
   use_vpc      = var.vpc_id != ""
 
+  has_build_events = var.build_events_signing_key != "" || var.build_events_token != "" || var.oidc_issuers != ""
+
   forwarder_timeout = 60
   batching_window   = 5
 
   read_secret = ["ssm:GetParameter", "secretsmanager:GetSecretValue"]
   rules_arn   = startswith(var.project_rules, "arn:") ? [var.project_rules] : []
+  access_arn  = startswith(var.access, "arn:") ? [var.access] : []
   ec2_arn     = "arn:${data.aws_partition.current.partition}:ec2:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:*"
 
   queue_environment = {
     QUEUE_URL             = aws_sqs_queue.spans.url
     DEAD_LETTER_QUEUE_URL = aws_sqs_queue.dead_letters.url
+  }
+
+  identity_environment = {
+    OIDC_ISSUERS  = var.oidc_issuers
+    OIDC_AUDIENCE = var.oidc_audience
+    ACCESS        = var.access
   }
 
   # What differs between the functions. A statement without resources is left out of the role.
@@ -57,22 +66,48 @@ locals {
         ReadRules        = { actions = ["ssm:GetParameter"], resources = local.rules_arn }
       }
     }
+    # What jobs report of themselves. Not in a VPC: it fetches the issuers' keys over the internet, and
+    # jobs come from there.
+    "build-events" = {
+      enabled     = local.has_build_events
+      description = "Build events of CI jobs to span messages in SQS"
+      memory      = 256
+      timeout     = 10
+      environment = merge(local.queue_environment, local.identity_environment, {
+        BUILD_EVENTS_SIGNING_KEY = var.build_events_signing_key
+        BUILD_EVENTS_TOKEN       = var.build_events_token
+        CIRCLECI_HOST            = var.circleci_host
+        GITLAB_HOST              = var.gitlab_host
+        GITLAB_NATIVE_JOB_ID     = var.gitlab_native_job_id
+        TRACE_IDS                = var.trace_ids
+        PROJECT_RULES            = var.project_rules
+      })
+      statements = {
+        SendMessages   = { actions = ["sqs:SendMessage"], resources = [aws_sqs_queue.spans.arn, aws_sqs_queue.dead_letters.arn] }
+        ReadSigningKey = { actions = local.read_secret, resources = compact([var.build_events_signing_key]) }
+        ReadToken      = { actions = local.read_secret, resources = compact([var.build_events_token]) }
+        ReadRules      = { actions = ["ssm:GetParameter"], resources = local.rules_arn }
+        ReadAccess     = { actions = ["ssm:GetParameter"], resources = local.access_arn }
+      }
+    }
+    # Not in a VPC, as above.
     "traceparent" = {
       enabled     = true
       description = "The trace context of a running CI job"
       memory      = 256
       timeout     = 10
-      environment = {
+      environment = merge(local.identity_environment, {
         TRACEPARENT_TOKEN    = var.traceparent_token
         CIRCLECI_HOST        = var.circleci_host
         GITLAB_HOST          = var.gitlab_host
         GITLAB_NATIVE_JOB_ID = var.gitlab_native_job_id
         TRACE_IDS            = var.trace_ids
         PROJECT_RULES        = var.project_rules
-      }
+      })
       statements = {
         ReadSecret = { actions = local.read_secret, resources = compact([var.traceparent_token]) }
         ReadRules  = { actions = ["ssm:GetParameter"], resources = local.rules_arn }
+        ReadAccess = { actions = ["ssm:GetParameter"], resources = local.access_arn }
       }
     }
     "forwarder" = {

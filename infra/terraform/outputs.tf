@@ -13,6 +13,11 @@ output "traceparent_url" {
   value       = "${local.urls["traceparent"]}traceparent"
 }
 
+output "build_events_url" {
+  description = "Paste it as SPANHOOK_ENDPOINT into CI jobs; they append /build-events"
+  value       = local.has_build_events ? trimsuffix(local.urls["build-events"], "/") : null
+}
+
 output "queue_url" {
   description = "What waits for the Collector"
   value       = aws_sqs_queue.spans.url

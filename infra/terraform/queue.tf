@@ -8,7 +8,7 @@ locals {
 
   # The operator's role may be a pattern, hence StringNotLike below.
   operators = compact([var.operator_role_arn])
-  webhooks  = [for name in ["circleci-webhook", "gitlab-webhook"] : aws_iam_role.function[name].arn if contains(keys(local.functions), name)]
+  receivers = [for name in ["circleci-webhook", "gitlab-webhook", "build-events"] : aws_iam_role.function[name].arn if contains(keys(local.functions), name)]
   forwarder = aws_iam_role.function["forwarder"].arn
 }
 
@@ -70,12 +70,12 @@ resource "aws_sqs_queue_policy" "spans" {
         Condition = { Bool = { "aws:SecureTransport" = "false" } }
       },
       {
-        Sid       = "OnlyWebhooksSend"
+        Sid       = "OnlyReceiversSend"
         Effect    = "Deny"
         Principal = "*"
         Action    = "sqs:SendMessage"
         Resource  = aws_sqs_queue.spans.arn
-        Condition = { StringNotLike = { "aws:PrincipalArn" = concat(local.webhooks, local.operators) } }
+        Condition = { StringNotLike = { "aws:PrincipalArn" = concat(local.receivers, local.operators) } }
       },
       {
         Sid       = "OnlyTheForwarderReceives"
@@ -109,7 +109,7 @@ resource "aws_sqs_queue_policy" "dead_letters" {
         Principal = "*"
         Action    = "sqs:SendMessage"
         Resource  = aws_sqs_queue.dead_letters.arn
-        Condition = { StringNotLike = { "aws:PrincipalArn" = concat(local.webhooks, [local.forwarder], local.operators) } }
+        Condition = { StringNotLike = { "aws:PrincipalArn" = concat(local.receivers, [local.forwarder], local.operators) } }
       },
     ]
   })

@@ -208,6 +208,63 @@ variable "project_rules" {
   }
 }
 
+# Build events and identity
+
+variable "build_events_signing_key" {
+  type        = string
+  description = "ARN of an SSM SecureString or a Secrets Manager secret with the keys that jobs sign build events with (whsec_...); empty for none"
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^$|^arn:aws[a-z-]*:(ssm|secretsmanager):.+$", var.build_events_signing_key))
+    error_message = "build_events_signing_key is empty, or the ARN of an SSM parameter or a Secrets Manager secret."
+  }
+}
+
+variable "build_events_token" {
+  type        = string
+  description = "ARN of an SSM SecureString or a Secrets Manager secret with the bearer tokens of build events; empty for none"
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^$|^arn:aws[a-z-]*:(ssm|secretsmanager):.+$", var.build_events_token))
+    error_message = "build_events_token is empty, or the ARN of an SSM parameter or a Secrets Manager secret."
+  }
+}
+
+variable "oidc_issuers" {
+  type        = string
+  description = "Whose tokens of jobs are accepted, such as https://gitlab.com; separated by commas, or a JSON list"
+  default     = ""
+  nullable    = false
+}
+
+variable "oidc_audience" {
+  type        = string
+  description = "What jobs ask for as aud of these tokens, such as https://ci.example.com"
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = var.oidc_issuers == "" || var.oidc_audience != ""
+    error_message = "Set oidc_audience when oidc_issuers is set."
+  }
+}
+
+variable "access" {
+  type        = string
+  description = "Which projects' jobs may call and what they have to prove (docs/identity.md), as a JSON list, or the ARN of an SSM parameter that holds it and may change at any time; needed with the issuers of gitlab.com and GitHub"
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^$|^\\[.*\\]$|^arn:aws[a-z-]*:ssm:.+$", var.access))
+    error_message = "access is empty, a JSON list, or the ARN of an SSM parameter."
+  }
+}
+
 # Access
 
 variable "secrets_key_arn" {

@@ -105,6 +105,14 @@ class Template:
     def condition(self, name):
         return self.value(self.document["Conditions"][name])
 
+    def broken_rules(self):
+        return [
+            name
+            for name, rule in self.document["Rules"].items()
+            if self.value(rule.get("RuleCondition", True))
+            and not all(self.value(it["Assert"]) for it in rule["Assertions"])
+        ]
+
     def resources(self, type_):
         """{logical id: properties} of what this set of parameters creates."""
         found = {}
@@ -164,6 +172,9 @@ class Template:
 
     def split(self, argument):
         return self.value(argument[1]).split(argument[0])
+
+    def join(self, argument):
+        return argument[0].join(self.value(argument[1]))
 
     def sub(self, text):
         def reference(found):
@@ -367,6 +378,7 @@ FUNCTIONS = {
     "split": lambda separator, text: text.split(separator),
     "startswith": str.startswith,
     "toset": lambda items: {it: it for it in sorted(items)},
+    "trimsuffix": str.removesuffix,
 }
 
 OPERATORS = {

@@ -32,9 +32,11 @@ def parameter(name, service="ssm"):
 BASE = {"CollectorEndpoint": "https://collector.example.com:4318"}
 CIRCLECI = BASE | {"CircleciSecret": parameter("circleci")}
 GITLAB = BASE | {"GitlabSigningToken": parameter("signing")}
+ISSUERS = {"OidcIssuers": "https://gitlab.com", "OidcAudience": "https://ci.example.com"}
 VPC = {"VpcId": "vpc-0123", "SubnetIds": ["subnet-1", "subnet-2"]}
 EVERYTHING = (
     CIRCLECI
+    | ISSUERS
     | VPC
     | {
         "GitlabSigningToken": parameter("signing"),
@@ -42,6 +44,9 @@ EVERYTHING = (
         "TraceparentToken": parameter("traceparent"),
         "CollectorHeaders": parameter("headers"),
         "ProjectRules": parameter("rules"),
+        "BuildEventsSigningKey": parameter("build-events-key"),
+        "BuildEventsToken": parameter("build-events-token", "secretsmanager"),
+        "Access": parameter("access"),
         "SecretsKeyArn": parameter("key/1", "kms"),
         "OperatorRoleArn": "arn:aws:iam::123456789012:role/operator*",
         "AlarmTopicArn": parameter("alarms", "sns"),
@@ -59,6 +64,13 @@ DEPLOYMENTS = {
     "VPC": CIRCLECI | VPC,
     "VPC with Secrets Manager": CIRCLECI | VPC | {"CollectorHeaders": parameter("headers", "secretsmanager")},
     "no reserved concurrency": CIRCLECI | {"WebhookConcurrency": 0},
+    "build events with a key": CIRCLECI | {"BuildEventsSigningKey": parameter("key", "secretsmanager")},
+    "build events with a token": GITLAB | {"BuildEventsToken": parameter("token")},
+    "build events with issuers": CIRCLECI
+    | ISSUERS
+    | {"Access": '[{"projects": "acme/*", "by": ["oidc"]}]', "AlarmTopicArn": parameter("alarms", "sns")},
+    "build events behind an HTTP API": GITLAB | ISSUERS | {"FrontDoor": "http-api"},
+    "access without build events": CIRCLECI | {"Access": parameter("access")},
     "no default value": EVERYTHING
     | {
         "Architecture": "x86_64",
@@ -97,6 +109,7 @@ SEE_NETWORK = {"ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:Desc
 NEEDED = {
     "circleci-webhook": WRITE_LOG | READ_SECRETS | {"sqs:SendMessage"},
     "gitlab-webhook": WRITE_LOG | READ_SECRETS | {"sqs:SendMessage"},
+    "build-events": WRITE_LOG | READ_SECRETS | {"sqs:SendMessage"},
     "traceparent": WRITE_LOG | READ_SECRETS,
     "forwarder": WRITE_LOG
     | READ_SECRETS
@@ -164,12 +177,55 @@ def test_parameters_are_variables():
     own = {name: variables.pop(name) for name in ("name", "packages")}
     assert variables == template_parameters()
     assert own["name"]["default"] == "spanhook"
-    # What a pattern can't say: the template has the first among its rules.
+    # What a pattern can't say: the template has the first and the last among its rules.
     assert others == {
         "circleci_secret": ['var.circleci_secret!=""||var.gitlab_signing_token!=""||var.gitlab_secret_token!=""'],
         "subnet_ids": ['var.vpc_id==""||length(var.subnet_ids)>0'],
+        "oidc_audience": ['var.oidc_issuers==""||var.oidc_audience!=""'],
     }
-    assert list(template_document()["Rules"]) == ["SomeWebhook"]
+    assert list(template_document()["Rules"]) == ["SomeWebhook", "SomeAudience"]
+
+
+@pytest.mark.parametrize(
+    "parameters, broken",
+    [(it, []) for it in DEPLOYMENTS.values()]
+    + [(BASE, ["SomeWebhook"]), (CIRCLECI | {"OidcIssuers": "https://gitlab.com"}, ["SomeAudience"])],
+)
+def test_rules_refuse_what_could_not_work(parameters, broken):
+    assert Template(parameters).broken_rules() == broken
+
+
+@pytest.mark.parametrize(
+    "set_",
+    [{"BuildEventsSigningKey": parameter("key")}, {"BuildEventsToken": parameter("token")}, ISSUERS],
+    ids=lambda it: next(iter(it)),
+)
+@each_side
+def test_any_proof_brings_the_function_of_build_events(side, set_):
+    name = "spanhook-build-events"
+    with_it, without = side(CIRCLECI | set_), side(CIRCLECI)
+    assert with_it["functions"].keys() - without["functions"].keys() == {name}
+    role = "arn:aws:iam::123456789012:role/build-events"
+    for policy in with_it["queue policies"].values():
+        (sending,) = [it for it in policy["policy"] if it["actions"] == ["sqs:SendMessage"]]
+        assert role in sending["condition"]["StringNotLike"]["aws:PrincipalArn"]
+    assert without["outputs"]["build_events_url"] is None
+    # Senders append the path to it.
+    url = f"https://{name}.lambda-url.eu-west-1.on.aws"
+    assert with_it["outputs"]["build_events_url"] == url
+    behind_api = side(CIRCLECI | set_ | {"FrontDoor": "http-api"})
+    assert behind_api["outputs"]["build_events_url"] == "https://api0123456.execute-api.eu-west-1.amazonaws.com"
+    assert behind_api["routes"].keys() - side(CIRCLECI | {"FrontDoor": "http-api"})["routes"].keys() == {
+        "POST /build-events"
+    }
+
+
+@each_side
+def test_what_asks_issuers_for_keys_is_not_in_the_vpc(side):
+    functions = side(EVERYTHING)["functions"]
+    assert [name for name, it in functions.items() if it["subnets"]] == ["spanhook-forwarder"]
+    asking = {name for name, it in functions.items() if "OIDC_ISSUERS" in it["environment"]}
+    assert asking == {"spanhook-build-events", "spanhook-traceparent"}
 
 
 def test_descriptions_of_outputs_are_the_same():

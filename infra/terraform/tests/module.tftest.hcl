@@ -87,6 +87,10 @@ run "circleci_by_default_settings" {
     error_message = "The output is what is pasted into CircleCI."
   }
   assert {
+    condition     = output.build_events_url == null
+    error_message = "Without a proof that jobs can give there is nothing to send build events to."
+  }
+  assert {
     condition     = [for it in jsondecode(aws_iam_role_policy.function["traceparent"].policy).Statement : it.Sid] == ["WriteOwnLog"]
     error_message = "Without a token or rules in SSM the traceparent function may write its log and nothing else."
   }
@@ -144,17 +148,60 @@ run "only_gitlab" {
   }
 }
 
+run "build_events" {
+  command = plan
+
+  variables {
+    build_events_signing_key = "arn:aws:ssm:eu-west-1:123456789012:parameter/build-events"
+    oidc_issuers             = "https://gitlab.example.com"
+    oidc_audience            = "https://ci.example.com"
+    access                   = "arn:aws:ssm:eu-west-1:123456789012:parameter/access"
+  }
+
+  assert {
+    condition     = toset(keys(aws_lambda_function.function)) == toset(["build-events", "circleci-webhook", "forwarder", "traceparent"])
+    error_message = "A key or issuers bring the function of build events."
+  }
+  assert {
+    condition     = aws_lambda_function.function["build-events"].reserved_concurrent_executions == 50 && length(aws_lambda_function.function["build-events"].vpc_config) == 0
+    error_message = "It reserves concurrency as the webhooks do, and is not in a VPC."
+  }
+  assert {
+    condition = toset([for it in jsondecode(aws_iam_role_policy.function["build-events"].policy).Statement : it.Sid]) == toset(
+      ["ReadAccess", "ReadSigningKey", "SendMessages", "WriteOwnLog"]
+    )
+    error_message = "The role reads what is set, and not the token, which is not."
+  }
+  assert {
+    condition     = alltrue([for it in ["build-events", "traceparent"] : aws_lambda_function.function[it].environment[0].variables.OIDC_AUDIENCE == "https://ci.example.com"])
+    error_message = "Both functions that jobs call judge by the same issuers."
+  }
+  assert {
+    condition     = contains([for it in jsondecode(aws_iam_role_policy.function["traceparent"].policy).Statement : it.Sid], "ReadAccess")
+    error_message = "The traceparent function reads the same rules."
+  }
+  assert {
+    condition     = contains(keys(aws_cloudwatch_metric_alarm.rejected), "build-events") && length(setsubtract(["build-events-5xx", "build-events-throttles"], keys(aws_cloudwatch_metric_alarm.alarm))) == 0
+    error_message = "It has the alarms that webhooks have."
+  }
+  assert {
+    condition     = output.build_events_url == "https://function.lambda-url.eu-west-1.on.aws"
+    error_message = "The output is what senders append /build-events to."
+  }
+}
+
 run "http_api" {
   command = plan
 
   variables {
     front_door          = "http-api"
     gitlab_secret_token = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:gitlab-AbCdEf"
+    build_events_token  = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:build-events-AbCdEf"
   }
 
   assert {
     condition = toset(keys(aws_apigatewayv2_route.function)) == toset(
-      ["GET /health", "GET /traceparent/{proxy+}", "POST /", "POST /circleci", "POST /gitlab"]
+      ["GET /health", "GET /traceparent/{proxy+}", "POST /", "POST /build-events", "POST /circleci", "POST /gitlab"]
     )
     error_message = "The API has these routes and no others."
   }
@@ -167,7 +214,7 @@ run "http_api" {
     error_message = "Only this API may call the functions."
   }
   assert {
-    condition     = output.gitlab_webhook_url == "https://api.execute-api.eu-west-1.amazonaws.com/gitlab"
+    condition     = output.gitlab_webhook_url == "https://api.execute-api.eu-west-1.amazonaws.com/gitlab" && output.build_events_url == "https://api.execute-api.eu-west-1.amazonaws.com"
     error_message = "The output is an address of the API."
   }
   assert {

@@ -30,13 +30,16 @@ run "an_arn_of_another_service" {
   command = plan
 
   variables {
-    collector_headers    = "arn:aws:s3:::headers"
-    gitlab_signing_token = "arn:aws:s3:::signing"
-    gitlab_secret_token  = "arn:aws:s3:::secret"
-    traceparent_token    = "arn:aws:s3:::traceparent"
-    secrets_key_arn      = "arn:aws:s3:::key"
-    operator_role_arn    = "arn:aws:s3:::role"
-    alarm_topic_arn      = "arn:aws:s3:::topic"
+    collector_headers        = "arn:aws:s3:::headers"
+    gitlab_signing_token     = "arn:aws:s3:::signing"
+    gitlab_secret_token      = "arn:aws:s3:::secret"
+    traceparent_token        = "arn:aws:s3:::traceparent"
+    build_events_signing_key = "arn:aws:s3:::key"
+    build_events_token       = "arn:aws:s3:::token"
+    access                   = "arn:aws:s3:::access"
+    secrets_key_arn          = "arn:aws:s3:::key"
+    operator_role_arn        = "arn:aws:s3:::role"
+    alarm_topic_arn          = "arn:aws:s3:::topic"
   }
 
   expect_failures = [
@@ -44,6 +47,9 @@ run "an_arn_of_another_service" {
     var.gitlab_signing_token,
     var.gitlab_secret_token,
     var.traceparent_token,
+    var.build_events_signing_key,
+    var.build_events_token,
+    var.access,
     var.secrets_key_arn,
     var.operator_role_arn,
     var.alarm_topic_arn,
@@ -125,6 +131,26 @@ run "rules_that_are_no_json" {
   }
 
   expect_failures = [var.project_rules]
+}
+
+run "access_that_is_no_list" {
+  command = plan
+
+  variables {
+    access = "{}"
+  }
+
+  expect_failures = [var.access]
+}
+
+run "issuers_without_an_audience" {
+  command = plan
+
+  variables {
+    oidc_issuers = "https://gitlab.com"
+  }
+
+  expect_failures = [var.oidc_audience]
 }
 
 run "a_name_that_is_too_long" {
