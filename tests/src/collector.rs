@@ -65,11 +65,8 @@ impl Collector {
     /// All spans that it wrote, by trace: the text of each, in the order of their starts.
     #[must_use]
     pub fn traces(&self) -> BTreeMap<String, Vec<String>> {
-        let text =
-            std::fs::read_to_string(self.folder.path().join("spans.jsonl")).unwrap_or_default();
         let mut traces: BTreeMap<String, Vec<(u64, String, String)>> = BTreeMap::new();
-        // The last line may be half written.
-        for request in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        for request in self.written("spans.jsonl") {
             for group in list(&request["resourceSpans"]) {
                 let resource = attributes(&group["resource"]["attributes"], "    ");
                 for scope in list(&group["scopeSpans"]) {
@@ -91,6 +88,51 @@ impl Collector {
             spans.into_iter().map(|(_, _, text)| text).collect()
         };
         traces.into_iter().map(|(id, spans)| (id, sorted(spans))).collect()
+    }
+
+    /// The points that it wrote: name, value and attributes of each, sorted.
+    #[must_use]
+    pub fn points(&self) -> Vec<String> {
+        let mut points = Vec::new();
+        for request in self.written("spans.jsonl.metrics") {
+            for scope in list(&request["resourceMetrics"]).flat_map(|it| list(&it["scopeMetrics"]))
+            {
+                for metric in list(&scope["metrics"]) {
+                    let kinds = [&metric["gauge"], &metric["histogram"]];
+                    for point in kinds.iter().flat_map(|it| list(&it["dataPoints"])) {
+                        let value =
+                            if point["sum"].is_null() { &point["asDouble"] } else { &point["sum"] };
+                        let labels = attributes(&point["attributes"], " ").replace('\n', "");
+                        points
+                            .push(format!("{} {value} {}{labels}", metric["name"], metric["unit"]));
+                    }
+                }
+            }
+        }
+        points.sort();
+        points
+    }
+
+    /// The event names of the log records that it wrote, sorted.
+    #[must_use]
+    pub fn records(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for request in self.written("spans.jsonl.logs") {
+            for scope in list(&request["resourceLogs"]).flat_map(|it| list(&it["scopeLogs"])) {
+                let records = list(&scope["logRecords"]);
+                names.extend(
+                    records.map(|it| it["eventName"].as_str().unwrap_or_default().to_owned()),
+                );
+            }
+        }
+        names.sort();
+        names
+    }
+
+    /// What is whole in a file: the last line may be half written.
+    fn written(&self, name: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// How many spans it wrote.

@@ -31,6 +31,7 @@ struct Stack {
     collector: Collector,
     circleci: Function,
     gitlab: Function,
+    build_events: Function,
     forwarder: Function,
 }
 
@@ -53,6 +54,8 @@ impl Stack {
         };
         let circleci = start("circleci-webhook", vars(&[("CIRCLECI_HOOK_SECRET", SECRET)])).await;
         let gitlab = start("gitlab-webhook", vars(&[("GITLAB_SIGNING_TOKEN", TOKEN)])).await;
+        let build_events =
+            start("build-events", vars(&[("BUILD_EVENTS_SIGNING_KEY", TOKEN)])).await;
         let forwarder = start(
             "forwarder",
             vars(&[
@@ -62,7 +65,7 @@ impl Stack {
             ]),
         )
         .await;
-        Self { sqs, collector, circleci, gitlab, forwarder }
+        Self { sqs, collector, circleci, gitlab, build_events, forwarder }
     }
 
     async fn post_circleci(&self, body: &[u8]) -> (u16, Value) {
@@ -73,6 +76,14 @@ impl Stack {
     }
 
     async fn post_gitlab(&self, body: &[u8]) -> (u16, Value) {
+        Self::post_signed(&self.gitlab, "/gitlab", body).await
+    }
+
+    async fn post_build_events(&self, body: &[u8]) -> (u16, Value) {
+        Self::post_signed(&self.build_events, "/build-events", body).await
+    }
+
+    async fn post_signed(function: &Function, path: &str, body: &[u8]) -> (u16, Value) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let signature = sign_standard("id", now, body, &signing_key(TOKEN).unwrap()).unwrap();
         let headers = [
@@ -80,7 +91,7 @@ impl Stack {
             ("Webhook-Timestamp".to_owned(), now.to_string()),
             ("Webhook-Signature".to_owned(), signature),
         ];
-        let (status, body) = self.gitlab.request("POST", "/gitlab", &headers, body).await;
+        let (status, body) = function.request("POST", path, &headers, body).await;
         (status, serde_json::from_str(&body).unwrap())
     }
 
@@ -222,6 +233,54 @@ async fn a_collector_that_is_down_costs_a_delay_and_no_span() {
         stack.collector.span_count() == 1
     })
     .await;
+}
+
+fn build_events() -> Vec<u8> {
+    let events = ["ci-build-metadata", "webpack-build-stats"].map(|name| {
+        let path = format!("{}/../events/build-events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    });
+    format!("[{}]", events.join(",")).into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn build_events_arrive_as_spans_metrics_and_logs_over_http_and_grpc() {
+    let Some(parts) = parts() else { return };
+    let mut arrived = Vec::new();
+    for (protocol, compression) in [("http/protobuf", "gzip"), ("grpc", "zstd")] {
+        let stack = Stack::with(&parts, protocol, compression).await;
+        let (status, answer) = stack.post_build_events(&build_events()).await;
+        assert_eq!((status, &answer["status"]), (202, &Value::from("accepted")));
+        let points = usize::try_from(answer["points"].as_u64().unwrap()).unwrap();
+        stack.forward(spans(&answer)).await;
+        eventually("writing points and records", async || {
+            stack.collector.points().len() >= points && !stack.collector.records().is_empty()
+        })
+        .await;
+        assert_eq!(stack.collector.traces().len(), 1, "all spans are in one trace");
+        arrived.push((stack.collector.points(), stack.collector.records()));
+    }
+    assert_eq!(arrived[0], arrived[1]);
+    insta::assert_debug_snapshot!(arrived[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_and_logs_wait_for_a_collector_that_is_down_as_spans_do() {
+    let Some(parts) = parts() else { return };
+    let mut stack = Stack::start(&parts).await;
+    stack.collector.stop().await;
+    let (_, answer) = stack.post_build_events(&build_events()).await;
+    let (_, failed) = poll(&stack.sqs, &stack.forwarder).await;
+    assert_eq!(failed, 3, "one message of each signal stays");
+    stack.collector.restart().await;
+    stack.forward(spans(&answer)).await;
+    let points = usize::try_from(answer["points"].as_u64().unwrap()).unwrap();
+    eventually("delivering all signals", async || {
+        poll(&stack.sqs, &stack.forwarder).await;
+        stack.collector.points().len() >= points && !stack.collector.records().is_empty()
+    })
+    .await;
+    assert_eq!(stack.collector.points().len(), points);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,11 +126,12 @@ fn failure(format: Format, status: StatusCode, message: &str) -> Response {
 /// The error of a caller that is not admitted, in the format that was asked for.
 fn refused(format: Format, denied: Denied) -> Response {
     let Problem { status, detail } = denied.problem();
-    let response = failure(format, status, detail);
     if status == StatusCode::UNAUTHORIZED {
+        let message = "a token is needed; send the header Authorization: Bearer ...";
+        let response = failure(format, status, message);
         return ([(header::WWW_AUTHENTICATE, "Bearer")], response).into_response();
     }
-    response
+    failure(format, status, detail)
 }
 
 /// The job that a token speaks for. A job of GitHub has no trace of its webhooks yet.

@@ -82,14 +82,19 @@ impl GateSettings {
     }
 
     /// Of the traceparent endpoint: `OIDC_ISSUERS`, `OIDC_AUDIENCE`, `TRACEPARENT_TOKEN` and
-    /// `ACCESS`. Without `ACCESS` and `TRACEPARENT_TOKEN` anybody may ask.
+    /// `ACCESS`. Without `ACCESS` and `TRACEPARENT_TOKEN` anybody may ask. Where no proof can be
+    /// checked here, `ACCESS` is meant for the build-events endpoint only.
     pub fn traceparent(vars: &Vars) -> Result<Self, SettingsError> {
         let tokens = (TRACEPARENT_TOKEN, Source::parse(vars, TRACEPARENT_TOKEN));
         let unset = match tokens.1 {
             Source::Unset => Access::everywhere(&[Proof::Oidc, Proof::None]),
             _ => Access::everywhere(&[Proof::Oidc, Proof::Bearer]),
         };
-        Self::parse(vars, Source::Unset, tokens, unset)
+        let mut settings = Self::parse(vars, Source::Unset, tokens, unset)?;
+        if settings.issuers.is_empty() && settings.tokens.1 == Source::Unset {
+            settings.access = Source::Unset;
+        }
+        Ok(settings)
     }
 
     fn parse(
