@@ -73,13 +73,11 @@ async fn receive<Q: Outbox>(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match to_bytes(body, MAX_BODY).await {
-        Ok(body) => service.take(&headers, &body).await,
-        Err(_) => {
-            let detail = "the body is larger than 1 MiB or broke off; send fewer events at once";
-            Problem { status: StatusCode::PAYLOAD_TOO_LARGE, detail }.into_response()
-        }
-    }
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        let detail = "the body is larger than 1 MiB or broke off; send fewer events at once";
+        return Problem { status: StatusCode::PAYLOAD_TOO_LARGE, detail }.into_response();
+    };
+    service.take(&headers, &body).await
 }
 
 impl<Q: Outbox> BuildEvents<Q> {
