@@ -5,13 +5,16 @@ import functools
 import hashlib
 import json
 import re
+import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from clickhouse import QUERIES, RELEASE_QUERIES, engine, query, serve
+from clickhouse import QUERIES, RELEASE_QUERIES, engine, generated, query, serve
 from collector import Collector, opener, until
 from test_clickhouse import OVERLAY, Run, otlp
+from test_collector import opensearch  # noqa: F401, a fixture
 from test_grafana import DASHBOARDS, expand
 
 SNAPSHOTS = Path(__file__).parents[2] / "shared" / "core" / "tests" / "snapshots"
@@ -391,6 +394,56 @@ def test_a_retried_job_is_counted_by_its_last_report():
     assert clickhouse.rows("SELECT name, size FROM ci_build_assets") == [{"name": "main.js", "size": 70}]
 
 
+BUILDS = 100_000
+
+
+@functools.cache
+def many():
+    """The generated spans, many builds of 40 projects, and 100 requests of each of the latest thousand."""
+    clickhouse = generated()
+    clickhouse.create("many_builds")
+    clickhouse.create_tables()
+    clickhouse.execute(f"""
+        INSERT INTO ci_build_spans (timestamp, kind, correlation_id, run_id, repository, ref, revision, trace_id,
+            span_id, result, duration_ns, bundler, bundle_size, artifact, artifact_size)
+        WITH intDiv(number, 3) AS build, ['build', 'bundle', 'artifact'][number % 3 + 1] AS event
+        SELECT toDateTime64({SINCE} - 300 * {DAY} + 259 * build, 9), event, toString(build), toString(build),
+            if(event = 'bundle', '', concat('acme/p', toString(build % 40))), if(event = 'bundle', '', 'main'),
+            hex(sipHash128(build)), hex(sipHash128(build, 't')), hex(sipHash64(number)), 'success', 1e11,
+            if(event = 'bundle', 'webpack', ''), if(event = 'bundle', 1000000 + number, NULL),
+            if(event = 'artifact', 'app.aab', ''), if(event = 'artifact', 1000000 + number, NULL)
+        FROM numbers({3 * BUILDS})
+    """)
+    clickhouse.execute(f"""
+        INSERT INTO ci_build_parts (timestamp, correlation_id, bundler, name, size)
+        SELECT toDateTime({SINCE} - 300 * {DAY} + 259 * intDiv(number, 10)), toString(intDiv(number, 10)), 'webpack',
+            concat('asset-', toString(number % 10)), number FROM numbers({10 * BUILDS})
+    """)
+    clickhouse.execute("INSERT INTO otel_traces SELECT * FROM generated.otel_traces")
+    clickhouse.execute(f"""
+        INSERT INTO otel_traces (Timestamp, TraceId, SpanId, SpanKind, ServiceName, ResourceAttributes, ScopeName, Duration)
+        SELECT toDateTime64({SINCE} + number, 9), hex(sipHash128(number)), hex(sipHash64(number)), 'Client', 'shop-web',
+            map('service.name', 'shop-web', 'app.build_id', toString({BUILDS} - 1 - number % 1000)), 'fetch', 1e8
+        FROM numbers(100000)
+    """)
+    return clickhouse
+
+
+@pytest.mark.parametrize("name", sorted(RELEASE_QUERIES))
+def test_release_queries_among_many_builds_are_quick(name):
+    clickhouse = many()
+    clickhouse.use("many_builds")
+    ids = {"correlation_id": str(BUILDS - 1), "from": SINCE - DAY, "to": UNTIL, "repository": "acme/p7"}
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        rows = clickhouse.rows(query(name), **ids)
+        took.append(time.perf_counter() - start)
+    assert rows
+    print(f"\n{name}: {min(took) * 1e3:.0f} ms")
+    assert min(took) < 5
+
+
 @pytest.mark.parametrize("name", sorted(RELEASE_QUERIES))
 def test_every_release_query_says_what_it_answers(name):
     first, *_ = (QUERIES / f"{name}.sql").read_text().splitlines()
@@ -455,8 +508,8 @@ def test_the_figures_of_a_build_are_shown(panel):
         "API latency, p95": pytest.approx(0.39),
     }
     # Nothing before it, and no size at all.
-    assert panel("Against the last ten", ONE) == panel("Against the last ten", BROKEN) != []
-    assert list(panel("Against the last ten", ONE)[0].values()) == [None]
+    for correlation_id in (ONE, BROKEN):
+        assert list(panel("Against the last ten", correlation_id)[0].values()) == [None]
 
 
 def test_everything_of_a_build_is_shown(panel):
@@ -512,3 +565,39 @@ def test_the_only_filter_is_the_correlation_id_and_the_latest_build_is_first(rel
 def test_every_panel_is_tested():
     text = Path(__file__).read_text()
     assert not {title for title in RELEASE if f'"{title}"' not in text}
+
+
+def test_no_signal_is_lost_when_clickhouse_is_down_and_the_collector_dies(tmp_path):
+    clickhouse = engine()
+    clickhouse.create("outage")
+    clickhouse.create_tables()
+    events = [snapshot("webpack-build-stats", ONE)]
+    retries = "exporters: { clickhouse: { retry_on_failure: { initial_interval: 100ms, max_interval: 500ms } } }"
+
+    def collector(endpoint):
+        return Collector(
+            tmp_path, "clickhouse.yaml", OVERLAY, retries, CLICKHOUSE_ENDPOINT=endpoint, CLICKHOUSE_DATABASE="outage"
+        )
+
+    with collector("http://127.0.0.1:9") as it:
+        post(it, events)
+        it.kill()
+    tables = ("otel_traces", "otel_metrics_gauge", "otel_logs")
+    assert [clickhouse.value(f"SELECT count() FROM outage.{table}") for table in tables] == [0, 0, 0]
+    with serve(clickhouse) as endpoint, collector(endpoint):
+        for table, signal in zip(tables, SIGNALS, strict=True):
+            until(lambda: clickhouse.value(f"SELECT count() FROM outage.{table}") == count(events, signal), 30)
+
+
+def test_opensearch_takes_spans_and_log_records_and_no_metrics(opensearch, tmp_path):
+    endpoint = f"http://127.0.0.1:{opensearch.server_port}"
+    event = snapshot("webpack-build-stats", ONE)
+    with Collector(tmp_path, "opensearch.yaml", program="otelcol-opensearch", OPENSEARCH_ENDPOINT=endpoint) as it:
+        post(it, [{**event, "metrics": []}])
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            post(it, [{"metrics": event["metrics"]}])
+    (span,) = event["traces"][0]["scopeSpans"][0]["spans"]
+    ids = (span["traceId"], span["spanId"])
+    assert {(index.rsplit("-", 1)[0], *of) for index, *of in opensearch.documents} == {
+        ("ss4o_traces-ci-default", *ids), ("ss4o_logs-ci-default", *ids)
+    }
