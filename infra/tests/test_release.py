@@ -601,3 +601,21 @@ def test_opensearch_takes_spans_and_log_records_and_no_metrics(opensearch, tmp_p
     assert {(index.rsplit("-", 1)[0], *of) for index, *of in opensearch.documents} == {
         ("ss4o_traces-ci-default", *ids), ("ss4o_logs-ci-default", *ids)
     }
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_page_on_the_correlation_id_leads_to_files_that_exist():
+    page = (DOCS / "correlation-id.md").read_text()
+    links = re.findall(r"\]\(([^)#]+)\)", page)
+    assert links and all((DOCS / link).exists() for link in links)
+
+
+def test_page_samples_and_package_use_the_same_names():
+    define = (DOCS.parent / "packages" / "bundler" / "src" / "define.ts").read_text()
+    (constant,) = set(re.findall(r"__\w+__", define))
+    for path in ("correlation-id.md", "samples/browser/build.mjs", "samples/browser/telemetry.js"):
+        assert constant in (DOCS / path).read_text()
+    for path in ("browser/telemetry.js", "server/telemetry.cjs"):
+        assert '"app.build_id"' in (DOCS / "samples" / path).read_text()
