@@ -106,7 +106,8 @@ SELECT
     artifact_version,
     artifact_size
 FROM (
-    SELECT * FROM ci_build_spans FINAL
+    -- Without FINAL: this takes one of what is there twice, too.
+    SELECT * FROM ci_build_spans
     ORDER BY timestamp DESC, span_id
     LIMIT 1 BY correlation_id, repository, kind, bundler, bundle, artifact, variant
 ) AS own
