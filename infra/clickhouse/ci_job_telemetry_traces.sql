@@ -122,8 +122,10 @@ SELECT
         SpanAttributes['circleci.trigger.type']) AS source,
     toUInt16(ifNull(toUInt16OrNull(SpanAttributes['gitlab.job.retries_count']) + 1, 0)) AS attempt
 FROM otel_traces
--- Without a run it is spanhook's own telemetry, or CircleCI's ping.
+-- Without a run it is spanhook's own telemetry, or CircleCI's ping. With a correlation id it is a build
+-- event: its attributes are the sender's, who is no CI server, and it has tables of its own.
 WHERE ScopeName = 'spanhook'
+    AND ResourceAttributes['correlation_id'] = ''
     AND ResourceAttributes['cicd.pipeline.run.id'] != ''
     AND span_kind != '';
 

@@ -18,6 +18,9 @@ from chdb import session
 
 SQL = pathlib.Path(__file__).parent.parent / "clickhouse"
 QUERIES = SQL / "queries"
+# Of builds and their releases; the other queries are of CI runs.
+RELEASE_QUERIES = {"artifact_size", "bundle_size", "largest_assets", "latency_by_build"}
+CI_QUERIES = {path.stem for path in QUERIES.glob("*.sql")} - RELEASE_QUERIES
 
 
 @functools.cache
@@ -78,7 +81,7 @@ class ClickHouse:
 
     def create_tables(self):
         """The project's tables, in the current database."""
-        for name in ("otel_traces", "ci_job_telemetry_traces", "otel_metrics"):
+        for name in ("otel_traces", "ci_job_telemetry_traces", "otel_metrics", "otel_logs", "ci_builds"):
             self.apply(SQL / f"{name}.sql")
         # Spans of a fixed date must not vanish from the tests one day.
         self.execute("SYSTEM STOP TTL MERGES")
@@ -135,8 +138,9 @@ def query(name):
 
 
 @contextlib.contextmanager
-def serve(clickhouse):
+def serve(clickhouse, version="26.9.2.1"):
     """The engine behind ClickHouse's HTTP protocol on a free port of the loopback: its address."""
+    hello = _hello(version)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -153,7 +157,7 @@ def serve(clickhouse):
         def _query(self, body):
             statement = body.decode()
             if "revision()" in statement:
-                return HELLO
+                return hello
             return clickhouse.execute(statement, "Native")
 
         def _insert(self, settings, body):
@@ -197,7 +201,7 @@ def serve(clickhouse):
         server.server_close()
 
 
-def _hello():
+def _hello(version):
     """The first answer, a Native block that says revision 0.
 
     chdb writes blocks of revision 0, while the client expects its own newest revision until the
@@ -210,12 +214,9 @@ def _hello():
     info = b"\x01\x00\x02\xff\xff\xff\xff\x00"
     columns = [
         ("displayName()", "String", text("chdb")),
-        ("version()", "String", text("26.9.2.1")),
+        ("version()", "String", text(version)),
         ("revision()", "UInt32", struct.pack("<I", 0)),
         ("timezone()", "String", text("UTC")),
     ]
     block = b"".join(text(name) + text(kind) + b"\x00" + value for name, kind, value in columns)
     return info + bytes([len(columns), 1]) + block
-
-
-HELLO = _hello()

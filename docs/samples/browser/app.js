@@ -1,0 +1,4 @@
+import "./telemetry.js";
+
+const answer = await fetch("/api/cart");
+document.body.textContent = await answer.text();
