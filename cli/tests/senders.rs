@@ -623,7 +623,7 @@ fn peak(process: u32) -> u64 {
 async fn large_statistics_are_read_in_little_memory() {
     // `SPANHOOK_STATS_MB=200` for the size that the largest apps have.
     let wanted = std::env::var_os("SPANHOOK_STATS_MB").and_then(|it| it.to_str()?.parse().ok());
-    let wanted: usize = wanted.unwrap_or(30) * 1024 * 1024;
+    let wanted: usize = wanted.unwrap_or(60) * 1024 * 1024;
     // The answer is held back until the memory was read.
     let (release, until) = std::sync::mpsc::channel::<()>();
     let until = Mutex::new(until);
@@ -768,12 +768,15 @@ async fn a_command_that_can_not_be_started_is_127_and_a_span() {
 async fn a_receiver_of_spans_that_is_no_use_leaves_the_exit_code_alone() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("http://{}", silent.local_addr().unwrap());
-    let refusing = Receiver::start(|_, _| (StatusCode::UNAUTHORIZED, TOKEN).into_response()).await;
+    let refusing = Receiver::start(|_, _| (StatusCode::BAD_REQUEST, TOKEN).into_response()).await;
     let headers = format!("authorization=Bearer%20{TOKEN}");
     for endpoint in ["", "rubbish", &silent, &refusing.url] {
         let begun = Instant::now();
-        let vars =
-            [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_EXPORTER_OTLP_HEADERS", &headers)];
+        let vars = [
+            ("CI", "true"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+            ("OTEL_EXPORTER_OTLP_HEADERS", &headers),
+        ];
         let output = spanhook(&["exec", "--", "sh", "-c", "exit 5"], &vars).await;
         assert!(begun.elapsed() < Duration::from_millis(3500), "{:?}", begun.elapsed());
         let error = text(&output.stderr);
@@ -781,4 +784,35 @@ async fn a_receiver_of_spans_that_is_no_use_leaves_the_exit_code_alone() {
         assert!(error.starts_with("spanhook: span not exported: "), "{error}");
         assert!(error.lines().count() == 1 && error.contains("OTEL_EXPORTER_OTLP"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_laptop_without_a_receiver_of_spans_hears_nothing_of_them() {
+    let output = spanhook(&["exec", "--", "sh", "-c", "exit 5"], &[]).await;
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(5), String::new()));
+}
+
+#[tokio::test]
+async fn the_script_of_the_guide_sends_what_the_endpoint_takes() {
+    let guide = include_str!("../../docs/senders.md");
+    let script = guide.split("```sh\n# send-build-event.sh").nth(1).unwrap();
+    let script = script.split("```").next().unwrap();
+    for tool in ["jq", "openssl", "curl"] {
+        if Command::new(tool).arg("--help").output().await.is_err() {
+            let _ = writeln!(std::io::stderr(), "skipped: no {tool} here");
+            return;
+        }
+    }
+    let receiver = Receiver::accepting().await;
+    let folder = TempDir::new().unwrap();
+    let mut sh = Command::new("sh");
+    sh.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    sh.current_dir(folder.path()).envs(job(&receiver.url, &[]));
+    let output = sh.args(["-c", script, "sh", "failed", "61.5"]).output().await.unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let request = receiver.only();
+    assert!(request.is_signed(), "{:?}", request.headers);
+    let json = event_of(&request, "ci_build_metadata");
+    assert_eq!(json["job_status"], "failed");
+    assert_eq!(json["metrics"]["duration_seconds"], 61.5);
 }
