@@ -23,7 +23,7 @@ use spanhook_core::{
 };
 use spanhook_service::{
     clock::Clock,
-    export::{Export, ExportSettings, Exporter, ExporterError, Outcome},
+    export::{Export, ExportSettings, Exporter, ExporterError, Outcome, Signal},
     settings::{SettingsError, TraceparentEndpointSettings, Vars, environment, var},
     startup::project_rules,
 };
@@ -357,10 +357,10 @@ fn quotes(reason: &str, headers: &HeaderMap) -> bool {
 }
 
 async fn deliver(exporter: &Exporter, request: Vec<u8>) -> Result<(), ExecError> {
-    let mut outcome = exporter.export(request.clone().into()).await;
+    let mut outcome = exporter.export(Signal::Traces, request.clone().into()).await;
     if matches!(outcome, Outcome::Retry { .. }) {
         sleep(PAUSE).await;
-        outcome = exporter.export(request.into()).await;
+        outcome = exporter.export(Signal::Traces, request.into()).await;
     }
     match outcome {
         Outcome::Delivered { partial: Some(partial) } if partial.rejected > 0 => {
