@@ -1,14 +1,19 @@
 //! `spanhook`: the whole pipeline in one process, and the tools around it.
 
 mod check;
+mod ci;
 mod demo;
+mod event;
+mod exec;
 mod forwarding;
 mod inspect;
 mod logs;
 mod redrive;
+mod report;
 mod samples;
 mod send;
 mod serve;
+mod stats;
 mod store;
 mod terminal;
 mod traceparent;
@@ -42,6 +47,12 @@ enum Command {
     Redrive(redrive::Redrive),
     /// Check the settings, and with a URL a deployment, hop by hop
     Check(check::Check),
+    /// Post what a job knows of its build: how it ended, sizes, numbers, moments
+    Event(event::Event),
+    /// Post the sizes and the compile time of a bundler's build
+    Stats(stats::Stats),
+    /// Run a command as a span of the running job
+    Exec(exec::Exec),
 }
 
 #[tokio::main]
@@ -54,6 +65,10 @@ async fn main() -> ExitCode {
         Command::Inspect(command) => command.run().await,
         Command::Redrive(command) => command.run().await,
         Command::Check(command) => command.run().await,
+        Command::Event(command) => command.run().await,
+        Command::Stats(command) => command.run().await,
+        // Its exit code is that of the command it ran.
+        Command::Exec(command) => return command.run().await,
     };
     terminal::exit_code(result)
 }

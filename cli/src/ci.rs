@@ -1,0 +1,261 @@
+//! What the CI environment says of the running job: the same as `packages/bundler` reads.
+//!
+//! <https://circleci.com/docs/reference/variables/>,
+//! <https://docs.gitlab.com/ci/variables/predefined_variables/>,
+//! <https://docs.github.com/actions/reference/workflows-and-actions/variables>
+
+use reqwest::Url;
+use serde::Serialize;
+use spanhook_core::{id::parse_traceparent, identity::CiProvider};
+use spanhook_service::settings::{Vars, var};
+
+/// The `context` of an event. No field names a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Context {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) provider: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) run_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) job_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) attempt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<String>,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub(crate) ref_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revision: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) root_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) traceparent: Option<String>,
+}
+
+impl Context {
+    /// Reads the variables that CircleCI, GitLab and GitHub set by themselves.
+    pub(crate) fn read(vars: &Vars) -> Self {
+        let is_set = |name| var(vars, name).is_some();
+        let context = if is_set("GITLAB_CI") {
+            gitlab(vars)
+        } else if is_set("CIRCLECI") {
+            circleci(vars)
+        } else if is_set("GITHUB_ACTIONS") {
+            github(vars)
+        } else {
+            Self::default()
+        };
+        Self { traceparent: first(vars, &["TRACEPARENT"]), ..context }
+    }
+
+    /// Whether an event with this context finds a trace without a correlation id.
+    pub(crate) fn is_placed(&self) -> bool {
+        self.run_id.is_some() || self.traceparent.as_deref().and_then(parse_traceparent).is_some()
+    }
+}
+
+/// The id that joins build events and webhook spans; none outside CI.
+pub(crate) fn correlation_id(vars: &Vars) -> Option<String> {
+    first(vars, &["CORRELATION_ID", "CI_PIPELINE_ID", "CIRCLE_WORKFLOW_ID", "GITHUB_RUN_ID"])
+}
+
+/// What is built: `SPANHOOK_PROJECT`, else the CI system's project.
+pub(crate) fn project(vars: &Vars, context: &Context) -> Option<String> {
+    first(vars, &["SPANHOOK_PROJECT"]).or_else(|| context.project.clone())
+}
+
+fn circleci(vars: &Vars) -> Context {
+    let owner = var(vars, "CIRCLE_PROJECT_USERNAME");
+    let name = var(vars, "CIRCLE_PROJECT_REPONAME");
+    // The cloud has many host names (app., www.) but is one instance.
+    let cloud = |host: &String| host == "circleci.com" || host.ends_with(".circleci.com");
+    let server = host_of(vars, "CIRCLE_BUILD_URL").filter(|host| !cloud(host));
+    Context {
+        provider: Some(CiProvider::Circleci.as_str()),
+        host: server.or_else(|| Some("circleci.com".to_owned())),
+        run_id: first(vars, &["CIRCLE_WORKFLOW_ID"]),
+        job_id: first(vars, &["CIRCLE_WORKFLOW_JOB_ID"]),
+        project: match (owner, name) {
+            (Some(owner), Some(name)) => Some(format!("{owner}/{name}")),
+            _ => name.map(ToOwned::to_owned),
+        },
+        ref_name: first(vars, &["CIRCLE_BRANCH", "CIRCLE_TAG"]),
+        revision: first(vars, &["CIRCLE_SHA1"]),
+        ..Context::default()
+    }
+}
+
+fn gitlab(vars: &Vars) -> Context {
+    let default_port = if var(vars, "CI_SERVER_PROTOCOL") == Some("http") { "80" } else { "443" };
+    let port = var(vars, "CI_SERVER_PORT").filter(|port| *port != default_port);
+    let host = var(vars, "CI_SERVER_HOST").map(str::to_ascii_lowercase);
+    Context {
+        provider: Some(CiProvider::Gitlab.as_str()),
+        host: host.map(|host| port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))),
+        run_id: first(vars, &["CI_PIPELINE_ID"]),
+        job_id: first(vars, &["CI_JOB_ID"]),
+        project: first(vars, &["CI_PROJECT_PATH"]),
+        ref_name: first(vars, &["CI_COMMIT_REF_NAME"]),
+        revision: first(vars, &["CI_COMMIT_SHA"]),
+        root_id: var(vars, "CI_TRACEPARENT").and_then(root),
+        ..Context::default()
+    }
+}
+
+fn github(vars: &Vars) -> Context {
+    Context {
+        provider: Some(CiProvider::Github.as_str()),
+        host: host_of(vars, "GITHUB_SERVER_URL").or_else(|| Some("github.com".to_owned())),
+        run_id: first(vars, &["GITHUB_RUN_ID"]),
+        // GITHUB_JOB is a name of the workflow file; no variable holds the number of the job.
+        attempt: first(vars, &["GITHUB_RUN_ATTEMPT"]),
+        project: first(vars, &["GITHUB_REPOSITORY"]),
+        // On a pull request GITHUB_REF_NAME is "12/merge"; the branch has its own variable.
+        ref_name: first(vars, &["GITHUB_HEAD_REF", "GITHUB_REF_NAME"]),
+        revision: first(vars, &["GITHUB_SHA"]),
+        ..Context::default()
+    }
+}
+
+/// GitLab's own trace id is the root pipeline's id as 32 hex digits: no other variable tells a
+/// child its root.
+fn root(traceparent: &str) -> Option<String> {
+    let (trace, _) = parse_traceparent(traceparent)?;
+    let root = u64::try_from(u128::from_be_bytes(*trace.as_bytes())).ok()?;
+    Some(root.to_string())
+}
+
+fn host_of(vars: &Vars, name: &str) -> Option<String> {
+    let url = Url::parse(var(vars, name)?).ok()?;
+    let host = url.host_str()?.to_ascii_lowercase();
+    Some(url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}")))
+}
+
+fn first(vars: &Vars, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| var(vars, name)).map(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn vars(vars: &[(&str, &str)]) -> Vars {
+        vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn context(given: &[(&str, &str)]) -> serde_json::Value {
+        serde_json::to_value(Context::read(&vars(given))).unwrap()
+    }
+
+    #[test]
+    fn a_circleci_job_is_told_by_its_variables() {
+        let job = [
+            ("CIRCLECI", "true"),
+            ("CIRCLE_BUILD_URL", "https://app.circleci.com/jobs/1"),
+            ("CIRCLE_WORKFLOW_ID", "cedf175c-c537-49f8-9b5c-95892f0b2407"),
+            ("CIRCLE_WORKFLOW_JOB_ID", "3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34"),
+            ("CIRCLE_PROJECT_USERNAME", "acme"),
+            ("CIRCLE_PROJECT_REPONAME", "shop"),
+            ("CIRCLE_BRANCH", ""),
+            ("CIRCLE_TAG", "v1"),
+            ("CIRCLE_SHA1", "abc"),
+            ("CIRCLE_USERNAME", "ada"),
+        ];
+        assert_eq!(
+            context(&job),
+            json!({
+                "provider": "circleci", "host": "circleci.com",
+                "run_id": "cedf175c-c537-49f8-9b5c-95892f0b2407",
+                "job_id": "3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34",
+                "project": "acme/shop", "ref": "v1", "revision": "abc",
+            })
+        );
+        let server = [("CIRCLECI", "true"), ("CIRCLE_BUILD_URL", "https://CI.example.com:8443/x")];
+        assert_eq!(context(&server)["host"], "ci.example.com:8443");
+    }
+
+    #[test]
+    fn a_gitlab_job_is_told_by_its_variables_with_its_root_pipeline() {
+        let job = [
+            ("GITLAB_CI", "true"),
+            ("CI_SERVER_HOST", "GitLab.example.com"),
+            ("CI_SERVER_PORT", "8443"),
+            ("CI_PIPELINE_ID", "2722508965"),
+            ("CI_JOB_ID", "15651125844"),
+            ("CI_PROJECT_PATH", "acme/web/shop"),
+            ("CI_COMMIT_REF_NAME", "main"),
+            ("CI_COMMIT_SHA", "abc"),
+            ("CI_TRACEPARENT", "00-000000000000000000000000a2464ba5-00f067aa0ba902b7-01"),
+            ("GITLAB_USER_EMAIL", "ada@example.com"),
+        ];
+        assert_eq!(
+            context(&job),
+            json!({
+                "provider": "gitlab", "host": "gitlab.example.com:8443", "run_id": "2722508965",
+                "job_id": "15651125844", "project": "acme/web/shop", "ref": "main",
+                "revision": "abc", "root_id": "2722515877",
+            })
+        );
+        for (port, protocol, host) in
+            [("443", "https", "h"), ("80", "http", "h"), ("80", "https", "h:80"), ("", "", "h")]
+        {
+            let context = context(&[
+                ("GITLAB_CI", "true"),
+                ("CI_SERVER_HOST", "h"),
+                ("CI_SERVER_PORT", port),
+                ("CI_SERVER_PROTOCOL", protocol),
+                ("CI_TRACEPARENT", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ]);
+            assert_eq!(context, json!({ "provider": "gitlab", "host": host }), "no root of a hash");
+        }
+    }
+
+    #[test]
+    fn a_github_job_is_told_by_its_variables_and_names_no_job_id() {
+        let job = [
+            ("GITHUB_ACTIONS", "true"),
+            ("GITHUB_SERVER_URL", "https://github.com"),
+            ("GITHUB_RUN_ID", "7"),
+            ("GITHUB_RUN_ATTEMPT", "2"),
+            ("GITHUB_JOB", "build"),
+            ("GITHUB_REPOSITORY", "acme/shop"),
+            ("GITHUB_REF_NAME", "12/merge"),
+            ("GITHUB_HEAD_REF", "feature"),
+            ("GITHUB_SHA", "abc"),
+            ("GITHUB_ACTOR", "ada"),
+        ];
+        assert_eq!(
+            context(&job),
+            json!({
+                "provider": "github", "host": "github.com", "run_id": "7", "attempt": "2",
+                "project": "acme/shop", "ref": "feature", "revision": "abc",
+            })
+        );
+    }
+
+    #[test]
+    fn outside_ci_there_is_only_the_trace_context() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(context(&[]), json!({}));
+        assert_eq!(context(&[("TRACEPARENT", parent)]), json!({ "traceparent": parent }));
+        assert!(Context::read(&vars(&[("TRACEPARENT", parent)])).is_placed());
+        assert!(!Context::read(&vars(&[("TRACEPARENT", "rubbish")])).is_placed());
+    }
+
+    #[test]
+    fn the_correlation_id_is_the_users_or_the_runs() {
+        assert_eq!(
+            correlation_id(&vars(&[("CORRELATION_ID", " "), ("CI_PIPELINE_ID", "7")])),
+            Some("7".into())
+        );
+        assert_eq!(
+            correlation_id(&vars(&[("CORRELATION_ID", "rc-1"), ("CI_PIPELINE_ID", "7")])),
+            Some("rc-1".into())
+        );
+        assert_eq!(correlation_id(&vars(&[("GITHUB_RUN_ID", "8")])), Some("8".into()));
+        assert_eq!(correlation_id(&Vars::new()), None);
+    }
+}

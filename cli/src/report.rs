@@ -1,0 +1,389 @@
+//! Posts build events from a job, and never fails the build because of it.
+
+use std::{
+    error::Error,
+    io::{Write, stderr},
+    time::Duration,
+};
+
+use clap::Args;
+use reqwest::{Client, RequestBuilder, Url, header::HeaderValue, redirect::Policy};
+use serde_json::Value;
+use spanhook_core::{
+    build_event::{self, BadEvents},
+    signature::{sign_standard, signing_key},
+    traceparent::TraceparentSettings,
+};
+use spanhook_service::{
+    clock::Clock,
+    settings::{Vars, var},
+};
+use thiserror::Error;
+use tokio::{
+    runtime,
+    sync::oneshot,
+    time::{Instant, sleep, timeout},
+};
+use uuid::Uuid;
+
+use crate::terminal::{Failure, failure, print, printable};
+
+/// How long everything on the network may take: a build waits for it.
+pub(crate) const LIMIT: Duration = Duration::from_secs(3);
+
+/// A first try that failed within this time leaves enough for a second one.
+const QUICK: Duration = Duration::from_secs(1);
+
+/// Pause before the second try.
+const PAUSE: Duration = Duration::from_millis(300);
+
+const PATH: &str = "build-events";
+
+/// The settings of every command that posts, for its help.
+pub(crate) const HELP: &str = "Settings, from the environment:
+  SPANHOOK_ENDPOINT     address of spanhook; /build-events is added
+  SPANHOOK_TOKEN        bearer or OIDC token, or
+  SPANHOOK_SIGNING_KEY  whsec_... key that signs the request; CircleCI's own token needs no setting
+  SPANHOOK_AUDIENCE     audience of the OIDC token to get, on GitHub
+  SPANHOOK_PROJECT      what is built, else the CI system's project
+  CORRELATION_ID        joins events to a run, else the CI system's run id
+A problem is one line on standard error, and no failure unless --strict is given.";
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Posting {
+    /// Fail when the event could not be sent, in place of a warning
+    #[arg(long)]
+    strict: bool,
+    /// Print what would be sent, and send nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// An event that could not be sent. The texts quote no value of a variable and nothing that the
+/// network said, but host, status and the system's own error.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(crate) enum ReportError {
+    #[error(
+        "set SPANHOOK_ENDPOINT to the address of spanhook, such as https://spanhook.example.com"
+    )]
+    NoEndpoint,
+    #[error("SPANHOOK_ENDPOINT is not a URL; it looks like https://spanhook.example.com")]
+    Url,
+    #[error("SPANHOOK_ENDPOINT must start with https:// or http://")]
+    Scheme,
+    #[error("SPANHOOK_ENDPOINT holds a password; use SPANHOOK_TOKEN instead")]
+    Password,
+    #[error("the token has characters that no header may have; check SPANHOOK_TOKEN")]
+    Token,
+    #[error("SPANHOOK_SIGNING_KEY is not whsec_ and base64; copy it again")]
+    Key,
+    #[error("GitHub gave no OIDC token; the job needs `permissions: id-token: write`")]
+    Github,
+    #[error("no answer from {host} within 3 s; can this job reach it?")]
+    TimedOut { host: String },
+    #[error(
+        "no connection to {host} ({reason}); check SPANHOOK_ENDPOINT, and that this job can reach it"
+    )]
+    NoConnection { host: String, reason: String },
+    #[error("{host} answered {status}; {advice}")]
+    Refused { host: String, status: u16, advice: &'static str },
+    #[error("{0}")]
+    Bad(#[from] BadEvents),
+}
+
+impl Posting {
+    /// Posts a body, one event or an array of them. What went wrong before is a problem like any
+    /// other: a warning.
+    pub(crate) async fn post(
+        self,
+        vars: &Vars,
+        body: Result<String, Failure>,
+    ) -> Result<(), Failure> {
+        let sent = match body {
+            Ok(body) if self.dry_run => {
+                print(format!("{body}\n"));
+                check(&body).map_err(failure)
+            }
+            Ok(body) => send(vars.clone(), body).await.map_err(failure),
+            Err(error) => Err(error),
+        };
+        match sent.map_err(|error| format!("build event not sent: {error}")) {
+            Err(problem) if self.strict => Err(failure(problem)),
+            Err(problem) => {
+                warn(&problem);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// One line to the person who reads the job's log.
+pub(crate) fn warn(problem: &str) {
+    let _ = writeln!(stderr(), "spanhook: {}", printable(problem));
+}
+
+/// Waits for work on the network, but no longer than the limit.
+///
+/// The system's name look-up can't be stopped, and a runtime waits for its end when it is dropped.
+/// So the work has a thread and a runtime of its own, which end with the process.
+pub(crate) async fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let (done, result) = oneshot::channel();
+    std::thread::spawn(move || {
+        if let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() {
+            let _ = done.send(runtime.block_on(work)); // Nobody waits any more: too late.
+        }
+    });
+    timeout(limit, result).await.ok()?.ok()
+}
+
+/// What the endpoint would find wrong with the events.
+fn check(body: &str) -> Result<(), ReportError> {
+    let settings = TraceparentSettings::default();
+    build_event::map(body.as_bytes(), Clock::SYSTEM.nanos(), &settings, None)?;
+    Ok(())
+}
+
+async fn send(vars: Vars, body: String) -> Result<(), ReportError> {
+    let url = address(&vars)?;
+    let host = authority(&url);
+    let in_time = within(LIMIT, async move {
+        let client = client().map_err(|error| no_connection(&url, &error))?;
+        let proof = Proof::find(&vars, &client).await?;
+        let begun = Instant::now();
+        let first = post(&client, &url, &proof, &body).await;
+        match first {
+            Err((_, true)) if begun.elapsed() < QUICK => {
+                sleep(PAUSE).await;
+                post(&client, &url, &proof, &body).await
+            }
+            first => first,
+        }
+        .map_err(|(error, _)| error)
+    });
+    in_time.await.ok_or(ReportError::TimedOut { host })?
+}
+
+fn client() -> reqwest::Result<Client> {
+    Client::builder()
+        // A redirect would carry the token elsewhere.
+        .redirect(Policy::none())
+        .user_agent(concat!("spanhook/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// Posts once; an error comes with whether it may pass by itself.
+async fn post(
+    client: &Client,
+    url: &Url,
+    proof: &Proof,
+    body: &str,
+) -> Result<(), (ReportError, bool)> {
+    let request = client.post(url.clone()).header("content-type", "application/json");
+    let request = proof.apply(request, body).body(body.to_owned());
+    let answer = request.send().await.map_err(|error| (no_connection(url, &error), true))?;
+    // The status is all that is needed: a slow body must not hold the build.
+    let status = answer.status().as_u16();
+    let advice = match status {
+        200..300 => return Ok(()),
+        401 | 403 => proof.hint(),
+        404 | 405 => "check the path of SPANHOOK_ENDPOINT",
+        413 => "send fewer or smaller events",
+        300..=399 => "set SPANHOOK_ENDPOINT to the address it redirects to",
+        429 | 500.. => "the build is fine; see the logs of the endpoint",
+        // What is wrong is told in our own words: those of the endpoint may quote a header.
+        _ => match check(body) {
+            Err(error) => return Err((error, false)),
+            Ok(()) => "do the versions of the endpoint and of this tool fit?",
+        },
+    };
+    let passing = status == 429 || status >= 500;
+    Err((ReportError::Refused { host: authority(url), status, advice }, passing))
+}
+
+fn no_connection(url: &Url, error: &reqwest::Error) -> ReportError {
+    // The outer texts quote the URL, whose query may hold a key.
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    ReportError::NoConnection { host: authority(url), reason: cause.to_string() }
+}
+
+/// The address to post to: `SPANHOOK_ENDPOINT`, with the path unless it ends in it.
+fn address(vars: &Vars) -> Result<Url, ReportError> {
+    let endpoint = var(vars, "SPANHOOK_ENDPOINT").ok_or(ReportError::NoEndpoint)?;
+    let mut url = Url::parse(endpoint).map_err(|_| ReportError::Url)?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(ReportError::Scheme);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(ReportError::Password);
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    let whole = path.rsplit('/').next() == Some(PATH);
+    url.set_path(&if whole { path } else { format!("{path}/{PATH}") });
+    Ok(url)
+}
+
+/// Host and port, all of an address that is printed.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// How a request shows that it comes from a CI job.
+enum Proof {
+    Bearer {
+        header: HeaderValue,
+        hint: &'static str,
+    },
+    /// The id is the same at every try: it is the same event.
+    Signature {
+        key: Vec<u8>,
+        id: String,
+    },
+    None,
+}
+
+impl Proof {
+    /// The token, else the signing key, else what the CI system offers.
+    async fn find(vars: &Vars, client: &Client) -> Result<Self, ReportError> {
+        if let Some(token) = var(vars, "SPANHOOK_TOKEN") {
+            return Self::bearer(token, "check SPANHOOK_TOKEN");
+        }
+        if let Some(key) = var(vars, "SPANHOOK_SIGNING_KEY") {
+            let key = signing_key(key).ok_or(ReportError::Key)?;
+            return Ok(Self::Signature { key, id: format!("msg_{}", Uuid::new_v4().simple()) });
+        }
+        if let Some(token) = var(vars, "CIRCLE_OIDC_TOKEN_V2") {
+            let hint = "does the endpoint accept this CircleCI organisation's OIDC tokens?";
+            return Self::bearer(token, hint);
+        }
+        if let Some(audience) = var(vars, "SPANHOOK_AUDIENCE") {
+            let token = github_token(vars, audience, client).await?;
+            return Self::bearer(&token, "check SPANHOOK_AUDIENCE");
+        }
+        Ok(Self::None)
+    }
+
+    fn bearer(token: &str, hint: &'static str) -> Result<Self, ReportError> {
+        let printable = token.bytes().all(|it| it.is_ascii_graphic());
+        let header = HeaderValue::try_from(format!("Bearer {token}"));
+        let mut header = header.ok().filter(|_| printable).ok_or(ReportError::Token)?;
+        header.set_sensitive(true);
+        Ok(Self::Bearer { header, hint })
+    }
+
+    fn apply(&self, request: RequestBuilder, body: &str) -> RequestBuilder {
+        match self {
+            Self::Bearer { header, .. } => request.header("authorization", header),
+            Self::Signature { key, id } => {
+                let now = Clock::SYSTEM.since_epoch().as_secs();
+                let signature = sign_standard(id, now, body.as_bytes(), key).unwrap_or_default();
+                request
+                    .header("webhook-id", id)
+                    .header("webhook-timestamp", now)
+                    .header("webhook-signature", signature)
+            }
+            Self::None => request,
+        }
+    }
+
+    /// What to check when it is refused.
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Bearer { hint, .. } => hint,
+            Self::Signature { .. } => "check SPANHOOK_SIGNING_KEY and this machine's clock",
+            Self::None => "set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY",
+        }
+    }
+}
+
+/// <https://docs.github.com/actions/reference/security/oidc#methods-for-requesting-the-oidc-token>
+async fn github_token(vars: &Vars, audience: &str, client: &Client) -> Result<String, ReportError> {
+    let request = || {
+        let mut url = Url::parse(var(vars, "ACTIONS_ID_TOKEN_REQUEST_URL")?).ok()?;
+        url.query_pairs_mut().append_pair("audience", audience);
+        let token = var(vars, "ACTIONS_ID_TOKEN_REQUEST_TOKEN")?;
+        Some(client.get(url).bearer_auth(token))
+    };
+    let answer = request().ok_or(ReportError::Github)?.send().await;
+    let answer = answer.and_then(reqwest::Response::error_for_status);
+    let body = answer.map_err(|_| ReportError::Github)?.bytes().await;
+    let json: Value =
+        body.ok().and_then(|body| serde_json::from_slice(&body).ok()).ok_or(ReportError::Github)?;
+    json["value"].as_str().map(ToOwned::to_owned).ok_or(ReportError::Github)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(endpoint: &str) -> Result<String, ReportError> {
+        let vars = [("SPANHOOK_ENDPOINT".to_owned(), endpoint.to_owned())].into();
+        address(&vars).map(String::from)
+    }
+
+    #[test]
+    fn the_path_is_added_unless_it_is_there() {
+        for (endpoint, expected) in [
+            ("https://s.example.com", "https://s.example.com/build-events"),
+            ("https://s.example.com/", "https://s.example.com/build-events"),
+            ("http://h:3000/ci/", "http://h:3000/ci/build-events"),
+            ("http://h:3000/build-events/", "http://h:3000/build-events"),
+            ("http://h/my-build-events?k=1", "http://h/my-build-events/build-events?k=1"),
+        ] {
+            assert_eq!(url(endpoint).unwrap(), expected, "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_can_not_be_used_is_told_what_to_type_and_not_repeated() {
+        for (endpoint, error) in [
+            ("", ReportError::NoEndpoint),
+            ("s3cret.example.com", ReportError::Url),
+            ("ftp://s3cret", ReportError::Scheme),
+            ("https://s3cret@h", ReportError::Password),
+            ("https://user:s3cret@h", ReportError::Password),
+        ] {
+            let refused = url(endpoint).unwrap_err();
+            assert_eq!(refused, error, "{endpoint}");
+            assert!(!refused.to_string().contains("s3cret"));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_proof_is_the_first_that_is_there_and_a_mistyped_one_is_never_quoted() {
+        let client = client().unwrap();
+        let found = async |vars: &[(&str, &str)]| {
+            let vars = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            Proof::find(&vars, &client).await.map(|it| it.hint())
+        };
+        let token = ("SPANHOOK_TOKEN", "t0ken");
+        let key = ("SPANHOOK_SIGNING_KEY", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz");
+        let circleci = ("CIRCLE_OIDC_TOKEN_V2", "oidc");
+        assert_eq!(found(&[circleci, key, token]).await, Ok("check SPANHOOK_TOKEN"));
+        let hint = "check SPANHOOK_SIGNING_KEY and this machine's clock";
+        assert_eq!(found(&[circleci, key]).await, Ok(hint));
+        assert!(found(&[circleci]).await.unwrap().contains("CircleCI organisation"));
+        assert_eq!(found(&[]).await, Ok("set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY"));
+        assert_eq!(found(&[("SPANHOOK_TOKEN", "to\nken")]).await, Err(ReportError::Token));
+        assert_eq!(found(&[("SPANHOOK_SIGNING_KEY", "whsec_!")]).await, Err(ReportError::Key));
+        assert_eq!(found(&[("SPANHOOK_AUDIENCE", "a")]).await, Err(ReportError::Github));
+    }
+
+    #[tokio::test]
+    async fn work_that_blocks_its_thread_is_not_waited_for() {
+        let begun = Instant::now();
+        let blocks = async {
+            let look_up = || std::thread::sleep(Duration::from_secs(60));
+            tokio::task::spawn_blocking(look_up).await
+        };
+        assert!(within(Duration::from_millis(50), blocks).await.is_none());
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+}
