@@ -247,6 +247,7 @@ def test_the_ingress_shows_the_webhooks_only():
         for path in rule["http"]["paths"]
     ]
     assert sorted(paths) == [
+        ("/build-events", "Exact"),
         ("/circleci", "Exact"),
         ("/gitlab", "Exact"),
         ("/health", "Exact"),
@@ -389,6 +390,8 @@ def allowed(peer, pod, method, path):
     [
         ("POST", "/circleci", True, False),
         ("POST", "/gitlab", True, False),
+        ("POST", "/build-events", True, True),
+        ("GET", "/build-events", False, False),
         ("GET", "/health", True, False),
         ("GET", "/traceparent/gitlab/1/2?instance=gitlab.com", True, True),
         ("POST", "/traceparent/gitlab/1/2", False, False),
@@ -405,9 +408,11 @@ def test_cilium_lets_only_these_requests_to_spanhook(method, path, ingress, ci_j
     assert bool(allowed("namespace ci-jobs", "spanhook", method, path)) is ci_jobs
 
 
-def test_cilium_lets_only_traces_to_the_collector():
-    assert allowed("spanhook", "collector", "POST", "/v1/traces")
-    assert not allowed("spanhook", "collector", "POST", "/v1/logs")
+def test_cilium_lets_only_the_three_signals_to_the_collector():
+    for signal in ("traces", "metrics", "logs"):
+        assert allowed("spanhook", "collector", "POST", f"/v1/{signal}")
+    assert not allowed("spanhook", "collector", "POST", "/v1/profiles")
+    assert not allowed("spanhook", "collector", "GET", "/v1/traces")
 
 
 def test_only_the_names_that_are_used_are_resolved():

@@ -57,7 +57,6 @@ function github(env: Environment): Context {
     provider: "github",
     host: hostOf(env.GITHUB_SERVER_URL) ?? "github.com",
     run_id: firstOf(env.GITHUB_RUN_ID),
-    job_id: firstOf(env.GITHUB_JOB),
     attempt: firstOf(env.GITHUB_RUN_ATTEMPT),
     project: firstOf(env.GITHUB_REPOSITORY),
     // On a pull request GITHUB_REF_NAME is "12/merge"; the branch has its own variable.
@@ -82,7 +81,9 @@ function gitlabHost(env: Environment): string | undefined {
 /** GitLab's own trace id is the root pipeline's id as 32 hex digits: no other variable tells a child its root. */
 function gitlabRoot(traceparent: string | undefined): string | undefined {
   const trace = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/.exec(traceparent ?? "")?.[1];
-  return trace && BigInt(`0x${trace}`) > 0n ? BigInt(`0x${trace}`).toString() : undefined;
+  const root = trace ? BigInt(`0x${trace}`) : 0n;
+  // A pipeline's id has 64 bits; a trace id with more is somebody else's.
+  return root > 0n && root < 1n << 64n ? root.toString() : undefined;
 }
 
 function hostOf(url: string | undefined): string | undefined {

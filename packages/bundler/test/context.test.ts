@@ -36,7 +36,7 @@ const github = {
   GITHUB_SERVER_URL: "https://github.com",
   GITHUB_RUN_ID: "99",
   GITHUB_RUN_ATTEMPT: "2",
-  GITHUB_JOB: "build",
+  GITHUB_JOB: "build", // a name: the endpoint wants the number of the check run
   GITHUB_REPOSITORY: "acme/shop",
   GITHUB_REF_NAME: "12/merge",
   GITHUB_HEAD_REF: "feature",
@@ -45,6 +45,11 @@ const github = {
 };
 
 describe("the context", () => {
+  it("of a GitLab job has no root that is too large for a pipeline", () => {
+    const foreign = `00-${"f".repeat(32)}-7b1a45c63d0a837b-01`;
+    assert.equal(readContext({ ...gitlab, CI_TRACEPARENT: foreign }).root_id, undefined);
+  });
+
   it("of a CircleCI job", () => {
     assert.deepEqual(readContext({ ...circleci, TRACEPARENT: traceparent }), {
       provider: "circleci",
@@ -81,7 +86,6 @@ describe("the context", () => {
       provider: "github",
       host: "github.com",
       run_id: "99",
-      job_id: "build",
       attempt: "2",
       project: "acme/shop",
       ref: "feature",
