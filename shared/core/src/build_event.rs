@@ -172,7 +172,9 @@ pub fn map(
     settings: &TraceparentSettings,
     identity: Option<&Identity>,
 ) -> Result<Batch, BadEvents> {
-    let json: Value = serde_json::from_slice(body).map_err(|_| BadEvents::NotJson)?;
+    let mut json: Value = serde_json::from_slice(body).map_err(|_| BadEvents::NotJson)?;
+    // Whether a map keeps its order is a feature of the parser that any other crate may turn on.
+    json.sort_all_objects();
     let events = match &json {
         Value::Array(events) => events.as_slice(),
         event => std::slice::from_ref(event),

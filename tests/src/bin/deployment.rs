@@ -6,6 +6,7 @@
 //! events functions take the variables of this process.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a harness: what goes wrong in it is to fail the test"
