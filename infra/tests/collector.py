@@ -23,6 +23,7 @@ receivers: { otlp: { protocols: { http: { endpoint: "${env:OTLP_HTTP}" }, grpc: 
 exporters:
   file/traces: { path: "${env:FOLDER}/traces.jsonl", append: true, flush_interval: 50ms }
   file/metrics: { path: "${env:FOLDER}/metrics.jsonl", append: true, flush_interval: 50ms }
+  file/logs: { path: "${env:FOLDER}/logs.jsonl", append: true, flush_interval: 50ms }
 extensions: { health_check: { endpoint: "${env:HEALTH}" } }
 service:
   extensions: [health_check]
@@ -30,6 +31,7 @@ service:
   pipelines:
     traces: { receivers: [otlp], exporters: [file/traces] }
     metrics: { receivers: [otlp], exporters: [file/metrics] }
+    logs: { receivers: [otlp], exporters: [file/logs] }
 """
 
 # Laid over a configuration so that a test need not wait 5 s for the first retry.

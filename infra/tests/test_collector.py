@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import threading
+import urllib.request
 
 import pytest
 from collector import (
@@ -19,6 +20,7 @@ from collector import (
     hashed,
     ids_of,
     job_spans,
+    opener,
     run_span,
     sink,
     trace_id,
@@ -192,6 +194,22 @@ def test_gateway_keeps_spans_through_an_outage_and_its_own_death(tmp_path):
         until(lambda: set(backend.spans()) >= sent)
     # A request that was cut off may be there as well.
     assert {trace for trace, _ in backend.spans()} <= {trace_id(it) for it in range(1020)}
+
+
+def test_gateway_hands_metrics_and_logs_on_as_well(tmp_path):
+    point = {"asDouble": 1.0, "timeUnixNano": "1"}
+    bodies = {
+        "metrics": {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "n", "gauge": {"dataPoints": [point]}}]}]}]},
+        "logs": {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "built"}}]}]}]},
+    }
+    with sink(tmp_path / "backend") as backend:
+        with Collector(tmp_path / "gateway", "gateway.yaml", EXPORT_ENDPOINT=backend.endpoint) as gateway:
+            for signal, body in bodies.items():
+                headers = {"Content-Type": "application/json"}
+                request = urllib.request.Request(f"{gateway.endpoint}/v1/{signal}", json.dumps(body).encode(), headers)
+                with opener().open(request, timeout=30) as answer:
+                    assert answer.status == 200
+            until(lambda: backend.lines("metrics") and backend.lines("logs"))
 
 
 def test_gateway_refuses_what_it_cannot_keep(tmp_path):
