@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
-    logs, samples,
+    logs, report, samples,
     send::Sender,
     serve::Running,
     terminal::{Failure, color, failure, print, width},
@@ -39,18 +39,27 @@ impl Demo {
         let vars = Vars::from([
             ("CIRCLECI_HOOK_SECRET".to_owned(), secret()),
             ("GITLAB_SIGNING_TOKEN".to_owned(), format!("whsec_{key}")),
+            ("BUILD_EVENTS_SIGNING_KEY".to_owned(), format!("whsec_{key}")),
             ("GITLAB_SECRET_TOKEN".to_owned(), secret()),
         ]);
         let running =
             Running::start(&vars, ([127, 0, 0, 1], self.port).into(), folder.path()).await?;
         let url = format!("http://{}", running.address);
 
-        print(format!("Sending {} signed sample deliveries to {url}\n\n", samples::ALL.len()));
+        print(format!("Sending {} signed sample deliveries to {url}\n\n", samples::ALL.len() + 1));
         let sender = Sender::new(&vars).map_err(failure)?;
         for (name, body) in samples::ALL {
             let answer = sender.send(&url, body.as_bytes(), None).await.map_err(failure)?;
             print(format!("  {name:<46} {} {}\n", answer.status, answer.body.trim()));
         }
+        let posting = Vars::from([
+            ("SPANHOOK_ENDPOINT".to_owned(), url.clone()),
+            ("SPANHOOK_SIGNING_KEY".to_owned(), format!("whsec_{key}")),
+        ]);
+        let (name, events) = samples::BUILD_EVENTS;
+        report::send(posting, events.to_owned()).await.map_err(failure)?;
+        print(format!("  {name:<46} 202 sizes and measures of a build\n"));
+
         let until = Instant::now() + PATIENCE;
         while running.store.depth() > 0 && Instant::now() < until {
             sleep(Duration::from_millis(10)).await;

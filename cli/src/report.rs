@@ -147,7 +147,8 @@ fn check(body: &str) -> Result<(), ReportError> {
     Ok(())
 }
 
-async fn send(vars: Vars, body: String) -> Result<(), ReportError> {
+/// Posts a body as a job does.
+pub(crate) async fn send(vars: Vars, body: String) -> Result<(), ReportError> {
     let url = address(&vars)?;
     let host = authority(&url);
     let in_time = within(LIMIT, async move {

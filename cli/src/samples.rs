@@ -35,3 +35,9 @@ pub(crate) const ALL: [(&str, &str); 11] = [
         include_str!("../../events/gitlab/pipeline-child-success.json"),
     ),
 ];
+
+/// What a job of the failed pipeline reported of its build.
+pub(crate) const BUILD_EVENTS: (&str, &str) = (
+    "build-events/bundle-of-a-gitlab-job.json",
+    include_str!("../../events/build-events/bundle-of-a-gitlab-job.json"),
+);

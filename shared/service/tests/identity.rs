@@ -1,6 +1,8 @@
 //! Who may call: every proof, and every way to forge one, against real issuers on loopback.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::{
     io::Write,
     sync::{
@@ -29,14 +31,24 @@ use base64::{
 use futures_util::FutureExt;
 use proptest::{prelude::*, sample::Index};
 use serde_json::{Value, json};
-use spanhook_core::signature::{Rejection, sign_standard, signing_key};
+use spanhook_core::{
+    message::{Content, unpack},
+    signature::{Rejection, sign_standard, signing_key},
+    traceparent::TraceparentSettings,
+};
 use spanhook_service::{
+    build_events::BuildEvents,
+    clock::Clock,
     identity::{
         Caller, Denied, FLOOR, FRESH, Gate, GateError, GateSettings, Identity, MAX_LIFETIME,
         MAX_TOKEN, Proof, Provider, SKEW, STALE,
     },
     settings::Vars,
+    startup::project_rules,
+    telemetry::{Telemetry, TelemetrySettings},
+    traceparent::Traceparent,
 };
+use support::{MemoryOutbox, ask, at};
 use tokio::net::TcpListener;
 
 const NOW: u64 = 1_793_611_800;
@@ -1169,4 +1181,67 @@ async fn no_token_or_secret_reaches_a_log_an_error_or_debug_output() {
         assert!(!said.contains(secret), "{secret}");
     }
     assert!(said.contains("no keys from the issuer") && said.contains(&down.url), "{said}");
+}
+
+/// Whatever a job says of itself, in the path or in the body: its token says which job it is.
+#[tokio::test]
+async fn a_job_reaches_no_run_but_its_own() {
+    const TRACE: &str = "ca54d68b6460aedebe19e565dcbb8d6c";
+    const JOB: &str = "7b1a45c63d0a837b";
+    let issuers = json!([listed("https://gitlab.com")]).to_string();
+    let access = r#"[{"projects": "acme/*", "by": ["oidc"]}]"#;
+    let vars = vars(&[("OIDC_ISSUERS", &issuers), ("OIDC_AUDIENCE", AUDIENCE), ("ACCESS", access)]);
+    let telemetry = || Telemetry::queued("test", &TelemetrySettings::default());
+    let clock = Clock::new(|| at(NOW));
+    let bearer = format!("Bearer {}", good(&gitlab("https://gitlab.com")));
+
+    let traceparent = Traceparent {
+        gate: Gate::open(GateSettings::traceparent(&vars).unwrap()).await.unwrap(),
+        clock,
+        rules: project_rules(&Vars::new()).await.unwrap(),
+        ids: TraceparentSettings::default(),
+        telemetry: telemetry(),
+    };
+    let traceparent = traceparent.into_router();
+    let get = |path: &str, token: &str| {
+        let request = axum::http::Request::get(path).header("authorization", token);
+        request.body(axum::body::Body::empty()).unwrap()
+    };
+    let other = "/traceparent/gitlab/1/2?format=value&project=widgets/site";
+    let (status, context) = ask(traceparent.clone(), get(other, &bearer)).await;
+    assert_eq!((status, context.trim_end()), (200, &*format!("00-{TRACE}-{JOB}-01")));
+    assert_eq!(ask(traceparent, get(other, "Bearer guess")).await.0, 401);
+
+    let queue = Arc::new(MemoryOutbox::default());
+    let build_events = BuildEvents {
+        gate: Gate::open(GateSettings::build_events(&vars).unwrap()).await.unwrap(),
+        ids: TraceparentSettings::default(),
+        rules: project_rules(&Vars::new()).await.unwrap(),
+        queue: Arc::clone(&queue),
+        telemetry: telemetry(),
+        clock,
+    };
+    let event = json!({
+        "type": "ci_build_metadata", "timestamp": "2026-11-02T10:00:00Z", "correlation_id": "theirs",
+        "project": "widgets/site", "job_status": "success", "metrics": { "duration_seconds": 5 },
+        "context": { "provider": "gitlab", "host": "gitlab.com", "run_id": "1", "job_id": "2",
+            "project": "widgets/site",
+            "traceparent": "00-11111111111111111111111111111111-2222222222222222-01" },
+    });
+    let request = axum::http::Request::post("/build-events").header("authorization", &bearer);
+    let request = request.body(axum::body::Body::from(event.to_string())).unwrap();
+    let (status, answer) = ask(build_events.into_router(), request).await;
+    assert_eq!(status, 202, "{answer}");
+    assert!(answer.contains(&format!(r#""trace_ids":["{TRACE}"]"#)), "{answer}");
+    let sent = queue.sent.lock().unwrap();
+    for message in sent.iter() {
+        let signal = message.attributes.get("signal").map(String::as_str);
+        let content = unpack(&message.body, Some("otlp-proto+zstd"), signal).unwrap();
+        let (Content::Traces(raw) | Content::Metrics(raw) | Content::Logs(raw)) = content else {
+            panic!("no OTLP")
+        };
+        let holds = |text: &[u8]| raw.windows(text.len()).any(|it| it == text);
+        assert!(holds(b"acme/web") && !holds(b"widgets"), "{signal:?}");
+        assert!(!holds(&[0x11; 16]), "{signal:?}");
+    }
 }
