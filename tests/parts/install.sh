@@ -67,7 +67,7 @@ install_checkov() {
 }
 
 install_aws-schema() {
-  pip download --quiet --disable-pip-version-check --no-deps -d "$parts/aws-schema" \
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps -d "$parts/aws-schema" \
     "cdktf-cdktf-provider-aws==$AWS_SCHEMA"
   python3 "$here/../../infra/terraform/schema.py" "$parts/aws-schema" > /dev/null
   rm "$parts"/aws-schema/*.whl

@@ -1236,8 +1236,8 @@ async fn a_job_reaches_no_run_but_its_own() {
     let sent = queue.sent.lock().unwrap();
     for message in sent.iter() {
         let signal = message.attributes.get("signal").map(String::as_str);
-        let content = unpack(&message.body, Some("otlp-proto+zstd"), signal).unwrap();
-        let (Content::Traces(raw) | Content::Metrics(raw) | Content::Logs(raw)) = content else {
+        let held = unpack(&message.body, Some("otlp-proto+zstd"), signal).unwrap();
+        let (Content::Traces(raw) | Content::Metrics(raw) | Content::Logs(raw)) = held else {
             panic!("no OTLP")
         };
         let holds = |text: &[u8]| raw.windows(text.len()).any(|it| it == text);
