@@ -393,7 +393,7 @@ variable "log_level" {
 
 variable "vpc_id" {
   type        = string
-  description = "VPC for the forwarder, when the Collector is only reachable there; empty for none"
+  description = "VPC of the forwarder alone (its endpoints serve nobody else, and private DNS sends everybody in the VPC to them), when the Collector is only reachable there; empty for none"
   default     = ""
   nullable    = false
 
