@@ -109,27 +109,21 @@ impl ProjectRules {
     /// <https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/>
     #[must_use]
     pub fn decide(&self, names: &[&str], trace: TraceId, ids: TraceIds) -> Decision {
-        let fits = |pattern: &WildMatch| match names {
-            [] => pattern.matches(""),
-            names => names.iter().any(|name| pattern.matches(name)),
-        };
-        let allowed = names.is_empty() || self.allow.is_empty() || self.allow.iter().any(fits);
-        if !allowed || self.deny.iter().any(fits) {
+        if !self.allows(names) {
             return Decision::Denied;
         }
-        let share = self.share.iter().find(|(pattern, _)| fits(pattern));
-        match share {
+        match self.share.iter().find(|(pattern, _)| fits(pattern, names)) {
             Some((_, share)) if !sampled(*share, trace, ids) => Decision::NotSampled,
             _ => Decision::Keep,
         }
     }
 
-    /// Whether a project is traced at all, whatever share of its runs is.
+    /// Whether a project that goes by these names is traced at all, whatever share of its runs is.
     #[must_use]
-    pub fn allows(&self, project: &str) -> bool {
-        let fits = |pattern: &WildMatch| pattern.matches(project);
-        let allowed = project.is_empty() || self.allow.is_empty() || self.allow.iter().any(fits);
-        allowed && !self.deny.iter().any(fits)
+    pub fn allows(&self, names: &[&str]) -> bool {
+        let any = |patterns: &[WildMatch]| patterns.iter().any(|it| fits(it, names));
+        let allowed = names.is_empty() || self.allow.is_empty() || any(&self.allow);
+        allowed && !any(&self.deny)
     }
 
     /// Judges a run by its spans.
@@ -148,6 +142,14 @@ impl ProjectRules {
         let path = project.split_once('/').map_or(project, |(_, path)| path);
         let repository = if repository == "/" { path } else { &repository };
         self.decide(&[project, path, repository], trace.id, ids)
+    }
+}
+
+/// Whether one of the names fits; without a name only what fits everything does.
+fn fits(pattern: &WildMatch, names: &[&str]) -> bool {
+    match names {
+        [] => pattern.matches(""),
+        names => names.iter().any(|name| pattern.matches(name)),
     }
 }
 

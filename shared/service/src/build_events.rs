@@ -138,12 +138,15 @@ impl<Q: Outbox> BuildEvents<Q> {
         if rules.is_empty() {
             return;
         }
-        let denied: Vec<_> =
-            batch.projects.iter().filter(|it| !rules.allows(it)).cloned().collect();
+        let named = |it: &String| match it.as_str() {
+            "" => rules.allows(&[]),
+            name => rules.allows(&[name]),
+        };
+        let traced = batch.projects.iter().any(named);
         let project = batch.project.clone();
         let ids = self.ids.trace_ids;
         batch.traces.retain(|trace| rules.judge(trace, &project, ids) == Decision::Keep);
-        if denied.len() == batch.projects.len() {
+        if !traced {
             batch.metrics.clear();
             batch.logs.clear();
         }
