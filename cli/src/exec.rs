@@ -11,12 +11,9 @@ use std::{
 use axum::http::HeaderMap;
 use clap::Args;
 use spanhook_core::{
-    build_event::Batch,
-    encode::Limits,
+    encode,
     id::{SpanId, TraceId, parse_traceparent, traceparent},
     identity::CiProvider,
-    mapping::Provider,
-    message::{Content, unpack},
     semconv as sc,
     span::{Attributes, Group, Kind, Span, Status, Trace},
     traceparent::{Context as TraceContext, Job},
@@ -24,7 +21,7 @@ use spanhook_core::{
 use spanhook_service::{
     clock::Clock,
     export::{Export, ExportSettings, Exporter, ExporterError, Outcome, Signal},
-    settings::{SettingsError, TraceparentEndpointSettings, Vars, environment, var},
+    settings::{SettingsError, Vars, environment, traceparent_settings, var},
     startup::project_rules,
 };
 use thiserror::Error;
@@ -157,20 +154,17 @@ async fn parent(vars: &Vars) -> Result<Option<TraceContext>, SettingsError> {
         return Ok(Some(TraceContext { trace, span, sampled: flags.unwrap_or(0) & 1 == 1 }));
     }
     let context = Context::read(vars);
-    let provider = match context.provider.and_then(CiProvider::named) {
-        Some(CiProvider::Circleci) => Provider::Circleci,
-        Some(CiProvider::Gitlab) => Provider::Gitlab,
-        Some(CiProvider::Github) | None => return Ok(None),
-    };
+    let provider = context.provider.and_then(CiProvider::named).and_then(CiProvider::webhooks);
+    let Some(provider) = provider else { return Ok(None) };
     let (Some(run), Some(job)) = (&context.run_id, &context.job_id) else { return Ok(None) };
     let (host, root) = (context.host.as_deref(), context.root_id.as_deref());
     let Ok(job) = Job::new(provider, run, job, host, root) else { return Ok(None) };
-    let settings = TraceparentEndpointSettings::parse(vars)?;
+    let settings = traceparent_settings(vars)?;
     let (rules, project) = (vars.clone(), context.project);
     // Rules that can't be read leave no run out.
     let rules = within(LIMIT, async move { Some(project_rules(&rules).await.ok()?.get().await) });
     let rules = rules.await.flatten().unwrap_or_default();
-    Ok(Some(job.context(&settings.ids, &rules, project.as_deref())))
+    Ok(Some(job.context(&settings, &rules, project.as_deref())))
 }
 
 fn random_span() -> SpanId {
@@ -321,26 +315,12 @@ mod other {
 async fn export(vars: &Vars, trace: Trace<'static>) -> Result<(), ExecError> {
     let mut settings = ExportSettings::parse(vars)?.ok_or(ExecError::NoEndpoint)?;
     settings.timeout = settings.timeout.min(LIMIT);
-    let batch = Batch { traces: vec![trace], ..Batch::default() };
-    let requests: Vec<_> = batch
-        .messages(Limits::default())
-        .into_iter()
-        .filter_map(|message| {
-            let get = |name: &str| message.attributes.get(name).map(String::as_str);
-            match unpack(&message.body, get("encoding"), get("signal")) {
-                Ok(Content::Traces(raw)) => Some(raw),
-                _ => None,
-            }
-        })
-        .collect();
+    let request = encode::request(&trace);
     let headers = settings.headers.clone();
     let exported = within(LIMIT, async move {
         // Here, since a gRPC channel belongs to the runtime that it is made in.
         let exporter = Exporter::new(&settings)?;
-        for request in requests {
-            deliver(&exporter, request).await?;
-        }
-        Ok(())
+        deliver(&exporter, request).await
     });
     match exported.await.ok_or(ExecError::TimedOut)? {
         Err(ExecError::Refused(reason)) if quotes(&reason, &headers) => {

@@ -8,7 +8,6 @@ use opentelemetry_proto::tonic::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
         trace::v1::ExportTraceServiceRequest,
     },
-    common::v1::KeyValue,
     trace::v1::Span,
 };
 use prost::Message;
@@ -20,7 +19,7 @@ use thiserror::Error;
 use crate::{
     store::Store,
     terminal::{Failure, failure, print, printable},
-    view::{duration, hex, measure::measures, named},
+    view::{duration, hex, measure::measures, named, value_text},
 };
 
 #[derive(Args, Debug)]
@@ -178,15 +177,8 @@ fn one_message(
             about(text, attributes);
             let groups = request.resource_logs.into_iter().flat_map(|it| it.scope_logs);
             for record in groups.flat_map(|it| it.log_records) {
-                let body = record.body.map(|it| {
-                    named(vec![KeyValue {
-                        key: String::new(),
-                        value: Some(it),
-                        ..KeyValue::default()
-                    }])
-                });
-                let body = body.and_then(|it| it.into_iter().next()).map(|it| it.1);
-                let line = format!("{} {}", record.event_name, body.unwrap_or_default());
+                let body = record.body.map(value_text).unwrap_or_default();
+                let line = format!("{} {body}", record.event_name);
                 let _ = writeln!(text, "  {}", printable(&line));
             }
         }

@@ -1,7 +1,6 @@
 //! Posts build events from a job, and never fails the build because of it.
 
 use std::{
-    error::Error,
     io::{Write, stderr},
     time::Duration,
 };
@@ -16,6 +15,7 @@ use spanhook_core::{
 };
 use spanhook_service::{
     clock::Clock,
+    export::innermost,
     settings::{Vars, var},
 };
 use thiserror::Error;
@@ -206,12 +206,7 @@ async fn post(
 }
 
 fn no_connection(url: &Url, error: &reqwest::Error) -> ReportError {
-    // The outer texts quote the URL, whose query may hold a key.
-    let mut cause: &dyn Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    ReportError::NoConnection { host: authority(url), reason: cause.to_string() }
+    ReportError::NoConnection { host: authority(url), reason: innermost(error) }
 }
 
 /// The address to post to: `SPANHOOK_ENDPOINT`, with the path unless it ends in it.

@@ -11,6 +11,7 @@ use spanhook_core::{
 };
 use spanhook_service::{
     clock::Clock,
+    export::innermost,
     live::{self, Source},
     settings::{CIRCLECI_SECRET, GITLAB_SECRET_TOKEN, GITLAB_SIGNING_TOKEN, Vars, environment},
 };
@@ -135,12 +136,9 @@ impl Sender {
             Provider::Circleci => self.as_circleci(post, &json, &body),
             Provider::Gitlab => self.as_gitlab(post, &json, &body),
         };
-        let no_answer = |error: reqwest::Error| {
-            let mut cause: &dyn std::error::Error = &error;
-            while let Some(source) = cause.source() {
-                cause = source;
-            }
-            SendError::NoAnswer { url: url.clone(), reason: cause.to_string() }
+        let no_answer = |error: reqwest::Error| SendError::NoAnswer {
+            url: url.clone(),
+            reason: innermost(&error),
         };
         let answer = post.body(body).send().await.map_err(no_answer)?;
         Ok(Answer {

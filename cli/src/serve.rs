@@ -13,8 +13,8 @@ use spanhook_service::{
     identity::{Gate, GateSettings},
     live::Live,
     settings::{
-        CircleciReceiverSettings, GitlabReceiverSettings, SettingsError,
-        TraceparentEndpointSettings, Vars, WebhookSettings, environment, var,
+        CircleciReceiverSettings, GitlabReceiverSettings, SettingsError, Vars, WebhookSettings,
+        environment, traceparent_settings, var,
     },
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
@@ -85,7 +85,7 @@ impl Running {
     ) -> Result<Self, Failure> {
         let common = WebhookSettings::parse(vars).map_err(failure)?;
         let receivers = receivers(vars, common).await?;
-        let traceparent = TraceparentEndpointSettings::parse(vars).map_err(failure)?;
+        let ids = traceparent_settings(vars).map_err(failure)?;
         let target = Target::open(vars).await.map_err(failure)?;
         let forwarding_to = target.as_ref().map(|it| without_query(&it.settings.endpoint));
         let rules = project_rules(vars).await.map_err(failure)?;
@@ -106,7 +106,7 @@ impl Running {
                     gate: gate(GateSettings::traceparent(vars)).await?,
                     clock: Clock::SYSTEM,
                     rules: Arc::clone(&rules),
-                    ids: traceparent.ids.clone(),
+                    ids: ids.clone(),
                     telemetry: telemetry.clone(),
                 }
                 .into_routes(),
@@ -117,7 +117,7 @@ impl Running {
         if let Some(gate) = build_events_gate(vars).await? {
             let build_events = BuildEvents {
                 gate,
-                ids: traceparent.ids,
+                ids,
                 rules,
                 queue: Arc::new(store.clone()),
                 telemetry: telemetry.clone(),

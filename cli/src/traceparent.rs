@@ -3,7 +3,7 @@
 use clap::{Args, builder::PossibleValuesParser};
 use spanhook_core::traceparent::{Format, Job};
 use spanhook_service::{
-    settings::{TraceparentEndpointSettings, environment},
+    settings::{environment, traceparent_settings},
     startup::project_rules,
 };
 
@@ -41,13 +41,13 @@ pub(crate) struct Traceparent {
 impl Traceparent {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let vars = environment();
-        let settings = TraceparentEndpointSettings::parse(&vars).map_err(failure)?;
+        let settings = traceparent_settings(&vars).map_err(failure)?;
         let rules = project_rules(&vars).await.map_err(failure)?.get().await;
         let (instance, root) = (self.instance.as_deref(), self.root.as_deref());
         let job = Job::new(self.provider.into(), &self.run, &self.job, instance, root);
         let format = Format::named(&self.format).unwrap_or_default();
         let job = job.map_err(failure)?;
-        print(format.render(job.context(&settings.ids, &rules, self.project.as_deref())));
+        print(format.render(job.context(&settings, &rules, self.project.as_deref())));
         Ok(())
     }
 }

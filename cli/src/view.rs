@@ -379,17 +379,21 @@ pub(crate) fn not_run(event: &Happening) -> Option<(&str, &str)> {
 
 /// Attributes as text.
 pub(crate) fn named(attributes: Vec<KeyValue>) -> Vec<(String, String)> {
-    attributes.into_iter().map(|it| (it.key, it.value.map(text).unwrap_or_default())).collect()
+    attributes
+        .into_iter()
+        .map(|it| (it.key, it.value.map(value_text).unwrap_or_default()))
+        .collect()
 }
 
-fn text(value: AnyValue) -> String {
+/// A value as text.
+pub(crate) fn value_text(value: AnyValue) -> String {
     match value.value {
         Some(any_value::Value::StringValue(it)) => it,
         Some(any_value::Value::BoolValue(it)) => it.to_string(),
         Some(any_value::Value::IntValue(it)) => it.to_string(),
         Some(any_value::Value::DoubleValue(it)) => it.to_string(),
         Some(any_value::Value::ArrayValue(it)) => {
-            it.values.into_iter().map(text).collect::<Vec<_>>().join(", ")
+            it.values.into_iter().map(value_text).collect::<Vec<_>>().join(", ")
         }
         _ => String::new(),
     }

@@ -11,8 +11,9 @@ use spanhook_core::{
 };
 use spanhook_service::{
     clock::Clock,
+    export::innermost,
     queue::{Depth, SqsQueue},
-    settings::{TraceparentEndpointSettings, Vars},
+    settings::{Vars, traceparent_settings},
     startup::project_rules,
 };
 use tokio::time::{Instant, sleep};
@@ -159,9 +160,9 @@ async fn context(vars: &Vars, url: &str) -> Finding {
         Ok(rules) => rules.get().await,
         Err(error) => return Finding::Bad(error.to_string()),
     };
-    let expected = TraceparentEndpointSettings::parse(vars).ok().and_then(|settings| {
+    let expected = traceparent_settings(vars).ok().and_then(|settings| {
         let job = Job::new(Provider::Circleci, run, job, None, None).ok()?;
-        Some(Format::Value.render(job.context(&settings.ids, &rules, None)))
+        Some(Format::Value.render(job.context(&settings, &rules, None)))
     });
     let token = vars.get("TRACEPARENT_TOKEN").map_or("", String::as_str);
     match get(&format!("{url}/traceparent/circleci/{run}/{job}?format=value"), token).await {
@@ -185,20 +186,14 @@ async fn context(vars: &Vars, url: &str) -> Finding {
 
 async fn get(url: &str, token: &str) -> Result<(u16, String), String> {
     let timeout = Duration::from_secs(10);
-    let innermost = |error: reqwest::Error| {
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        cause.to_string()
-    };
-    let client = Client::builder().timeout(timeout).build().map_err(innermost)?;
+    let reason = |error: reqwest::Error| innermost(&error);
+    let client = Client::builder().timeout(timeout).build().map_err(reason)?;
     let mut request = client.get(url);
     if !token.is_empty() {
         request = request.bearer_auth(token);
     }
-    let answer = request.send().await.map_err(innermost)?;
-    Ok((answer.status().as_u16(), answer.text().await.map_err(innermost)?))
+    let answer = request.send().await.map_err(reason)?;
+    Ok((answer.status().as_u16(), answer.text().await.map_err(reason)?))
 }
 
 /// The queue and the dead-letter queue, as they can be seen from outside.

@@ -44,6 +44,12 @@ const TEXT_LIMIT: usize = 2048;
 /// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK` and the sampled bit: the parent is known to be local.
 const FLAGS: u32 = 0x0000_0101;
 
+/// The `ExportTraceServiceRequest` of a trace that is sent at once and not queued.
+#[must_use]
+pub fn request(trace: &Trace<'_>) -> Vec<u8> {
+    write_request(trace, &placed(trace), usize::MAX).0
+}
+
 /// The messages of a trace, in order. No span is split; of a lone span that does not fit, the last
 /// events are left out and counted, as OTLP provides.
 #[must_use]
@@ -63,11 +69,7 @@ pub(crate) fn encode_spans(
     project: &str,
     limits: Limits,
 ) -> Vec<Message> {
-    let spans: Vec<_> = trace
-        .groups
-        .iter()
-        .flat_map(|group| group.spans.iter().map(move |span| (group, Cow::Borrowed(span))))
-        .collect();
+    let spans = placed(trace);
     let mut messages = Vec::new();
     let mut rest = spans.as_slice();
     while !rest.is_empty() {
@@ -79,6 +81,11 @@ pub(crate) fn encode_spans(
 }
 
 type Placed<'t, 'a> = (&'t Group<'a>, Cow<'t, Span<'a>>);
+
+fn placed<'t, 'a>(trace: &'t Trace<'a>) -> Vec<Placed<'t, 'a>> {
+    let of = |group: &'t Group<'a>| group.spans.iter().map(move |it| (group, Cow::Borrowed(it)));
+    trace.groups.iter().flat_map(of).collect()
+}
 
 fn compress(
     trace: &Trace<'_>,

@@ -1,5 +1,7 @@
 //! Who a job proved to be.
 
+use crate::mapping::Provider;
+
 /// The CI system that a job runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CiProvider {
@@ -19,6 +21,16 @@ impl CiProvider {
             Self::Circleci => "circleci",
             Self::Gitlab => "gitlab",
             Self::Github => "github",
+        }
+    }
+
+    /// The provider of its webhooks; those of GitHub are none that are mapped.
+    #[must_use]
+    pub fn webhooks(self) -> Option<Provider> {
+        match self {
+            Self::Circleci => Some(Provider::Circleci),
+            Self::Gitlab => Some(Provider::Gitlab),
+            Self::Github => None,
         }
     }
 

@@ -151,6 +151,17 @@ fn partial(body: &[u8]) -> Option<Partial> {
     (rejected > 0 || !message.is_empty()).then_some(Partial { rejected, message })
 }
 
+/// The innermost cause says what happened; the outer ones repeat the address, whose query may hold
+/// a key.
+#[must_use]
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
 /// A receiver's words, fit for one line of a log.
 fn clip(text: &str) -> String {
     text.chars().filter(|it| !it.is_control()).take(200).collect()

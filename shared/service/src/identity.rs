@@ -22,6 +22,7 @@ use http::{
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
 use spanhook_core::{
+    identity::CiProvider,
     secret::Secrets,
     signature::{Rejection, WebhookHeaders, verify_standard, verify_token},
 };
@@ -36,35 +37,12 @@ pub use self::{
 use self::{claims::is_name, keys::Issuer, token::verify};
 use crate::{answer::Problem, live::Live};
 
-/// The CI system that issues a job's token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provider {
-    /// CircleCI, cloud and server.
-    Circleci,
-    /// GitLab, gitlab.com and self-managed.
-    Gitlab,
-    /// GitHub Actions, github.com and Enterprise Server.
-    Github,
-}
-
-impl Provider {
-    /// The provider's name in ids, settings and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Circleci => "circleci",
-            Self::Gitlab => "gitlab",
-            Self::Github => "github",
-        }
-    }
-}
-
 /// A job, as its CI system vouches for it. Ids are validated: decimal without a leading zero, or
 /// UUIDs in lower case with hyphens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Who vouches.
-    pub provider: Provider,
+    pub provider: CiProvider,
     /// The instance: `gitlab.com`, `circleci.com`, `github.com`, or a self-managed one's host, with
     /// its port when it is not the default one.
     pub host: String,
@@ -90,13 +68,8 @@ impl Identity {
     /// What the mapping of build events takes from it.
     #[must_use]
     pub fn job(&self) -> spanhook_core::identity::Identity {
-        use spanhook_core::identity::CiProvider;
         spanhook_core::identity::Identity {
-            provider: match self.provider {
-                Provider::Circleci => CiProvider::Circleci,
-                Provider::Gitlab => CiProvider::Gitlab,
-                Provider::Github => CiProvider::Github,
-            },
+            provider: self.provider,
             host: Some(self.host.clone()),
             project: Some(self.project.clone()),
             run_id: Some(self.run_id.clone()),

@@ -229,25 +229,15 @@ impl GitlabReceiverSettings {
     }
 }
 
-/// The traceparent endpoint. Who may ask is [`crate::identity`]'s.
-#[derive(Clone, Debug)]
-pub struct TraceparentEndpointSettings {
-    /// How ids are derived.
-    pub ids: TraceparentSettings,
-}
-
-impl TraceparentEndpointSettings {
-    /// Reads `TRACE_IDS` and the hosts.
-    pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
-        Ok(Self {
-            ids: TraceparentSettings {
-                trace_ids: trace_ids(vars)?,
-                circleci_host: host(vars, "CIRCLECI_HOST", "circleci.com")?,
-                gitlab_host: host(vars, "GITLAB_HOST", "gitlab.com")?,
-                gitlab_job_kind: job_kind(vars)?,
-            },
-        })
-    }
+/// How the traceparent endpoint and build events derive ids: `TRACE_IDS` and the hosts. Who may
+/// ask is [`crate::identity`]'s.
+pub fn traceparent_settings(vars: &Vars) -> Result<TraceparentSettings, SettingsError> {
+    Ok(TraceparentSettings {
+        trace_ids: trace_ids(vars)?,
+        circleci_host: host(vars, "CIRCLECI_HOST", "circleci.com")?,
+        gitlab_host: host(vars, "GITLAB_HOST", "gitlab.com")?,
+        gitlab_job_kind: job_kind(vars)?,
+    })
 }
 
 /// The queues of the functions on AWS.

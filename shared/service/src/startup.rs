@@ -18,7 +18,7 @@ use crate::{
     queue::{Received, SqsQueue},
     settings::{
         CircleciReceiverSettings, GitlabReceiverSettings, PROJECT_RULES, QueueSettings,
-        SettingsError, TraceparentEndpointSettings, Vars, WebhookSettings,
+        SettingsError, Vars, WebhookSettings, traceparent_settings,
     },
     telemetry::{Metric, Telemetry, TelemetryError, TelemetrySettings},
     traceparent::Traceparent,
@@ -106,12 +106,11 @@ async fn sqs_queue(vars: &Vars) -> Result<SqsQueue, StartupError> {
 
 /// The traceparent function.
 pub async fn traceparent(vars: &Vars) -> Result<Router, StartupError> {
-    let settings = TraceparentEndpointSettings::parse(vars)?;
     let service = Traceparent {
         gate: Gate::open(GateSettings::traceparent(vars)?).await?,
         clock: Clock::SYSTEM,
         rules: project_rules(vars).await?,
-        ids: settings.ids,
+        ids: traceparent_settings(vars)?,
         telemetry: Telemetry::queued("spanhook-traceparent", &TelemetrySettings::parse(vars)?),
     };
     Ok(service.into_router())
@@ -121,7 +120,7 @@ pub async fn traceparent(vars: &Vars) -> Result<Router, StartupError> {
 pub async fn build_events(vars: &Vars) -> Result<Router, StartupError> {
     let service = BuildEvents {
         gate: Gate::open(GateSettings::build_events(vars)?).await?,
-        ids: TraceparentEndpointSettings::parse(vars)?.ids,
+        ids: traceparent_settings(vars)?,
         rules: project_rules(vars).await?,
         queue: Arc::new(sqs_queue(vars).await?),
         telemetry: Telemetry::queued("spanhook-build-events", &TelemetrySettings::parse(vars)?),

@@ -9,7 +9,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use spanhook_core::{
-    mapping::Provider,
     rules::ProjectRules,
     traceparent::{BadRequest, Format, Job, Request as Asked, TraceparentSettings, parse},
 };
@@ -17,7 +16,7 @@ use spanhook_core::{
 use crate::{
     answer::{Problem, health},
     clock::Clock,
-    identity::{self, Denied, Gate, Identity, Proof},
+    identity::{Denied, Gate, Identity, Proof},
     live::Live,
     telemetry::{Metric, Telemetry},
 };
@@ -136,11 +135,7 @@ fn refused(format: Format, denied: Denied) -> Response {
 
 /// The job that a token speaks for. A job of GitHub has no trace of its webhooks yet.
 fn own(identity: &Identity) -> Result<Job, BadRequest> {
-    let provider = match identity.provider {
-        identity::Provider::Circleci => Provider::Circleci,
-        identity::Provider::Gitlab => Provider::Gitlab,
-        identity::Provider::Github => return Err(BadRequest::Path),
-    };
+    let provider = identity.provider.webhooks().ok_or(BadRequest::Path)?;
     let job = identity.job_id.as_deref().unwrap_or_default();
     let (host, root) = (Some(identity.host.as_str()), identity.root_id.as_deref());
     Job::new(provider, &identity.run_id, job, host, root)

@@ -4,7 +4,6 @@
 mod support;
 
 use std::{
-    io::Write,
     sync::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -32,6 +31,7 @@ use futures_util::FutureExt;
 use proptest::{prelude::*, sample::Index};
 use serde_json::{Value, json};
 use spanhook_core::{
+    identity::CiProvider,
     message::{Content, unpack},
     signature::{Rejection, sign_standard, signing_key},
     traceparent::TraceparentSettings,
@@ -41,14 +41,14 @@ use spanhook_service::{
     clock::Clock,
     identity::{
         Caller, Denied, FLOOR, FRESH, Gate, GateError, GateSettings, Identity, MAX_LIFETIME,
-        MAX_TOKEN, Proof, Provider, SKEW, STALE,
+        MAX_TOKEN, Proof, SKEW, STALE,
     },
     settings::Vars,
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
     traceparent::Traceparent,
 };
-use support::{MemoryOutbox, ask, at};
+use support::{Captured, MemoryOutbox, ask, at};
 use tokio::net::TcpListener;
 
 const NOW: u64 = 1_793_611_800;
@@ -282,7 +282,7 @@ async fn claims_of_every_provider_name_the_job() {
     let sha = some("714a629c0b401fdce83e847fc9589983fc6f46bc");
 
     let expected = Identity {
-        provider: Provider::Gitlab,
+        provider: CiProvider::Gitlab,
         host: "gitlab.example.com:8443".to_owned(),
         project: "acme/web/shop".to_owned(),
         project_id: some("278964"),
@@ -306,7 +306,7 @@ async fn claims_of_every_provider_name_the_job() {
     assert_eq!(identity(&gate, &with(claims, &fork)).await, expected);
 
     let expected = Identity {
-        provider: Provider::Circleci,
+        provider: CiProvider::Circleci,
         host: "circleci.com".to_owned(),
         project: "acme/shop".to_owned(),
         project_id: some("9d1c3b2a-14d5-4a0e-8b0a-0f5f3f8c2b11"),
@@ -319,7 +319,7 @@ async fn claims_of_every_provider_name_the_job() {
     assert_eq!(identity(&gate, &circleci(org)).await, expected);
 
     let expected = Identity {
-        provider: Provider::Github,
+        provider: CiProvider::Github,
         host: "github.com".to_owned(),
         project_id: some("1296269"),
         run_id: "19284651123".to_owned(),
@@ -1119,21 +1119,6 @@ async fn callers_are_told_only_whether_to_prove_themselves_to_give_up_or_to_try_
     }
     assert_eq!(answer(Denied::Forbidden).await.0, 403);
     assert_eq!(answer(Denied::Unavailable).await.0, 503);
-}
-
-/// A writer that keeps what is logged.
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[tokio::test]

@@ -5,32 +5,14 @@
 
 mod support;
 
-use std::{
-    io::Write,
-    sync::{Arc, Mutex},
-};
+use std::sync::Arc;
 
 use spanhook_service::{
     export::Export,
     settings::{CircleciReceiverSettings, GitlabReceiverSettings, WebhookSettings},
     webhook::Receiver,
 };
-use support::{MemoryOutbox, SECRET, TOKEN, ask, post, router, signed, vars};
-
-/// A writer that keeps what is logged.
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use support::{Captured, MemoryOutbox, SECRET, TOKEN, ask, post, router, signed, vars};
 
 #[tokio::test]
 async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {

@@ -14,7 +14,8 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use super::{
-    Compression, ExportSettings, ExporterError, Outcome, Signal, advice, clip, http::pem, partial,
+    Compression, ExportSettings, ExporterError, Outcome, Signal, advice, clip, http::pem,
+    innermost, partial,
 };
 
 fn method(signal: Signal) -> PathAndQuery {
@@ -74,7 +75,7 @@ impl GrpcExporter {
         let mut request = Request::new(request);
         *request.metadata_mut() = self.metadata.clone();
         let call = async {
-            client.ready().await.map_err(|error| Status::unavailable(innermost(&error)))?;
+            client.ready().await.map_err(|error| Status::unavailable(clip(&innermost(&error))))?;
             client.unary(request, method(signal), RawCodec).await
         };
         match tokio::time::timeout(self.timeout, call).await {
@@ -83,14 +84,6 @@ impl GrpcExporter {
             Ok(Err(status)) => judge(&status),
         }
     }
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    clip(&cause.to_string())
 }
 
 /// <https://opentelemetry.io/docs/specs/otlp/#failures>

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use reqwest::{Certificate, Client, Identity, Response, redirect::Policy};
 
-use super::{Compression, ExportSettings, ExporterError, Outcome, Signal, advice, clip, partial};
+use super::{
+    Compression, ExportSettings, ExporterError, Outcome, Signal, advice, clip, innermost, partial,
+};
 use crate::clock::Clock;
 
 /// How much of an answer is read: an endless body must not hold the forwarder.
@@ -96,12 +98,7 @@ fn gzip(request: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn retry(error: &reqwest::Error) -> Outcome {
-    // The innermost cause says what happened; the outer ones repeat the address.
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    Outcome::Retry { after: None, reason: clip(&cause.to_string()) }
+    Outcome::Retry { after: None, reason: clip(&innermost(error)) }
 }
 
 async fn read(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {

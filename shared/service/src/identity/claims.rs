@@ -5,9 +5,10 @@
 //! - GitHub: <https://docs.github.com/en/actions/reference/security/oidc>
 
 use serde::{Deserialize, Deserializer, de::Error as _};
+use spanhook_core::identity::CiProvider;
 use uuid::Uuid;
 
-use super::{Identity, Provider};
+use super::Identity;
 
 /// The longest name of a project and of a reference that is kept, in bytes.
 const MAX_NAME: usize = 1024;
@@ -90,7 +91,7 @@ impl<'de> Deserialize<'de> for Text {
 
 impl Claims {
     /// The job that the token speaks for; none where a claim is missing or not what it should be.
-    pub(super) fn identity(&self, provider: Provider, host: &str) -> Option<Identity> {
+    pub(super) fn identity(&self, provider: CiProvider, host: &str) -> Option<Identity> {
         let mut identity = Identity {
             provider,
             host: host.to_owned(),
@@ -104,7 +105,7 @@ impl Claims {
             revision: text(self.sha.as_ref()).and_then(revision),
         };
         match provider {
-            Provider::Gitlab => {
+            CiProvider::Gitlab => {
                 // In a pipeline of a fork's merge request `project_*` name the fork since GitLab
                 // 18.2.2, and `job_project_*` (18.4) the project where it runs. The pipeline, its
                 // webhooks and so its trace belong to the latter; older tokens have only the first.
@@ -118,7 +119,7 @@ impl Claims {
                 identity.run_id = decimal(text(self.pipeline_id.as_ref())?)?;
                 identity.job_id = Some(decimal(text(self.job_id.as_ref())?)?);
             }
-            Provider::Github => {
+            CiProvider::Github => {
                 identity.project = repository(text(self.repository.as_ref())?)?;
                 identity.project_id = Some(decimal(text(self.repository_id.as_ref())?)?);
                 identity.run_id = decimal(text(self.run_id.as_ref())?)?;
@@ -129,7 +130,7 @@ impl Claims {
                     None => None,
                 };
             }
-            Provider::Circleci => {
+            CiProvider::Circleci => {
                 let id = uuid(text(self.circleci_project.as_ref())?)?;
                 // Absent where a custom webhook started the pipeline.
                 identity.project = match text(self.circleci_origin.as_ref()) {

@@ -14,10 +14,11 @@ use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::{Client, Url, redirect::Policy};
 use serde::Deserialize;
+use spanhook_core::identity::CiProvider;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use super::{Denied, Provider};
+use super::Denied;
 
 /// How long keys are used before they are fetched again, in seconds.
 pub const FRESH: u64 = 60 * 60;
@@ -150,7 +151,7 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Issuer {
     url: String,
-    provider: Provider,
+    provider: CiProvider,
     host: String,
     place: Place,
     /// None is needed where the settings have the keys.
@@ -180,7 +181,7 @@ impl State {
 impl Issuer {
     pub(super) fn new(
         url: String,
-        provider: Provider,
+        provider: CiProvider,
         host: String,
         place: Place,
         client: Option<Client>,
@@ -194,7 +195,7 @@ impl Issuer {
         &self.url
     }
 
-    pub(super) fn provider(&self) -> Provider {
+    pub(super) fn provider(&self) -> CiProvider {
         self.provider
     }
 

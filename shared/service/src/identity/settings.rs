@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use reqwest::Url;
 use serde::Deserialize;
-use spanhook_core::secret::Secrets;
+use spanhook_core::{identity::CiProvider, secret::Secrets};
 use thiserror::Error;
 
 use super::{
-    Access, Gate, Proof, Provider,
+    Access, Gate, Proof,
     access::access,
     keys::{Issuer, Keys, Place, client},
 };
@@ -65,7 +65,7 @@ pub struct GateSettings {
 #[derive(Clone, Debug)]
 struct Listed {
     url: String,
-    provider: Provider,
+    provider: CiProvider,
     host: String,
     place: Place,
 }
@@ -225,17 +225,16 @@ fn listed(it: Described) -> Result<Listed, &'static str> {
     }
     let provider = match it.provider.as_deref() {
         None => provider(&it.issuer),
-        Some("gitlab") => Provider::Gitlab,
-        Some("circleci") => Provider::Circleci,
-        Some("github") => Provider::Github,
-        Some(_) => return Err("use the providers gitlab, circleci and github"),
+        Some(name) => {
+            CiProvider::named(name).ok_or("use the providers gitlab, circleci and github")?
+        }
     };
     let below = |path| {
         let url = format!("{}/.well-known/{path}", it.issuer.trim_end_matches('/'));
         self::address(&url).ok_or("use issuers without a query or a fragment")
     };
     let place = match (it.jwks, it.jwks_url) {
-        (None, None) if provider == Provider::Circleci => Place::Address(below("jwks-pub.json")?),
+        (None, None) if provider == CiProvider::Circleci => Place::Address(below("jwks-pub.json")?),
         (None, None) => Place::Discovery(below("openid-configuration")?),
         (None, Some(url)) => Place::Address(
             self::address(&url).ok_or("use an https address as jwks_url")?,
@@ -260,23 +259,23 @@ fn address(text: &str) -> Option<Url> {
 }
 
 /// Who issues, where that is not said. GitHub Enterprise Server issues at `/_services/token`.
-fn provider(issuer: &str) -> Provider {
+fn provider(issuer: &str) -> CiProvider {
     if issuer.starts_with("https://oidc.circleci.com/") {
-        Provider::Circleci
+        CiProvider::Circleci
     } else if issuer.starts_with("https://token.actions.") || issuer.ends_with("/_services/token") {
-        Provider::Github
+        CiProvider::Github
     } else {
-        Provider::Gitlab
+        CiProvider::Gitlab
     }
 }
 
 /// The instance's host, which is a part of every id.
-fn host(issuer: &Url, provider: Provider) -> String {
+fn host(issuer: &Url, provider: CiProvider) -> String {
     let name = issuer.host_str().unwrap_or_default();
     let name = match provider {
-        Provider::Gitlab => name,
-        Provider::Circleci => name.strip_prefix("oidc.").unwrap_or(name),
-        Provider::Github => match name.strip_prefix("token.actions.").unwrap_or(name) {
+        CiProvider::Gitlab => name,
+        CiProvider::Circleci => name.strip_prefix("oidc.").unwrap_or(name),
+        CiProvider::Github => match name.strip_prefix("token.actions.").unwrap_or(name) {
             "githubusercontent.com" => "github.com",
             name => name,
         },

@@ -8,6 +8,7 @@
 )]
 
 use std::{
+    io::Write,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -63,6 +64,21 @@ impl Outbox for MemoryOutbox {
 
     async fn dead_letter(&self, messages: Vec<Message>) -> Result<(), QueueError> {
         self.keep(&self.dead, messages)
+    }
+}
+
+/// A writer that keeps what is logged.
+#[derive(Clone, Default)]
+pub struct Captured(pub Arc<Mutex<Vec<u8>>>);
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
