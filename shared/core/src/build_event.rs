@@ -16,7 +16,7 @@
 //!
 //! # Which trace
 //!
-//! The run that the job proved to be part of ([`Identity`]), else the run that its `context` names,
+//! The run that the job proved to be part of (its token's [`Job`]), else the run that its `context` names,
 //! else the `traceparent` of that context, else a trace of the correlation id's own. In a run's
 //! trace the spans hang under the job, or the run while the job is not known. In the trace of a
 //! correlation id the span of `ci_build_metadata` is the root and the others hang under it: such a
@@ -36,15 +36,17 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
-    encode::{Limits, encode_logs, encode_metrics, encode_spans},
     id::TraceId,
-    identity::Identity,
-    log::{self, Record},
-    message::Message,
-    metric::{self, Metric, Point},
-    span::{Attributes, Group, Span, Trace},
+    job::Job,
+    otlp::{
+        Telemetry,
+        log::{self, Record},
+        metric::{self, Metric, Point},
+        span::{Attributes, Group, Span, Trace},
+    },
+    project::Project,
+    settings::Settings,
     time::Nanos,
-    traceparent::TraceparentSettings,
 };
 
 /// The attribute `provider` of the messages.
@@ -92,38 +94,32 @@ pub enum BadEvents {
 /// What the events of one request give.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// Spans, by trace.
-    pub traces: Vec<Trace<'static>>,
-    /// Metrics, by resource.
-    pub metrics: Vec<metric::Group<'static>>,
-    /// Log records, by resource.
-    pub logs: Vec<log::Group<'static>>,
-    /// What names the project of the first event that has one, for fair queueing.
-    pub project: String,
-    /// All projects that the events speak of, the empty one for an event that names none.
-    pub projects: BTreeSet<String>,
+    /// By project, each of which is judged by itself; the unnamed one for events that name none.
+    pub telemetry: Vec<Telemetry<'static>>,
     /// All traces that the events belong to.
     pub trace_ids: BTreeSet<TraceId>,
+    /// The place of the current event's project.
+    current: usize,
 }
 
 impl Batch {
-    /// The messages of all signals, each of which fits the limits.
-    #[must_use]
-    pub fn messages(&self, limits: Limits) -> Vec<Message> {
-        let traces = self.traces.iter();
-        let mut messages: Vec<_> =
-            traces.flat_map(|it| encode_spans(it, PROVIDER, &self.project, limits)).collect();
-        messages.extend(encode_metrics(&self.metrics, PROVIDER, &self.project, limits));
-        messages.extend(encode_logs(&self.logs, PROVIDER, &self.project, limits));
-        messages
+    /// What is added from here on is of this project.
+    fn enter(&mut self, project: &str) {
+        let project = Project::named(project);
+        let place = self.telemetry.iter().position(|it| it.project == project);
+        self.current = place.unwrap_or_else(|| {
+            self.telemetry.push(Telemetry { project, ..Telemetry::default() });
+            self.telemetry.len() - 1
+        });
+    }
+
+    fn current(&mut self) -> &mut Telemetry<'static> {
+        &mut self.telemetry[self.current]
     }
 
     fn add_span(&mut self, trace: TraceId, resource: &Attributes<'static>, span: Span<'static>) {
-        let trace = entry(
-            &mut self.traces,
-            |it| it.id == trace,
-            || Trace { id: trace, groups: Vec::new() },
-        );
+        let new = || Trace { id: trace, groups: Vec::new() };
+        let trace = entry(&mut self.current().traces, |it| it.id == trace, new);
         let new = || Group { resource: resource.clone(), spans: Vec::new() };
         entry(&mut trace.groups, |it| it.resource == *resource, new).spans.push(span);
     }
@@ -135,7 +131,7 @@ impl Batch {
         point: Point<'static>,
     ) {
         let new = || metric::Group { resource: resource.clone(), metrics: Vec::new() };
-        let group = entry(&mut self.metrics, |it| it.resource == *resource, new);
+        let group = entry(&mut self.current().metrics, |it| it.resource == *resource, new);
         let same = |it: &Metric<'_>| it.name == name && it.unit == unit && it.kind == kind;
         let new = || Metric {
             name: name.to_owned().into(),
@@ -148,7 +144,7 @@ impl Batch {
 
     fn add_record(&mut self, resource: &Attributes<'static>, record: Record<'static>) {
         let new = || log::Group { resource: resource.clone(), records: Vec::new() };
-        entry(&mut self.logs, |it| it.resource == *resource, new).records.push(record);
+        entry(&mut self.current().logs, |it| it.resource == *resource, new).records.push(record);
     }
 }
 
@@ -169,8 +165,8 @@ fn entry<T>(items: &mut Vec<T>, same: impl Fn(&T) -> bool, new: impl FnOnce() ->
 pub fn map(
     body: &[u8],
     received: Nanos,
-    settings: &TraceparentSettings,
-    identity: Option<&Identity>,
+    settings: &Settings,
+    identity: Option<&Job>,
 ) -> Result<Batch, BadEvents> {
     let mut json: Value = serde_json::from_slice(body).map_err(|_| BadEvents::NotJson)?;
     // Whether a map keeps its order is a feature of the parser that any other crate may turn on.

@@ -10,7 +10,6 @@
 use std::fmt;
 
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 /// The first field of every id: a new way of deriving ids gets a new one.
 const VERSION: &str = "spanhook/1";
@@ -81,25 +80,6 @@ pub enum TraceIds {
     Native,
 }
 
-/// Which of GitLab's own span ids a job span takes in [`TraceIds::Native`] mode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum GitlabJobKind {
-    /// The id in `CI_TRACEPARENT` today.
-    #[default]
-    Default,
-    /// The id of the job span that GitLab exports itself; `CI_TRACEPARENT` is to follow it.
-    Export,
-}
-
-impl GitlabJobKind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Export => "export",
-        }
-    }
-}
-
 fn digest<'a>(fields: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
     let mut hash = Sha256::new();
     for field in fields {
@@ -113,7 +93,7 @@ fn digest<'a>(fields: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
 }
 
 /// Decimal digits without an allocation: ids of 10,000 jobs are hashed in one event.
-fn decimal(mut value: u64, buffer: &mut [u8; 20]) -> &str {
+pub(crate) fn decimal(mut value: u64, buffer: &mut [u8; 20]) -> &str {
     let mut start = buffer.len();
     loop {
         start -= 1;
@@ -155,142 +135,9 @@ impl<'a> Hashed<'a> {
     }
 }
 
-/// The ids of one CircleCI workflow and its jobs.
-#[derive(Clone, Copy, Debug)]
-pub struct CircleciIds<'a> {
-    scheme: TraceIds,
-    hashed: Hashed<'a>,
-}
-
-impl<'a> CircleciIds<'a> {
-    /// `host` is the instance, `circleci.com` unless the server is self-hosted.
-    #[must_use]
-    pub fn new(scheme: TraceIds, host: &'a str) -> Self {
-        Self { scheme, hashed: Hashed::new("circleci", host) }
-    }
-
-    /// The trace of a workflow; natively, the 16 bytes of its UUID.
-    #[must_use]
-    pub fn trace(&self, workflow: &str) -> TraceId {
-        self.native(workflow)
-            .and_then(|uuid| TraceId::new(uuid.into_bytes()))
-            .unwrap_or_else(|| self.hashed.trace(workflow))
-    }
-
-    /// The span of a workflow; natively, the first 8 bytes of its UUID.
-    #[must_use]
-    pub fn run(&self, workflow: &str) -> SpanId {
-        self.span("run", workflow)
-    }
-
-    /// The span of a job; natively, the first 8 bytes of its UUID.
-    #[must_use]
-    pub fn job(&self, job: &str) -> SpanId {
-        self.span("job", job)
-    }
-
-    /// The span of a ping, in a trace of the same event id.
-    #[must_use]
-    pub fn ping(&self, event: &str) -> SpanId {
-        self.span("ping", event)
-    }
-
-    fn span(&self, kind: &str, id: &str) -> SpanId {
-        self.native(id)
-            .and_then(|uuid| SpanId::new(first_eight(uuid.as_bytes())))
-            .unwrap_or_else(|| self.hashed.span(kind, &[id]))
-    }
-
-    fn native(&self, id: &str) -> Option<Uuid> {
-        (self.scheme == TraceIds::Native).then(|| Uuid::try_parse(id).ok()).flatten()
-    }
-}
-
-/// The ids of one GitLab pipeline, its stages and jobs.
-///
-/// Native ids follow `lib/gitlab/ci/trace_context.rb`; what has none there (stages, queue times)
-/// keeps the hashed span id within the native trace.
-#[derive(Clone, Copy, Debug)]
-pub struct GitlabIds<'a> {
-    scheme: TraceIds,
-    kind: GitlabJobKind,
-    hashed: Hashed<'a>,
-    /// The top of the pipeline's hierarchy within its project, which natively names the trace.
-    root: u64,
-    pipeline: u64,
-}
-
-impl<'a> GitlabIds<'a> {
-    /// `root` is the pipeline itself unless it is a child pipeline.
-    #[must_use]
-    pub fn new(
-        scheme: TraceIds,
-        kind: GitlabJobKind,
-        host: &'a str,
-        root: u64,
-        pipeline: u64,
-    ) -> Self {
-        Self { scheme, kind, hashed: Hashed::new("gitlab", host), root, pipeline }
-    }
-
-    /// The pipeline's trace; natively `%032x` of the root pipeline's id.
-    #[must_use]
-    pub fn trace(&self) -> TraceId {
-        self.native(|| TraceId::new(u128::from(self.root).to_be_bytes()))
-            .unwrap_or_else(|| self.hashed.trace(decimal(self.pipeline, &mut [0; 20])))
-    }
-
-    /// The pipeline's span; natively `SHA-256("pipeline:{root}:{pipeline}")`.
-    #[must_use]
-    pub fn run(&self) -> SpanId {
-        self.native(|| Some(hex_seed(&format!("pipeline:{}:{}", self.root, self.pipeline))))
-            .unwrap_or_else(|| self.hashed.span("run", &[decimal(self.pipeline, &mut [0; 20])]))
-    }
-
-    /// A job's span; natively `SHA-256("{root}:{job}:{kind}")`.
-    #[must_use]
-    pub fn job(&self, job: u64) -> SpanId {
-        self.native(|| Some(hex_seed(&format!("{}:{job}:{}", self.root, self.kind.as_str()))))
-            .unwrap_or_else(|| self.hashed.span("job", &[decimal(job, &mut [0; 20])]))
-    }
-
-    /// The span of a trigger job; natively `%016x` of its id.
-    #[must_use]
-    pub fn bridge(&self, job: u64) -> SpanId {
-        self.native(|| SpanId::new(job.to_be_bytes())).unwrap_or_else(|| self.job(job))
-    }
-
-    /// A stage's span.
-    #[must_use]
-    pub fn stage(&self, stage: &str) -> SpanId {
-        self.hashed.span("stage", &[decimal(self.pipeline, &mut [0; 20]), stage])
-    }
-
-    /// The span of the time that a job waited for a runner.
-    #[must_use]
-    pub fn queue(&self, job: u64) -> SpanId {
-        self.hashed.span("queue", &[decimal(job, &mut [0; 20])])
-    }
-
-    /// The span of a job that the payload gives no id, by what names it within the pipeline.
-    #[must_use]
-    pub fn unnumbered(&self, kind: &str, stage: &str, name: &str) -> SpanId {
-        self.hashed.span(kind, &[decimal(self.pipeline, &mut [0; 20]), stage, name])
-    }
-
-    fn native<T>(&self, id: impl FnOnce() -> Option<T>) -> Option<T> {
-        (self.scheme == TraceIds::Native).then(id).flatten()
-    }
-}
-
-fn hex_seed(seed: &str) -> SpanId {
+/// The first 8 bytes of the SHA-256 of a text, as several providers derive span ids.
+pub(crate) fn span_of(seed: &str) -> SpanId {
     SpanId::from_digest(&Sha256::digest(seed))
-}
-
-fn first_eight(bytes: &[u8; 16]) -> [u8; 8] {
-    let mut first = [0; 8];
-    first.copy_from_slice(&bytes[..8]);
-    first
 }
 
 /// The W3C `traceparent` of a span, with the sampled flag or without.

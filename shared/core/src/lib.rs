@@ -2,28 +2,30 @@
 //!
 //! One delivery runs through it in one direction:
 //!
-//! 1. [`signature`] checks the raw bytes,
-//! 2. [`circleci`] or [`gitlab`] maps them to a [`span::Trace`] whose ids come from [`id`],
-//! 3. [`encode`] turns the trace into queue [`message`]s that each fit the queue.
+//! 1. [`check`] proves who sent the raw bytes,
+//! 2. [`delivery`] hands them to the mapping in the [`provider`]'s room, which makes [`otlp`]
+//!    telemetry with [`id`]s that follow from the run,
+//! 3. [`rules`] judge it project by project,
+//! 4. [`otlp::encode`] turns it into queue [`message`]s that each fit the queue.
 //!
-//! [`build_event`] maps what jobs themselves report, which is [`metric`]s and [`log`]s too.
-//! [`traceparent`] computes the same ids for a job that is still running.
+//! [`build_event`] maps what jobs themselves report. [`traceparent`] computes the same ids for a
+//! [`job`] that is still running.
 
 pub mod build_event;
-pub mod circleci;
-pub mod encode;
-pub mod gitlab;
+pub mod check;
+pub mod delivery;
+pub mod host;
 pub mod id;
-pub mod identity;
+pub mod job;
 pub mod lenient;
-pub mod log;
 pub mod mapping;
 pub mod message;
-pub mod metric;
+pub mod otlp;
+pub mod project;
+pub mod provider;
 pub mod rules;
 pub mod secret;
 pub mod semconv;
-pub mod signature;
-pub mod span;
+pub mod settings;
 pub mod time;
 pub mod traceparent;

@@ -1,48 +1,16 @@
-//! What a mapping gives, and what the mappings of all providers share.
+//! What the mappings of all providers share.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, str::FromStr};
 
 use thiserror::Error;
 
 use crate::{
+    delivery::Unmappable,
+    host::Host,
+    otlp::span::{Span, Status},
     semconv::{ERROR_TYPE, RunResult},
-    span::{Span, Status, Trace},
     time::Interval,
 };
-
-/// What became of a verified delivery.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Mapped<'a> {
-    /// Spans to forward.
-    Trace {
-        /// The spans.
-        trace: Trace<'a>,
-        /// What names the project, for fair queueing.
-        project: Cow<'a, str>,
-    },
-    /// Nothing to emit, and why: acknowledged, because providers punish every other answer.
-    Ignored(&'static str),
-}
-
-/// Why a verified payload can't be mapped. It goes to the dead-letter queue as it came.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum Unmappable {
-    /// The body is no JSON object, or one that breaks off.
-    #[error("the body is not a JSON object")]
-    NotJson,
-    /// Nothing says what kind of event it is, as with a custom webhook template.
-    #[error("the body is no event of this provider")]
-    UnknownShape,
-    /// There is no run to hang spans on.
-    #[error("the event names no run")]
-    NoRun,
-    /// Not one date can be read, and a span needs a time.
-    #[error("the event holds no readable date")]
-    NoTime,
-    /// The mapping panicked: our mistake, and no reason to lose the delivery.
-    #[error("spanhook could not map the event; please report it")]
-    Bug,
-}
 
 /// Reads a body leniently, telling a broken one from one of another shape.
 pub(crate) fn read<'de, T: serde::Deserialize<'de>>(body: &'de [u8]) -> Result<T, Unmappable> {
@@ -71,6 +39,11 @@ impl FromStr for ServiceName {
 }
 
 impl ServiceName {
+    /// A provider's own name, which needs no check.
+    pub(crate) fn known(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
     /// The name for one run.
     #[must_use]
     pub fn render(&self, repository: &str, pipeline: &str) -> String {
@@ -100,8 +73,8 @@ impl ServiceName {
 pub(crate) struct Repository {
     /// Canonical HTTP(S) URL: no credentials, query, fragment or `.git`.
     pub(crate) url: String,
-    /// Host, with its port.
-    pub(crate) host: String,
+    /// Its instance.
+    pub(crate) host: Option<Host>,
     /// The group or organisation.
     pub(crate) owner: String,
     /// The last segment of the path.
@@ -127,24 +100,15 @@ impl Repository {
         let host = if url.starts_with("ssh") { host.split(':').next()? } else { host };
         let path = path.trim_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
-        let host = web_host(scheme, host);
-        if host.is_empty() || path.is_empty() {
-            return None;
-        }
+        let host = Host::of_url(&format!("{scheme}://{host}")).filter(|_| !path.is_empty())?;
         let (owner, name) = path.rsplit_once('/').unwrap_or(("", path));
         Some(Self {
             url: format!("{scheme}://{host}/{path}"),
-            host,
+            host: Some(host),
             owner: owner.to_owned(),
             name: name.to_owned(),
         })
     }
-}
-
-/// A host as ids take it: lower case, its port only when it is not the scheme's own.
-fn web_host(scheme: &str, host: &str) -> String {
-    let default = if scheme == "http" { ":80" } else { ":443" };
-    host.strip_suffix(default).unwrap_or(host).to_ascii_lowercase()
 }
 
 /// A web address without what may be private in it: credentials, query and fragment.
@@ -212,32 +176,6 @@ impl<'a> Outcome<'a> {
 pub(crate) fn mark_repaired(span: &mut Span<'_>, interval: &Interval) {
     if interval.repaired {
         span.attributes.set(crate::semconv::TIME_REPAIRED, true);
-    }
-}
-
-/// The providers whose deliveries can be mapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Provider {
-    /// CircleCI, cloud and server.
-    Circleci,
-    /// GitLab, gitlab.com and self-managed.
-    Gitlab,
-}
-
-impl Provider {
-    /// The provider's name in ids, messages and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Circleci => "circleci",
-            Self::Gitlab => "gitlab",
-        }
-    }
-}
-
-impl fmt::Display for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -1,14 +1,18 @@
 //! The queue message: the one format that a webhook function writes and the forwarder reads.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::{
+    delivery::{Delivery, Unmappable},
     id::TraceId,
-    mapping::{Provider, Unmappable},
+    otlp::Signal,
+    project::Project,
+    provider::Provider,
 };
 
 /// The largest body that is written, in bytes. It fits every SQS queue (256 KiB with attributes;
@@ -40,78 +44,46 @@ pub struct Message {
 }
 
 impl Message {
-    /// Spans to forward; `body` comes from [`pack`]. `ended_at`, in nanoseconds since the epoch, is
-    /// when the last of them ended: the forwarder measures its delay by it.
+    /// Spans, points or records to forward; `body` comes from [`pack`]. `ended_at`, in nanoseconds
+    /// since the epoch, is when the last of them ended: the forwarder measures its delay by it.
     #[must_use]
-    pub fn traces(
-        provider: &str,
-        project: &str,
-        trace: TraceId,
-        spans: usize,
-        ended_at: u64,
-        body: String,
-    ) -> Self {
-        let mut message = Self::of("traces", provider, project, ("spans", spans), ended_at, body);
-        message.attributes.insert("trace_id".to_owned(), trace.to_string());
-        message
-    }
-
-    /// Metric points to forward, otherwise as [`Message::traces`].
-    #[must_use]
-    pub fn metrics(
-        provider: &str,
-        project: &str,
-        points: usize,
-        ended_at: u64,
-        body: String,
-    ) -> Self {
-        Self::of("metrics", provider, project, ("points", points), ended_at, body)
-    }
-
-    /// Log records to forward, otherwise as [`Message::traces`].
-    #[must_use]
-    pub fn logs(
-        provider: &str,
-        project: &str,
-        records: usize,
-        ended_at: u64,
-        body: String,
-    ) -> Self {
-        Self::of("logs", provider, project, ("records", records), ended_at, body)
-    }
-
-    fn of(
-        signal: &str,
-        provider: &str,
-        project: &str,
-        (counted, count): (&str, usize),
+    pub fn otlp(
+        signal: Signal,
+        source: &str,
+        project: &Project,
+        count: usize,
         ended_at: u64,
         body: String,
     ) -> Self {
         let attributes = named([
-            ("signal", signal.to_owned()),
+            ("signal", signal.as_str().to_owned()),
             ("encoding", OTLP.to_owned()),
             ("schema", "1".to_owned()),
-            ("provider", provider.to_owned()),
-            (counted, count.to_string()),
+            ("provider", source.to_owned()),
+            (signal.items(), count.to_string()),
             ("ended_at", (ended_at / 1_000_000).to_string()),
         ]);
-        Self { body, attributes, group: group(provider, project) }
+        Self { body, attributes, group: group(source, &project.to_string()) }
     }
 
-    /// A verified delivery that can't be mapped, for the dead-letter queue. Pipeline variables are
-    /// blanked wherever the body parses. One that is too large for a message is cut into several,
-    /// numbered `part` of `1/3`.
+    /// The same, all of one trace.
     #[must_use]
-    pub fn quarantine(
-        provider: Provider,
-        event: &str,
-        headers: &BTreeMap<&str, &str>,
-        reason: Unmappable,
-        body: &[u8],
-    ) -> Vec<Self> {
-        let digest = Sha256::digest(body);
-        let packed = compress(&blank_variables(body));
+    pub fn of_trace(mut self, trace: TraceId) -> Self {
+        self.attributes.insert("trace_id".to_owned(), trace.to_string());
+        self
+    }
+
+    /// A verified delivery that can't be mapped, for the dead-letter queue, with the headers that
+    /// matter. What its provider's room calls private is blanked wherever the body parses. One that
+    /// is too large for a message is cut into several, numbered `part` of `1/3`.
+    #[must_use]
+    pub fn quarantine(provider: Provider, delivery: &Delivery<'_>, reason: Unmappable) -> Vec<Self> {
+        let room = provider.room();
+        let header = |name: &'static str| Some((name, delivery.headers.get(name)?.to_str().ok()?));
+        let headers: BTreeMap<_, _> = room.headers.iter().filter_map(|it| header(it)).collect();
+        let event = headers.get(room.event).copied().unwrap_or_default();
+        let digest = Sha256::digest(delivery.body);
+        let packed = compress(&redacted(delivery.body, room.redact));
         let parts: Vec<_> = packed.chunks(BODY_LIMIT / 4 * 3).collect();
         let attributes = named([
             ("encoding", RAW.to_owned()),
@@ -165,12 +137,8 @@ pub fn pack(raw: &[u8]) -> String {
 /// What a message holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// An `ExportTraceServiceRequest`, checked to be whole but not decoded.
-    Traces(Vec<u8>),
-    /// An `ExportMetricsServiceRequest`, checked likewise.
-    Metrics(Vec<u8>),
-    /// An `ExportLogsServiceRequest`, checked likewise.
-    Logs(Vec<u8>),
+    /// An export request of the signal, checked to be whole but not decoded.
+    Otlp(Signal, Vec<u8>),
     /// A delivery, or a part of one, as it came.
     Quarantined(Vec<u8>),
 }
@@ -201,23 +169,18 @@ pub fn unpack(
     encoding: Option<&str>,
     signal: Option<&str>,
 ) -> Result<Content, Undecodable> {
-    let content = match (encoding, signal) {
-        (Some(RAW), _) => Content::Quarantined,
-        (Some(OTLP), None | Some("traces")) => Content::Traces,
-        (Some(OTLP), Some("metrics")) => Content::Metrics,
-        (Some(OTLP), Some("logs")) => Content::Logs,
-        (Some(OTLP), Some(_)) => return Err(Undecodable::Signal),
+    let signal = match (encoding, signal) {
+        (Some(RAW), _) => None,
+        (Some(OTLP), None) => Some(Signal::Traces),
+        (Some(OTLP), Some(name)) => Some(Signal::named(name).ok_or(Undecodable::Signal)?),
         _ => return Err(Undecodable::Encoding),
     };
-    let packed = STANDARD.decode(body.trim()).map_err(|_| Undecodable::Base64)?;
-    if encoding == Some(RAW) {
-        return decompress(&packed, DELIVERY_LIMIT).map(content);
-    }
+    let packed = unpack_part(body)?;
+    let Some(signal) = signal else {
+        return decompress(&packed, DELIVERY_LIMIT).map(Content::Quarantined);
+    };
     let raw = decompress(&packed, RAW_LIMIT)?;
-    if !is_whole(&raw) {
-        return Err(Undecodable::Protobuf);
-    }
-    Ok(content(raw))
+    if is_whole(&raw) { Ok(Content::Otlp(signal, raw)) } else { Err(Undecodable::Protobuf) }
 }
 
 /// Base64-decodes one part of a quarantined delivery; the parts are joined by [`join_parts`].
@@ -261,37 +224,20 @@ fn is_whole(mut raw: &[u8]) -> bool {
     true
 }
 
-/// GitLab sends pipeline variables in clear text; their values are secrets more often than not.
-fn blank_variables(body: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+/// The headers of a quarantined delivery, from the message's attribute.
+#[must_use]
+pub fn kept_headers(attribute: &str) -> HeaderMap {
+    let kept: BTreeMap<String, String> = serde_json::from_str(attribute).unwrap_or_default();
+    let header = |(name, value): (String, String)| Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?));
+    kept.into_iter().filter_map(header).collect()
+}
+
+fn redacted(body: &[u8], redact: fn(&mut serde_json::Value)) -> Cow<'_, [u8]> {
     let Ok(mut json) = serde_json::from_slice::<serde_json::Value>(body) else {
         return body.into();
     };
-    blank(&mut json);
+    redact(&mut json);
     serde_json::to_vec(&json).map_or_else(|_| body.into(), Into::into)
-}
-
-fn blank(json: &mut serde_json::Value) {
-    match json {
-        serde_json::Value::Object(fields) => {
-            for (key, value) in fields {
-                if key == "variables" { blank_values(value) } else { blank(value) }
-            }
-        }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(blank),
-        _ => {}
-    }
-}
-
-/// Below `variables` every value goes; names stay.
-fn blank_values(json: &mut serde_json::Value) {
-    match json {
-        serde_json::Value::Object(fields) => {
-            fields.iter_mut().filter(|(key, _)| *key != "key").for_each(|(_, it)| blank_values(it));
-        }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(blank_values),
-        serde_json::Value::Null => {}
-        value => *value = "[blanked]".into(),
-    }
 }
 
 #[cfg(test)]
@@ -319,7 +265,8 @@ mod tests {
                 Sha256::digest([raw.as_slice(), &round.to_be_bytes()].concat()).to_vec()
             }).collect();
             body.push(b'!');
-            let messages = Message::quarantine(Provider::Gitlab, "Pipeline Hook", &BTreeMap::new(), Unmappable::NotJson, &body);
+            let delivery = Delivery { headers: &HeaderMap::new(), body: &body };
+            let messages = Message::quarantine(Provider::Gitlab, &delivery, Unmappable::NotJson);
             let parts: Vec<_> = messages.iter().map(|it| unpack_part(&it.body).unwrap()).collect();
             prop_assert!(messages.iter().all(|it| it.body.len() <= BODY_LIMIT && it.attributes.len() <= 10));
             prop_assert_eq!(join_parts(&parts).unwrap(), body);
@@ -337,18 +284,18 @@ mod tests {
     #[test]
     fn the_signal_is_told_by_its_attribute_and_traces_by_its_absence() {
         let read = |signal| unpack(&pack(&[10, 0]), Some(OTLP), signal);
-        assert_eq!(read(None), Ok(Content::Traces(vec![10, 0])));
-        assert_eq!(read(Some("traces")), Ok(Content::Traces(vec![10, 0])));
-        assert_eq!(read(Some("metrics")), Ok(Content::Metrics(vec![10, 0])));
-        assert_eq!(read(Some("logs")), Ok(Content::Logs(vec![10, 0])));
+        assert_eq!(read(None), Ok(Content::Otlp(Signal::Traces, vec![10, 0])));
+        assert_eq!(read(Some("traces")), Ok(Content::Otlp(Signal::Traces, vec![10, 0])));
+        assert_eq!(read(Some("metrics")), Ok(Content::Otlp(Signal::Metrics, vec![10, 0])));
+        assert_eq!(read(Some("logs")), Ok(Content::Otlp(Signal::Logs, vec![10, 0])));
         assert_eq!(read(Some("profiles")), Err(Undecodable::Signal));
         assert_eq!(unpack("", None, Some("logs")), Err(Undecodable::Encoding));
     }
 
     #[test]
-    fn variables_lose_their_values_and_keep_their_names() {
-        let body = br#"{"object_attributes":{"variables":[{"key":"TOKEN","value":"s3cret"}]}}"#;
-        let blanked = String::from_utf8(blank_variables(body).into_owned()).unwrap();
-        assert!(blanked.contains("TOKEN") && !blanked.contains("s3cret"), "{blanked}");
+    fn the_headers_that_were_kept_are_headers_again() {
+        let headers = kept_headers(r#"{"x-gitlab-event":"Pipeline Hook","bad name":"x"}"#);
+        assert_eq!((headers.len(), &headers["x-gitlab-event"]), (1, &"Pipeline Hook".parse().unwrap()));
+        assert!(kept_headers("{").is_empty());
     }
 }

@@ -12,8 +12,9 @@ use wildmatch::WildMatch;
 
 use crate::{
     id::{TraceId, TraceIds},
-    semconv::{VCS_OWNER_NAME, VCS_REPOSITORY_NAME},
-    span::{Trace, Value},
+    otlp::Telemetry,
+    project::Project,
+    settings::PROJECT_RULES,
 };
 
 /// Rules of projects, as `PROJECT_RULES` holds them. The default keeps everything.
@@ -40,9 +41,7 @@ impl BadRules {
     #[must_use]
     pub fn expected(self) -> &'static str {
         match self {
-            Self::Shape => {
-                r#"use JSON such as {"deny": ["acme/sandbox-*"], "share": {"*": 0.1, "acme/shop": 1}}"#
-            }
+            Self::Shape => PROJECT_RULES.expected,
             Self::Share => "use shares from 0 (none) to 1 (all)",
         }
     }
@@ -100,53 +99,68 @@ impl ProjectRules {
         *self == Self::default()
     }
 
-    /// Judges a run of a project that goes by these names. Without a name, as a caller of the
-    /// traceparent endpoint may leave it, only what is said of `*` counts.
+    /// Judges a run. Of no project, as a caller of the traceparent endpoint may leave it, only what
+    /// is said of `*` counts.
     ///
     /// The share is decided as OpenTelemetry's consistent probability samplers do: on the last 56
     /// bits of the trace id, so a Collector that samples on keeps a subset of the same runs. Ids
     /// in the provider's own form are not random there, and are hashed first.
     /// <https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/>
     #[must_use]
-    pub fn decide(&self, names: &[&str], trace: TraceId, ids: TraceIds) -> Decision {
-        if !self.allows(names) {
+    pub fn decide(&self, project: Option<&Project>, trace: TraceId, ids: TraceIds) -> Decision {
+        let names = names(project);
+        if !self.allows(&names) {
             return Decision::Denied;
         }
+        self.sample(&names, trace, ids)
+    }
+
+    fn allows(&self, names: &[String]) -> bool {
+        let any = |patterns: &[WildMatch]| patterns.iter().any(|it| fits(it, names));
+        let allowed = names.is_empty() || self.allow.is_empty() || any(&self.allow);
+        allowed && !any(&self.deny)
+    }
+
+    fn sample(&self, names: &[String], trace: TraceId, ids: TraceIds) -> Decision {
         match self.share.iter().find(|(pattern, _)| fits(pattern, names)) {
             Some((_, share)) if !sampled(*share, trace, ids) => Decision::NotSampled,
             _ => Decision::Keep,
         }
     }
 
-    /// Whether a project that goes by these names is traced at all, whatever share of its runs is.
-    #[must_use]
-    pub fn allows(&self, names: &[&str]) -> bool {
-        let any = |patterns: &[WildMatch]| patterns.iter().any(|it| fits(it, names));
-        let allowed = names.is_empty() || self.allow.is_empty() || any(&self.allow);
-        allowed && !any(&self.deny)
-    }
-
-    /// Judges a run by its spans.
-    #[must_use]
-    pub fn judge(&self, trace: &Trace<'_>, project: &str, ids: TraceIds) -> Decision {
+    /// Takes from what one project gave the runs that are not kept, and says whether there is
+    /// something left. A project that is switched off gives nothing; of one that is sampled all
+    /// metrics and logs are kept: they are few, and a share of them would be no measurement.
+    pub fn keep(&self, telemetry: &mut Telemetry<'_>, ids: TraceIds) -> Decision {
         if self.is_empty() {
             return Decision::Keep;
         }
-        let resource = trace.groups.first().map(|group| &group.resource);
-        let text = |key| match resource.and_then(|it| it.get(key)) {
-            Some(Value::Text(text)) => &**text,
-            _ => "",
-        };
-        let repository = format!("{}/{}", text(VCS_OWNER_NAME), text(VCS_REPOSITORY_NAME));
-        // `github/acme/shop` and `gitlab.example.com/acme/shop` go by `acme/shop` too.
-        let path = project.split_once('/').map_or(project, |(_, path)| path);
-        let repository = if repository == "/" { path } else { &repository };
-        self.decide(&[project, path, repository], trace.id, ids)
+        let names = names(Some(&telemetry.project));
+        if !self.allows(&names) {
+            return Decision::Denied;
+        }
+        let sampled = |id| self.sample(&names, id, ids) == Decision::Keep;
+        telemetry.traces.retain(|trace| sampled(trace.id));
+        let Telemetry { traces, metrics, logs, .. } = telemetry;
+        if traces.is_empty() && metrics.is_empty() && logs.is_empty() {
+            return Decision::NotSampled;
+        }
+        Decision::Keep
+    }
+}
+
+/// A project that is not known to the sender has an empty name, which only fits what fits
+/// everything.
+fn names(project: Option<&Project>) -> Vec<String> {
+    match project {
+        None => Vec::new(),
+        Some(project) if project.is_unknown() => vec![String::new()],
+        Some(project) => project.names().collect(),
     }
 }
 
 /// Whether one of the names fits; without a name only what fits everything does.
-fn fits(pattern: &WildMatch, names: &[&str]) -> bool {
+fn fits(pattern: &WildMatch, names: &[String]) -> bool {
     match names {
         [] => pattern.matches(""),
         names => names.iter().any(|name| pattern.matches(name)),
@@ -207,14 +221,29 @@ mod tests {
             ("widgets/sites", Decision::Denied),
             ("", Decision::Denied),
         ] {
-            let decision = rules.decide(&[project], trace(1), TraceIds::Hashed);
+            let decision = rules.decide(Some(&Project::named(project)), trace(1), TraceIds::Hashed);
             assert_eq!(decision, expected, "{project}");
         }
     }
 
     #[test]
+    fn a_pattern_fits_a_whole_path_with_or_without_its_scope() {
+        let shop = Project::new("gitlab.example.com", "acme/web/shop");
+        for (pattern, expected) in [
+            ("web/*", Decision::Keep),
+            ("shop", Decision::Keep),
+            ("*/web/shop", Decision::Denied),
+            ("acme/*", Decision::Denied),
+            ("gitlab.example.com/*", Decision::Denied),
+        ] {
+            let rules = rules(&format!(r#"{{"deny": ["{pattern}"]}}"#));
+            assert_eq!(rules.decide(Some(&shop), trace(1), TraceIds::Hashed), expected, "{pattern}");
+        }
+    }
+
+    #[test]
     fn a_caller_that_names_no_project_is_judged_by_everyones_share() {
-        let decide = |text| rules(text).decide(&[], trace(1), TraceIds::Hashed);
+        let decide = |text| rules(text).decide(None, trace(1), TraceIds::Hashed);
         assert_eq!(decide(r#"{"allow": ["acme/*"], "deny": ["*"]}"#), Decision::Denied);
         assert_eq!(decide(r#"{"allow": ["acme/*"], "deny": ["acme/x"]}"#), Decision::Keep);
         assert_eq!(decide(r#"{"share": {"*": 0, "acme/*": 1}}"#), Decision::NotSampled);
@@ -225,7 +254,7 @@ mod tests {
     fn the_share_follows_the_specifications_threshold() {
         // `th:8` is a half: kept is what has the first of the 56 bits set.
         let half = rules(r#"{"share": {"*": 0.5}}"#);
-        let decide = |last| half.decide(&["a/b"], trace(last), TraceIds::Hashed);
+        let decide = |last| half.decide(Some(&Project::named("a/b")), trace(last), TraceIds::Hashed);
         assert_eq!(decide(0x0080_0000_0000_0000), Decision::Keep);
         assert_eq!(decide(0xFFFF_FFFF_FFFF_FFFF), Decision::Keep);
         assert_eq!(decide(0xFF7F_FFFF_FFFF_FFFF), Decision::NotSampled);
@@ -252,7 +281,7 @@ mod tests {
         #[test]
         fn all_and_nothing_are_exact(last: u64, native: bool) {
             let ids = if native { TraceIds::Native } else { TraceIds::Hashed };
-            let decide = |text| rules(text).decide(&["a/b"], trace(last), ids);
+            let decide = |text| rules(text).decide(Some(&Project::named("a/b")), trace(last), ids);
             prop_assert_eq!(decide(r#"{"share": {"*": 1}}"#), Decision::Keep);
             prop_assert_eq!(decide(r#"{"share": {"*": 0}}"#), Decision::NotSampled);
         }
@@ -261,7 +290,7 @@ mod tests {
         fn a_larger_share_keeps_what_a_smaller_one_kept(last: u64, a in 0.0..1.0, b in 0.0..1.0) {
             let keeps = |share: f64| {
                 let rules = rules(&format!(r#"{{"share": {{"*": {share}}}}}"#));
-                rules.decide(&["a/b"], trace(last), TraceIds::Hashed) == Decision::Keep
+                rules.decide(Some(&Project::named("a/b")), trace(last), TraceIds::Hashed) == Decision::Keep
             };
             prop_assert!(!keeps(f64::min(a, b)) || keeps(f64::max(a, b)));
         }
@@ -280,7 +309,7 @@ mod tests {
                         *run,
                         *run,
                     );
-                    tenth.decide(&["a/b"], id.trace(), ids) == Decision::Keep
+                    tenth.decide(Some(&Project::named("a/b")), id.trace(), ids) == Decision::Keep
                 })
                 .count();
             assert!((1_850..2_150).contains(&kept), "{ids:?}: {kept}");

@@ -7,37 +7,14 @@
 use std::{borrow::Cow, fmt::Write as _};
 
 use thiserror::Error;
-use uuid::Uuid;
 
 use crate::{
-    id::{CircleciIds, GitlabIds, GitlabJobKind, SpanId, TraceId, TraceIds, traceparent},
-    mapping::Provider,
+    id::{SpanId, TraceId, traceparent},
+    job::{BadJob, Claim, Job},
+    provider::Provider,
     rules::{Decision, ProjectRules},
+    settings::Settings,
 };
-
-/// What the endpoint and the command have in common.
-#[derive(Clone, Debug)]
-pub struct TraceparentSettings {
-    /// How ids are derived.
-    pub trace_ids: TraceIds,
-    /// The CircleCI instance, `circleci.com` unless it is self-hosted.
-    pub circleci_host: String,
-    /// The GitLab instance of a request that names none.
-    pub gitlab_host: String,
-    /// GitLab's native kind of job id.
-    pub gitlab_job_kind: GitlabJobKind,
-}
-
-impl Default for TraceparentSettings {
-    fn default() -> Self {
-        Self {
-            trace_ids: TraceIds::default(),
-            circleci_host: "circleci.com".to_owned(),
-            gitlab_host: "gitlab.com".to_owned(),
-            gitlab_job_kind: GitlabJobKind::default(),
-        }
-    }
-}
 
 /// A trace context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +25,23 @@ pub struct Context {
     pub span: SpanId,
     /// Whether the run's spans are emitted: a job that is told so records its own too.
     pub sampled: bool,
+}
+
+impl Context {
+    /// The context of a job, whose spans need not exist yet; of its run where the job is not known.
+    ///
+    /// `project` is its project's path, if the caller gave it: the rules may go by it.
+    #[must_use]
+    pub fn of(job: &Job, settings: &Settings, rules: &ProjectRules, project: Option<&str>) -> Self {
+        let place = job.place(settings);
+        let project = project.map(|it| {
+            let job = Job { project: Some(it.to_owned()), ..job.clone() };
+            job.project(settings)
+        });
+        let decision = rules.decide(project.as_ref(), place.trace, settings.trace_ids);
+        let sampled = decision == Decision::Keep;
+        Self { trace: place.trace, span: place.span(), sampled }
+    }
 }
 
 /// How the context is written (`?format=`, or by `Accept`).
@@ -118,9 +112,15 @@ impl Format {
         }
     }
 
-    /// An error in this format: comments, which do no harm in a file that a shell sources.
+    /// An error in this format: comments, which do no harm in a file that a shell sources. In the
+    /// file behind `$GITHUB_ENV` a comment fails the step that wrote it, so there it is nothing.
+    ///
+    /// <https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands#environment-files>
     #[must_use]
     pub fn render_error(self, status: u16, message: &str) -> String {
+        if self == Self::Github {
+            return String::new();
+        }
         if self == Self::Json {
             // The texts are our own, of plain words; only a line break needs escaping.
             let title = message.replace('\n', " ");
@@ -140,22 +140,25 @@ impl Format {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum BadRequest {
     /// No such path.
-    #[error(
-        "no such path; use /traceparent/circleci/$CIRCLE_WORKFLOW_ID/$CIRCLE_WORKFLOW_JOB_ID\nor /traceparent/gitlab/$CI_PIPELINE_ID/$CI_JOB_ID?instance=$CI_SERVER_HOST"
-    )]
+    #[error("no such path; use {}", paths())]
     Path,
-    /// A CircleCI id is no UUID, or the nil one.
-    #[error("workflow and job must be UUIDs; use $CIRCLE_WORKFLOW_ID and $CIRCLE_WORKFLOW_JOB_ID")]
-    Uuid,
-    /// A GitLab id is no positive decimal number.
-    #[error("pipeline, job and root must be positive numbers; use $CI_PIPELINE_ID and $CI_JOB_ID")]
-    Number,
+    /// An id is not in its provider's form.
+    #[error("{0}")]
+    Id(&'static str),
     /// The instance is no host name.
     #[error("instance must be a host name, with its port if it has one; use $CI_SERVER_HOST")]
     Instance,
     /// No such format.
     #[error("format must be sh, dotenv, json, powershell, github or value")]
     Format,
+}
+
+/// The paths of all providers, a line each.
+fn paths() -> String {
+    let shapes = Provider::ALL.into_iter().map(|it| (it, it.room().job.path));
+    let paths = shapes.filter(|(_, path)| !path.is_empty());
+    let paths: Vec<_> = paths.map(|(it, path)| format!("/traceparent/{it}/{path}")).collect();
+    paths.join("\nor ")
 }
 
 impl BadRequest {
@@ -166,109 +169,12 @@ impl BadRequest {
     }
 }
 
-/// A job whose context is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Job {
-    /// A CircleCI job.
-    Circleci {
-        /// `CIRCLE_WORKFLOW_ID`
-        workflow: Uuid,
-        /// `CIRCLE_WORKFLOW_JOB_ID`
-        job: Uuid,
-    },
-    /// A GitLab job.
-    Gitlab {
-        /// `CI_PIPELINE_ID`
-        pipeline: u64,
-        /// `CI_JOB_ID`
-        job: u64,
-        /// The host, when it is not the configured one.
-        instance: Option<String>,
-        /// The root pipeline of a child pipeline, for native ids.
-        root: Option<u64>,
-    },
-}
-
-impl Job {
-    /// Checks the ids of a job strictly.
-    pub fn new(
-        provider: Provider,
-        run: &str,
-        job: &str,
-        instance: Option<&str>,
-        root: Option<&str>,
-    ) -> Result<Self, BadRequest> {
-        match provider {
-            Provider::Circleci => Ok(Self::Circleci { workflow: uuid(run)?, job: uuid(job)? }),
-            Provider::Gitlab => Ok(Self::Gitlab {
-                pipeline: number(run)?,
-                job: number(job)?,
-                instance: instance.map(host).transpose()?,
-                root: root.map(number).transpose()?,
-            }),
-        }
-    }
-
-    /// The context of the job, whose spans need not exist yet.
-    ///
-    /// `project` is its project's name, if the caller gave it: the rules may go by it.
-    #[must_use]
-    pub fn context(
-        &self,
-        settings: &TraceparentSettings,
-        rules: &ProjectRules,
-        project: Option<&str>,
-    ) -> Context {
-        let (trace, span) = self.ids(settings);
-        let decision = rules.decide(project.as_slice(), trace, settings.trace_ids);
-        Context { trace, span, sampled: decision == Decision::Keep }
-    }
-
-    fn ids(&self, settings: &TraceparentSettings) -> (TraceId, SpanId) {
-        match self {
-            Self::Circleci { workflow, job } => {
-                let ids = CircleciIds::new(settings.trace_ids, &settings.circleci_host);
-                (ids.trace(&workflow.to_string()), ids.job(&job.to_string()))
-            }
-            Self::Gitlab { pipeline, job, instance, root } => {
-                let ids = GitlabIds::new(
-                    settings.trace_ids,
-                    settings.gitlab_job_kind,
-                    instance.as_deref().unwrap_or(&settings.gitlab_host),
-                    root.unwrap_or(*pipeline),
-                    *pipeline,
-                );
-                (ids.trace(), ids.job(*job))
-            }
-        }
-    }
-}
-
-/// Canonical or bare hexadecimal, in either case; never nil.
-pub(crate) fn uuid(text: &str) -> Result<Uuid, BadRequest> {
-    let shape = matches!(text.len(), 32 | 36);
-    Uuid::try_parse(text).ok().filter(|it| shape && !it.is_nil()).ok_or(BadRequest::Uuid)
-}
-
-/// A positive decimal number as GitLab writes it: no sign, no leading zero.
-pub(crate) fn number(text: &str) -> Result<u64, BadRequest> {
-    let canonical = text.bytes().all(|it| it.is_ascii_digit()) && !text.starts_with('0');
-    text.parse().ok().filter(|_| canonical).ok_or(BadRequest::Number)
-}
-
-/// A host name as it enters an id: lower case, without the default port.
-pub(crate) fn host(text: &str) -> Result<String, BadRequest> {
-    let text = text.to_ascii_lowercase();
-    let text = text.strip_suffix(":443").unwrap_or(&text);
-    let (name, port) = text.split_once(':').unwrap_or((text, "1"));
-    let label = |it: &str| {
-        !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    let valid = text.len() <= 253
-        && name.split('.').all(label)
-        && port.parse::<u16>().is_ok_and(|port| port > 0)
-        && port.bytes().all(|it| it.is_ascii_digit());
-    valid.then(|| text.to_owned()).ok_or(BadRequest::Instance)
+/// Checks who asks.
+pub fn job(provider: Provider, claim: &Claim) -> Result<Job, BadRequest> {
+    Job::new(provider, claim).map_err(|BadJob { field, .. }| match field {
+        "host" => BadRequest::Instance,
+        _ => BadRequest::Id(provider.room().job.ids),
+    })
 }
 
 /// What was asked. The format comes apart from the job, because an error has to be written in it
@@ -295,22 +201,21 @@ pub fn parse(path: &str, query: Option<&str>, accept: Option<&str>) -> Request {
         Some(name) => Format::named(name).ok_or(BadRequest::Format),
         None => Ok(accept.map(Format::accepted).unwrap_or_default()),
     };
-    let mut segments = path.trim_end_matches('/').split('/').skip(1);
-    let segments = std::array::from_fn(|_| segments.next()).map(Option::unwrap_or_default);
-    let job = match segments {
-        ["traceparent", "circleci", run, job, ""] => {
-            Job::new(Provider::Circleci, run, job, None, None)
-        }
-        ["traceparent", "gitlab", run, job, ""] => {
-            Job::new(Provider::Gitlab, run, job, parameter("instance"), parameter("root"))
-        }
-        // circleci-hook's own path
-        ["traceparent", run, job, "", ""] if !run.is_empty() => {
-            Job::new(Provider::Circleci, run, job, None, None)
-        }
-        _ => Err(BadRequest::Path),
+    let segments: Vec<_> = path.trim_end_matches('/').split('/').skip(1).collect();
+    let asked = match segments.as_slice() {
+        ["traceparent", name, rest @ ..] => match Provider::named(name) {
+            Some(provider) => Some((provider, rest)),
+            // circleci-hook's own path
+            None => Some((Provider::Circleci, &segments[1..])).filter(|_| !name.is_empty()),
+        },
+        _ => None,
     };
-    let project = parameter("project").map(ToOwned::to_owned);
+    let text = |name| parameter(name).map(str::to_owned);
+    let job = asked.map_or(Err(BadRequest::Path), |(provider, segments)| {
+        let claim = (provider.room().job.segments)(segments).ok_or(BadRequest::Path)?;
+        job(provider, &Claim { host: text("instance"), root_id: text("root"), ..claim })
+    });
+    let project = text("project");
     match format {
         Ok(format) => Request { format, job, project },
         Err(error) => Request { format: Format::Sh, job: Err(error), project },
@@ -320,17 +225,18 @@ pub fn parse(path: &str, query: Option<&str>, accept: Option<&str>) -> Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::TraceIds;
     use proptest::prelude::*;
 
     const CIRCLECI: &str = "/traceparent/circleci/cedf175c-c537-49f8-9b5c-95892f0b2407/3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34";
     const GITLAB: &str = "/traceparent/gitlab/2722508965/15651125844";
 
     fn ask(path: &str, query: &str, trace_ids: TraceIds) -> String {
-        let settings = TraceparentSettings { trace_ids, ..TraceparentSettings::default() };
+        let settings = Settings { trace_ids, ..Settings::default() };
         let Request { format, job, project } = parse(path, Some(query), None);
         let rules = ProjectRules::parse(r#"{"deny": ["acme/secret"]}"#).unwrap();
         match job {
-            Ok(job) => format.render(job.context(&settings, &rules, project.as_deref())),
+            Ok(job) => format.render(Context::of(&job, &settings, &rules, project.as_deref())),
             Err(error) => format.render_error(error.status(), &error.to_string()),
         }
     }
@@ -368,27 +274,46 @@ mod tests {
         "#);
     }
 
+    const UUID: BadRequest = BadRequest::Id(
+        "workflow and job must be UUIDs; use $CIRCLE_WORKFLOW_ID and $CIRCLE_WORKFLOW_JOB_ID",
+    );
+    const NUMBER: BadRequest = BadRequest::Id(
+        "pipeline, job and root must be positive numbers; use $CI_PIPELINE_ID and $CI_JOB_ID",
+    );
+
+    #[test]
+    fn in_githubs_environment_file_an_error_is_nothing() {
+        let (error, any) = (BadRequest::Path.to_string(), Format::ALL.len());
+        let harmless: Vec<_> = Format::ALL
+            .into_iter()
+            .filter(|(_, format)| format.render_error(404, &error).is_empty())
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!((harmless, any), (vec!["github"], 6));
+    }
+
     #[test]
     fn a_malformed_request_is_told_what_to_type() {
         for (path, query, expected) in [
-            ("/traceparent/circleci/x/y", "", BadRequest::Uuid),
+            ("/traceparent/circleci/x/y", "", UUID),
             (
                 "/traceparent/circleci/00000000-0000-0000-0000-000000000000/3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34",
                 "",
-                BadRequest::Uuid,
+                UUID,
             ),
-            ("/traceparent/gitlab/0/1", "", BadRequest::Number),
-            ("/traceparent/gitlab/01/1", "", BadRequest::Number),
-            ("/traceparent/gitlab/+1/1", "", BadRequest::Number),
-            ("/traceparent/gitlab/1/99999999999999999999", "", BadRequest::Number),
-            ("/traceparent/gitlab/1/1", "root=x", BadRequest::Number),
+            ("/traceparent/gitlab/0/1", "", NUMBER),
+            ("/traceparent/gitlab/01/1", "", NUMBER),
+            ("/traceparent/gitlab/+1/1", "", NUMBER),
+            ("/traceparent/gitlab/1/99999999999999999999", "", NUMBER),
+            ("/traceparent/gitlab/1/1", "root=x", NUMBER),
             ("/traceparent/gitlab/1/1", "instance=https://gitlab.com", BadRequest::Instance),
             ("/traceparent/gitlab/1/1", "instance=a..b", BadRequest::Instance),
             ("/traceparent/gitlab/1/1", "instance=host:0", BadRequest::Instance),
             ("/traceparent/gitlab/1/1", "instance=host:+80", BadRequest::Instance),
             ("/traceparent/gitlab/1/1", "instance=$(id)", BadRequest::Instance),
             ("/traceparent/gitlab/1/1", "format=xml", BadRequest::Format),
-            ("/traceparent/gitlab/1", "", BadRequest::Number),
+            ("/traceparent/gitlab/1", "", BadRequest::Path),
+            ("/traceparent/github/9", "", BadRequest::Path),
             ("/traceparent/gitlab/1/2/3", "", BadRequest::Path),
             ("/traceparent", "", BadRequest::Path),
             ("/", "", BadRequest::Path),
@@ -418,12 +343,12 @@ mod tests {
             accept in "\\PC{0,30}",
         ) {
             let Request { format, job, project } = parse(&path, Some(&query), Some(&accept));
-            let (settings, rules) = (TraceparentSettings::default(), ProjectRules::default());
+            let (settings, rules) = (Settings::default(), ProjectRules::default());
             let body = match job {
-                Ok(job) => format.render(job.context(&settings, &rules, project.as_deref())),
+                Ok(job) => format.render(Context::of(&job, &settings, &rules, project.as_deref())),
                 Err(error) => format.render_error(error.status(), &error.to_string()),
             };
-            prop_assert!(body.ends_with('\n'));
+            prop_assert!(body.ends_with('\n') || format == Format::Github && body.is_empty());
             prop_assert!(format != Format::Sh || body.lines().all(|line| {
                 line.starts_with("# ") || line.starts_with("export TRACEPARENT=00-")
             }), "{body}");

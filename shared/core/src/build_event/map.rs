@@ -6,21 +6,23 @@ use serde_json::Value;
 
 use super::{
     BadEvents, Batch, MAX_DETAILS, MAX_PARTS, asset,
-    place::Place,
+    place::{self, Place},
     private,
     read::{BYTES, COUNT, Event, Origin, TEXT},
 };
 use crate::{
     id::{Hashed, SpanId, TraceId},
-    identity::Identity,
+    job::Job,
     lenient::Int,
-    log::Record,
     mapping::{Outcome, Repository},
-    metric::{Kind as Metric, Point},
+    otlp::{
+        log::Record,
+        metric::{Kind as Metric, Point},
+        span::{Attributes, Kind, Span},
+    },
     semconv::{self as sc, RunResult},
-    span::{Attributes, Kind, Span},
+    settings::Settings,
     time::{self, Nanos},
-    traceparent::TraceparentSettings,
 };
 
 /// In seconds; those of `infra/collector/span-metrics.yaml`, which makes the same metric of runs.
@@ -38,19 +40,18 @@ const COMPILE_ERROR: &str = "compile_error";
 pub(super) fn event(
     event: &Event<'_>,
     received: Nanos,
-    settings: &TraceparentSettings,
-    identity: Option<&Identity>,
+    settings: &Settings,
+    identity: Option<&Job>,
     batch: &mut Batch,
 ) -> Result<(), BadEvents> {
     let origin = match identity {
         Some(identity) => identity.into(),
         None => event.context()?,
     };
-    let place = match Place::in_run(&origin, settings) {
-        Ok(place) => place,
-        // The claims of a token that names no run in the provider's form.
-        Err(_) if identity.is_some() => None,
-        Err((path, expected)) => event.refuse(path, expected)?,
+    let place = match &origin.job {
+        None => None,
+        Some(Ok(job)) => Some(Place::in_run(job.place(settings))),
+        Some(Err(bad)) => event.refuse(place::path(*bad), bad.expected)?,
     };
     let project = match &origin.project {
         Some(project) if identity.is_some() => Some(project.clone()),
@@ -64,10 +65,7 @@ pub(super) fn event(
     // Only a proved project enters the ids: events of one build need not all say their project.
     let proved = identity.and_then(|it| it.project.as_deref()).map(path).unwrap_or_default();
     let own = || correlation.as_deref().map(|it| Place::own(&proved, it));
-    if batch.project.is_empty() {
-        batch.project.clone_from(&project);
-    }
-    batch.projects.insert(project.clone());
+    batch.enter(&project);
     let place = place.or(joined).or_else(own);
     batch.trace_ids.extend(place.as_ref().map(|it| it.trace));
     let subject = Subject {
@@ -133,7 +131,7 @@ fn resource(
     resource.set("correlation_id", correlation.map(text));
     resource.set(sc::APP_BUILD_ID, correlation.map(text));
     resource.set(sc::CICD_PIPELINE_NAME, text(project));
-    let run = origin.run_id.as_deref().filter(|_| origin.provider.is_some());
+    let run = origin.run_id.as_deref().filter(|_| origin.job.is_some());
     resource.set(sc::CICD_PIPELINE_RUN_ID, run.or(correlation).map(text));
     resource.set(sc::VCS_REPOSITORY_NAME, text(name));
     resource.set(sc::VCS_OWNER_NAME, text(owner));

@@ -1,10 +1,8 @@
 //! The trace of an event, and its place there.
 
-use super::read::Origin;
 use crate::{
-    id::{CircleciIds, GitlabIds, Hashed, SpanId, TraceId},
-    identity::CiProvider,
-    traceparent::{TraceparentSettings, host, number, uuid},
+    id::{Hashed, SpanId, TraceId},
+    job::{self, BadJob},
 };
 
 /// Where the span of an event hangs.
@@ -17,68 +15,10 @@ pub(super) struct Place {
     pub(super) own: bool,
 }
 
-/// A field of the context that is no id: its path, and what to type.
-pub(super) type BadId = (&'static str, &'static str);
-
-const CIRCLECI_RUN: BadId = ("context.run_id", "use $CIRCLE_WORKFLOW_ID");
-const CIRCLECI_JOB: BadId = ("context.job_id", "use $CIRCLE_WORKFLOW_JOB_ID");
-const GITLAB_RUN: BadId = ("context.run_id", "use $CI_PIPELINE_ID");
-const GITLAB_JOB: BadId = ("context.job_id", "use $CI_JOB_ID");
-const GITLAB_ROOT: BadId = ("context.root_id", "use the number of the root pipeline");
-const GITHUB_RUN: BadId = ("context.run_id", "use $GITHUB_RUN_ID");
-const GITHUB_JOB: BadId = ("context.job_id", "use the number of the job's check run");
-const ATTEMPT: BadId = ("context.attempt", "use $GITHUB_RUN_ATTEMPT");
-const HOST: BadId = ("context.host", "use a host name, with its port if it has one");
-
 impl Place {
-    /// The place in the run that the job is part of; none when the run is not known.
-    pub(super) fn in_run(
-        origin: &Origin,
-        settings: &TraceparentSettings,
-    ) -> Result<Option<Self>, BadId> {
-        let (Some(provider), Some(run)) = (origin.provider, &origin.run_id) else {
-            return Ok(None);
-        };
-        let decimal = |text: &String, bad| number(text).map_err(|_| bad);
-        let canonical = |text: &String, bad| uuid(text).map(|it| it.to_string()).map_err(|_| bad);
-        let instance = origin.host.as_deref().map(host).transpose().map_err(|_| HOST)?;
-        let job = origin.job_id.as_ref();
-        let (trace, parent) = match provider {
-            CiProvider::Circleci => {
-                // The instance is a setting, as for webhooks, which do not name it.
-                let ids = CircleciIds::new(settings.trace_ids, &settings.circleci_host);
-                let run = canonical(run, CIRCLECI_RUN)?;
-                let job = job.map(|it| canonical(it, CIRCLECI_JOB)).transpose()?;
-                (ids.trace(&run), job.map_or_else(|| ids.run(&run), |it| ids.job(&it)))
-            }
-            CiProvider::Gitlab => {
-                let pipeline = decimal(run, GITLAB_RUN)?;
-                let root =
-                    origin.root_id.as_ref().map(|it| decimal(it, GITLAB_ROOT)).transpose()?;
-                let ids = GitlabIds::new(
-                    settings.trace_ids,
-                    settings.gitlab_job_kind,
-                    instance.as_deref().unwrap_or(&settings.gitlab_host),
-                    root.unwrap_or(pipeline),
-                    pipeline,
-                );
-                let job = job.map(|it| decimal(it, GITLAB_JOB)).transpose()?;
-                (ids.trace(), job.map_or_else(|| ids.run(), |it| ids.job(it)))
-            }
-            CiProvider::Github => {
-                let ids = Hashed::new("github", instance.as_deref().unwrap_or("github.com"));
-                let attempt = origin.attempt.as_ref().map(|it| decimal(it, ATTEMPT)).transpose()?;
-                // Each attempt is a run of its own, with jobs of its own.
-                let run = format!("{}/{}", decimal(run, GITHUB_RUN)?, attempt.unwrap_or(1));
-                let job = job.map(|it| decimal(it, GITHUB_JOB)).transpose()?;
-                let parent = match job {
-                    Some(job) => ids.span("job", &[&job.to_string()]),
-                    None => ids.span("run", &[&run]),
-                };
-                (ids.trace(&run), parent)
-            }
-        };
-        Ok(Some(Self { trace, parent, own: false }))
+    /// The place in the run that the job is part of.
+    pub(super) fn in_run(place: job::Place) -> Self {
+        Self { trace: place.trace, parent: place.span(), own: false }
     }
 
     /// The root of a correlation id's own trace. A proved project keeps others out of its traces; it
@@ -86,5 +26,16 @@ impl Place {
     pub(super) fn own(project: &str, correlation: &str) -> Self {
         let ids = Hashed::new("build", project);
         Self { trace: ids.trace(correlation), parent: ids.span("run", &[correlation]), own: true }
+    }
+}
+
+/// Where in an event a field of its context is.
+pub(super) fn path(bad: BadJob) -> &'static str {
+    match bad.field {
+        "host" => "context.host",
+        "job_id" => "context.job_id",
+        "attempt" => "context.attempt",
+        "root_id" => "context.root_id",
+        _ => "context.run_id",
     }
 }

@@ -6,9 +6,10 @@ use serde_json::Value;
 use super::{BadEvents, MAX_ATTRIBUTES, MAX_TEXT, private};
 use crate::{
     id::{SpanId, TraceId, parse_traceparent},
-    identity::{CiProvider, Identity},
+    job::{BadJob, Claim, Job},
     lenient::{Int, Number},
-    span::Attributes,
+    otlp::span::Attributes,
+    provider::Provider,
     time::{self, Nanos, SECOND},
 };
 
@@ -162,22 +163,29 @@ impl<'j> Event<'j> {
         }
         let provider = match self.text("context.provider")? {
             None => None,
-            Some(name) => match CiProvider::named(&name) {
+            Some(name) => match Provider::named(&name) {
                 None => self.refuse("context.provider", "use circleci, gitlab or github")?,
                 provider => provider,
             },
         };
         let traceparent = self.get("context.traceparent").and_then(Value::as_str);
-        Ok(Origin {
-            provider,
+        let claim = Claim {
             host: self.text("context.host")?,
-            project: self.text("context.project")?,
             run_id: self.text("context.run_id")?,
             job_id: self.text("context.job_id")?,
             attempt: self.text("context.attempt")?,
-            root_id: self.text("context.root_id")?,
+            project: self.text("context.project")?,
             ref_name: self.text("context.ref")?,
             revision: self.text("context.revision")?,
+            root_id: self.text("context.root_id")?,
+        };
+        let named = provider.filter(|_| claim.run_id.is_some());
+        Ok(Origin {
+            job: named.map(|provider| Job::new(provider, &claim)),
+            run_id: claim.run_id,
+            project: claim.project,
+            ref_name: claim.ref_name,
+            revision: claim.revision,
             traceparent: traceparent.and_then(|it| parse_traceparent(it.trim())),
         })
     }
@@ -205,41 +213,23 @@ fn epoch(json: &Value) -> Option<Nanos> {
 /// The job that an event comes from, proved or claimed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origin {
-    pub(super) provider: Option<CiProvider>,
-    pub(super) host: Option<String>,
-    pub(super) project: Option<String>,
+    /// The run, and the job if it is known; none when no run is named.
+    pub(super) job: Option<Result<Job, BadJob>>,
     pub(super) run_id: Option<String>,
-    pub(super) job_id: Option<String>,
-    pub(super) attempt: Option<String>,
-    pub(super) root_id: Option<String>,
+    pub(super) project: Option<String>,
     pub(super) ref_name: Option<String>,
     pub(super) revision: Option<String>,
     pub(super) traceparent: Option<(TraceId, SpanId)>,
 }
 
-impl From<&Identity> for Origin {
-    fn from(identity: &Identity) -> Self {
-        let Identity {
-            provider,
-            host,
-            project,
-            run_id,
-            job_id,
-            attempt,
-            root_id,
-            ref_name,
-            revision,
-        } = identity.clone();
+impl From<&Job> for Origin {
+    fn from(job: &Job) -> Self {
         Self {
-            provider: Some(provider),
-            host,
-            project,
-            run_id,
-            job_id,
-            attempt,
-            root_id,
-            ref_name,
-            revision,
+            run_id: Some(job.run.to_string()),
+            project: job.project.clone(),
+            ref_name: job.ref_name.clone(),
+            revision: job.revision.clone(),
+            job: Some(Ok(job.clone())),
             traceparent: None,
         }
     }

@@ -1,162 +1,33 @@
-//! CircleCI: `workflow-completed`, `job-completed` and `ping` to spans.
-//!
-//! <https://circleci.com/docs/reference/outbound-webhooks-reference/>
+//! Events to spans: one span each, final when it arrives.
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
 use uuid::Uuid;
 
+use super::{
+    ids::CircleciIds,
+    payload::{Event, GitParameters, Named, Pipeline, ProviderParameters, Vcs, Workflow},
+};
 use crate::{
-    id::{CircleciIds, TraceIds},
-    lenient::{Flag, Int, Object, Text},
-    mapping::{
-        Mapped, Outcome, Repository, ServiceName, Unmappable, first_line, mark_repaired,
-        public_url, read,
+    delivery::{Delivery, Mapped, Unmappable},
+    lenient::{Int, Text},
+    mapping::{Outcome, Repository, first_line, mark_repaired, public_url, read},
+    otlp::{
+        Telemetry,
+        span::{Attributes, Group, Kind, Span, Trace},
     },
+    project::Project,
     semconv::{self as sc, RunResult},
-    span::{Attributes, Group, Kind, Span, Trace},
+    settings::Settings,
     time::{self, Interval, Nanos},
 };
 
-/// How CircleCI's deliveries are mapped.
-#[derive(Clone, Debug)]
-pub struct CircleciSettings {
-    /// How ids are derived.
-    pub trace_ids: TraceIds,
-    /// The instance, `circleci.com` unless it is self-hosted.
-    pub host: String,
-    /// `service.name` of the spans.
-    pub service_name: ServiceName,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Event<'a> {
-    r#type: Text<'a>,
-    id: Text<'a>,
-    happened_at: Text<'a>,
-    webhook: Object<Named<'a>>,
-    workflow: Object<Workflow<'a>>,
-    job: Object<Job<'a>>,
-    pipeline: Object<Pipeline<'a>>,
-    project: Object<Named<'a>>,
-    organization: Object<Named<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Named<'a> {
-    id: Text<'a>,
-    name: Text<'a>,
-    slug: Text<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Workflow<'a> {
-    id: Text<'a>,
-    name: Text<'a>,
-    created_at: Text<'a>,
-    stopped_at: Text<'a>,
-    url: Text<'a>,
-    status: Text<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Job<'a> {
-    id: Text<'a>,
-    number: Int,
-    name: Text<'a>,
-    started_at: Text<'a>,
-    stopped_at: Text<'a>,
-    status: Text<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Pipeline<'a> {
-    id: Text<'a>,
-    number: Int,
-    created_at: Text<'a>,
-    trigger: Object<Trigger<'a>>,
-    vcs: Object<Vcs<'a>>,
-    trigger_parameters: Object<TriggerParameters<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Trigger<'a> {
-    r#type: Text<'a>,
-}
-
-/// Of GitHub OAuth and Bitbucket Cloud organisations.
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Vcs<'a> {
-    provider_name: Text<'a>,
-    target_repository_url: Text<'a>,
-    origin_repository_url: Text<'a>,
-    revision: Text<'a>,
-    branch: Text<'a>,
-    tag: Text<'a>,
-    commit: Object<Commit<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Commit<'a> {
-    subject: Text<'a>,
-}
-
-/// Of GitHub App, GitLab and Bitbucket Data Center organisations: `git` and `circleci` are common,
-/// the third object is named after the provider.
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct TriggerParameters<'a> {
-    git: Object<GitParameters<'a>>,
-    circleci: Object<CircleciParameters<'a>>,
-    gitlab: Object<ProviderParameters<'a>>,
-    github_app: Object<ProviderParameters<'a>>,
-    bitbucket: Object<ProviderParameters<'a>>,
-    bitbucket_dc: Object<ProviderParameters<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct GitParameters<'a> {
-    tag: Text<'a>,
-    branch: Text<'a>,
-    r#ref: Text<'a>,
-    checkout_sha: Text<'a>,
-    checkout_url: Text<'a>,
-    repo_url: Text<'a>,
-    commit_message: Text<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct CircleciParameters<'a> {
-    event_time: Text<'a>,
-    event_type: Text<'a>,
-    trigger_type: Text<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct ProviderParameters<'a> {
-    web_url: Text<'a>,
-    repo_url: Text<'a>,
-    branch: Text<'a>,
-    commit_sha: Text<'a>,
-    commit_title: Text<'a>,
-    is_fork_merge_request: Flag,
-}
-
-/// Maps a verified body. Each event gives one span, final when it arrives.
-pub fn map<'a>(body: &'a [u8], settings: &CircleciSettings) -> Result<Mapped<'a>, Unmappable> {
-    let event: Event<'a> = read(body)?;
+/// Maps a verified delivery.
+pub(super) fn map<'a>(
+    delivery: &Delivery<'a>,
+    settings: &Settings,
+) -> Result<Mapped<'a>, Unmappable> {
+    let event: Event<'a> = read(delivery.body)?;
     match event.r#type.as_str() {
         "ping" => ping(&event, settings),
         "workflow-completed" => workflow(event, settings),
@@ -167,8 +38,8 @@ pub fn map<'a>(body: &'a [u8], settings: &CircleciSettings) -> Result<Mapped<'a>
 }
 
 /// A ping becomes a small trace of its own, so that the button in CircleCI's dialog shows up.
-fn ping<'a>(event: &Event<'a>, settings: &CircleciSettings) -> Result<Mapped<'a>, Unmappable> {
-    let ids = CircleciIds::new(settings.trace_ids, &settings.host);
+fn ping<'a>(event: &Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unmappable> {
+    let ids = CircleciIds::new(settings.trace_ids, settings.circleci.host.as_str());
     let id = canonical(&event.id).ok_or(Unmappable::NoRun)?;
     let at = time::parse(event.happened_at.as_str()).ok_or(Unmappable::NoTime)?;
     let webhook = event.webhook.get();
@@ -177,13 +48,14 @@ fn ping<'a>(event: &Event<'a>, settings: &CircleciSettings) -> Result<Mapped<'a>
     span.attributes.set("circleci.webhook.id", webhook.map(|it| it.id.cow()));
     span.attributes.set("circleci.webhook.name", webhook.map(|it| it.name.cow()));
     let mut resource = Attributes::default();
-    resource.set(sc::SERVICE_NAME, settings.service_name.render("", "ping"));
+    resource.set(sc::SERVICE_NAME, settings.circleci.service_name.render("", "ping"));
     let trace = Trace { id: ids.trace(&id), groups: vec![Group { resource, spans: vec![span] }] };
-    let project = webhook.map(|it| it.id.cow()).unwrap_or_default();
-    Ok(Mapped::Trace { trace, project })
+    // A ping is of a webhook, which is all the project that it has.
+    let project = Project::named(webhook.map(|it| it.id.cow()).unwrap_or_default());
+    Ok(Mapped::Telemetry(vec![Telemetry { project, traces: vec![trace], ..Telemetry::default() }]))
 }
 
-fn workflow<'a>(event: Event<'a>, settings: &CircleciSettings) -> Result<Mapped<'a>, Unmappable> {
+fn workflow<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unmappable> {
     let run = Run::new(event, settings)?;
     let workflow = &run.workflow;
     let interval = Interval::repair(
@@ -208,7 +80,7 @@ fn workflow<'a>(event: Event<'a>, settings: &CircleciSettings) -> Result<Mapped<
     Ok(run.finish(span))
 }
 
-fn job<'a>(mut event: Event<'a>, settings: &CircleciSettings) -> Result<Mapped<'a>, Unmappable> {
+fn job<'a>(mut event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unmappable> {
     let job = event.job.0.take().ok_or(Unmappable::UnknownShape)?;
     let run = Run::new(event, settings)?;
     let interval = Interval::repair(
@@ -239,7 +111,7 @@ fn job<'a>(mut event: Event<'a>, settings: &CircleciSettings) -> Result<Mapped<'
 
 /// What a workflow event and the events of its jobs have in common.
 struct Run<'a, 's> {
-    settings: &'s CircleciSettings,
+    settings: &'s Settings,
     ids: CircleciIds<'s>,
     /// The workflow's id; the pipeline's where there is no workflow.
     id: Cow<'a, str>,
@@ -253,7 +125,7 @@ struct Run<'a, 's> {
 }
 
 impl<'a, 's> Run<'a, 's> {
-    fn new(event: Event<'a>, settings: &'s CircleciSettings) -> Result<Self, Unmappable> {
+    fn new(event: Event<'a>, settings: &'s Settings) -> Result<Self, Unmappable> {
         let workflow = event.workflow.0.unwrap_or_default();
         let mut pipeline = event.pipeline.0.unwrap_or_default();
         let project = event.project.0.unwrap_or_default();
@@ -261,7 +133,7 @@ impl<'a, 's> Run<'a, 's> {
             canonical(&workflow.id).or_else(|| canonical(&pipeline.id)).ok_or(Unmappable::NoRun)?;
         Ok(Self {
             settings,
-            ids: CircleciIds::new(settings.trace_ids, &settings.host),
+            ids: CircleciIds::new(settings.trace_ids, settings.circleci.host.as_str()),
             id,
             workflow,
             source: Source::new(&mut pipeline, &project),
@@ -281,7 +153,7 @@ impl<'a, 's> Run<'a, 's> {
         given.unwrap_or_else(|| {
             format!(
                 "https://app.{}/pipelines/{}/{}/workflows/{}",
-                self.settings.host,
+                self.settings.circleci.host,
                 self.project.slug.as_str(),
                 self.pipeline.number.0.unwrap_or(0),
                 self.id
@@ -328,7 +200,7 @@ impl<'a, 's> Run<'a, 's> {
             repository.name.into()
         };
         let mut resource = Attributes::with_capacity(16);
-        let service = self.settings.service_name.render(&name, self.workflow.name.as_str());
+        let service = self.settings.circleci.service_name.render(&name, self.workflow.name.as_str());
         resource.set(sc::SERVICE_NAME, service);
         resource.set(sc::CICD_PIPELINE_NAME, self.workflow.name.cow());
         resource.set(sc::CICD_PIPELINE_RUN_ID, self.id.clone());
@@ -347,12 +219,23 @@ impl<'a, 's> Run<'a, 's> {
         resource
     }
 
+    /// `gh/acme/shop`; an organisation of the GitHub App has a slug of ids, and its repository's path
+    /// is another name.
+    fn project(&self) -> Project {
+        let path = |it: &Repository| format!("{}/{}", it.owner, it.name);
+        let repository = self.source.repository.as_ref().map(path).unwrap_or_default();
+        let project = match self.project.slug.as_str().split_once('/') {
+            Some((scope, path)) => Project::new(scope, path),
+            None => Project::named(self.project.id.cow()),
+        };
+        project.also(repository)
+    }
+
     fn finish(self, span: Span<'a>) -> Mapped<'a> {
         let groups = vec![Group { resource: self.resource(), spans: vec![span] }];
         let trace = Trace { id: self.ids.trace(&self.id), groups };
-        let slug = self.project.slug.cow();
-        let project = if slug.is_empty() { self.project.id.cow() } else { slug };
-        Mapped::Trace { trace, project }
+        let project = self.project();
+        Mapped::Telemetry(vec![Telemetry { project, traces: vec![trace], ..Telemetry::default() }])
     }
 }
 

@@ -1,4 +1,4 @@
-//! The log model that a mapping fills and [`crate::encode`] writes.
+//! The log model that a mapping fills and [`super::encode`] writes.
 //!
 //! <https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/logs/v1/logs.proto>
 
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use crate::{
     id::{SpanId, TraceId},
-    span::Attributes,
+    otlp::span::Attributes,
     time::Nanos,
 };
 

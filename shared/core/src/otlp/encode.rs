@@ -15,12 +15,15 @@ use prost::encoding::{
     WireType, double, encode_key, encode_varint, encoded_len_varint, fixed64, key_len,
 };
 
-pub use self::{logs::encode_logs, metrics::encode_metrics};
-use crate::{
-    mapping::Provider,
-    message::{self, Message},
-    semconv::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION},
+use self::{logs::encode_logs, metrics::encode_metrics};
+use super::{
+    Signal, Telemetry,
     span::{Attributes, Event, Group, Link, Span, Status, Trace, Value},
+};
+use crate::{
+    message::{self, Message},
+    project::Project,
+    semconv::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION},
 };
 
 /// Sizes that a message must not exceed.
@@ -50,31 +53,40 @@ pub fn request(trace: &Trace<'_>) -> Vec<u8> {
     write_request(trace, &placed(trace), usize::MAX).0
 }
 
-/// The messages of a trace, in order. No span is split; of a lone span that does not fit, the last
-/// events are left out and counted, as OTLP provides.
+/// The messages of all signals, in order, each of which fits the limits. No span, point or record
+/// is split; of a lone span that does not fit, the last events are left out and counted, as OTLP
+/// provides. `source` is the provider, or what else made them.
 #[must_use]
-pub fn encode(
-    trace: &Trace<'_>,
-    provider: Provider,
-    project: &str,
-    limits: Limits,
-) -> Vec<Message> {
-    encode_spans(trace, provider.as_str(), project, limits)
+pub fn messages(telemetry: &Telemetry<'_>, source: &str, limits: Limits) -> Vec<Message> {
+    let envelope = Envelope { source, project: &telemetry.project, limits };
+    let traces = telemetry.traces.iter();
+    let mut messages: Vec<_> = traces.flat_map(|it| encode_spans(it, envelope)).collect();
+    messages.extend(encode_metrics(&telemetry.metrics, envelope));
+    messages.extend(encode_logs(&telemetry.logs, envelope));
+    messages
 }
 
-/// The same for spans that no provider's webhook brought.
-pub(crate) fn encode_spans(
-    trace: &Trace<'_>,
-    provider: &str,
-    project: &str,
+/// What the messages of one project have in common.
+#[derive(Clone, Copy)]
+struct Envelope<'e> {
+    source: &'e str,
+    project: &'e Project,
     limits: Limits,
-) -> Vec<Message> {
+}
+
+impl Envelope<'_> {
+    fn message(&self, signal: Signal, count: usize, ended_at: u64, body: String) -> Message {
+        Message::otlp(signal, self.source, self.project, count, ended_at, body)
+    }
+}
+
+fn encode_spans(trace: &Trace<'_>, envelope: Envelope<'_>) -> Vec<Message> {
     let spans = placed(trace);
     let mut messages = Vec::new();
     let mut rest = spans.as_slice();
     while !rest.is_empty() {
-        let (raw, taken) = write_request(trace, rest, limits.raw);
-        compress(trace, provider, project, limits, (&rest[..taken], raw), &mut messages);
+        let (raw, taken) = write_request(trace, rest, envelope.limits.raw);
+        compress(trace, envelope, (&rest[..taken], raw), &mut messages);
         rest = &rest[taken..];
     }
     messages
@@ -89,17 +101,16 @@ fn placed<'t, 'a>(trace: &'t Trace<'a>) -> Vec<Placed<'t, 'a>> {
 
 fn compress(
     trace: &Trace<'_>,
-    provider: &str,
-    project: &str,
-    limits: Limits,
+    envelope: Envelope<'_>,
     (spans, raw): (&[Placed<'_, '_>], Vec<u8>),
     messages: &mut Vec<Message>,
 ) {
     let body = message::pack(&raw);
     let message = |body| {
         let ended_at = spans.iter().map(|(_, span)| span.end).max().unwrap_or(0);
-        Message::traces(provider, project, trace.id, spans.len(), ended_at, body)
+        envelope.message(Signal::Traces, spans.len(), ended_at, body).of_trace(trace.id)
     };
+    let limits = envelope.limits;
     if body.len() <= limits.body && raw.len() <= limits.raw {
         messages.push(message(body));
         return;
@@ -112,7 +123,7 @@ fn compress(
             fewer.dropped_events += span.events.len() - fewer.events.len();
             let spans = [(*group, Cow::Owned(fewer))];
             let raw = write(&spans);
-            compress(trace, provider, project, limits, (&spans, raw), messages);
+            compress(trace, envelope, (&spans, raw), messages);
         }
         // Its texts are cut and their number is fixed, so it is below what the queue takes.
         [_] | [] => messages.push(message(body)),
@@ -120,7 +131,7 @@ fn compress(
             let (left, right) = spans.split_at(spans.len() / 2);
             for half in [left, right] {
                 let raw = write(half);
-                compress(trace, provider, project, limits, (half, raw), messages);
+                compress(trace, envelope, (half, raw), messages);
             }
         }
     }

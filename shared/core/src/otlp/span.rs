@@ -1,4 +1,4 @@
-//! The span model that a mapping fills and [`crate::encode`] writes.
+//! The span model that a mapping fills and [`super::encode`] writes.
 //!
 //! It borrows from the payload: a pipeline of 10,000 jobs is mapped without copying its strings.
 //! Field for field it is OTLP's `ResourceSpans`, less what CI never needs.

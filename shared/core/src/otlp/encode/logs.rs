@@ -5,12 +5,15 @@ use std::ptr;
 use prost::encoding::{fixed32, fixed64};
 
 use super::{
-    Limits, attributes, bytes_field, message_field, scope, split, text, varint_field,
+    Envelope, attributes, bytes_field, message_field, scope, split, text, varint_field,
     write_resource,
 };
 use crate::{
-    log::{BODY_LIMIT, Group, Record},
     message::Message,
+    otlp::{
+        Signal,
+        log::{BODY_LIMIT, Group, Record},
+    },
 };
 
 /// `SEVERITY_NUMBER_INFO`
@@ -22,19 +25,13 @@ const SAMPLED: u32 = 1;
 type Placed<'l, 'a> = (&'l Group<'a>, &'l Record<'a>);
 
 /// The messages of log records, in order. No record is split.
-#[must_use]
-pub fn encode_logs(
-    groups: &[Group<'_>],
-    provider: &str,
-    project: &str,
-    limits: Limits,
-) -> Vec<Message> {
+pub(super) fn encode_logs(groups: &[Group<'_>], envelope: Envelope<'_>) -> Vec<Message> {
     let records: Vec<Placed<'_, '_>> =
         groups.iter().flat_map(|group| group.records.iter().map(move |it| (group, it))).collect();
     let mut messages = Vec::new();
-    split(&records, limits, &write_request, &mut |records, body| {
+    split(&records, envelope.limits, &write_request, &mut |records, body| {
         let ended_at = records.iter().map(|(_, record)| record.time).max().unwrap_or(0);
-        messages.push(Message::logs(provider, project, records.len(), ended_at, body));
+        messages.push(envelope.message(Signal::Logs, records.len(), ended_at, body));
     });
     messages
 }

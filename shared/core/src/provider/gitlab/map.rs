@@ -5,48 +5,33 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-use super::payload::{Build, Environment, Event, MergeRequest, Pipeline, Runner, SourcePipeline};
+use super::{
+    ids::GitlabIds,
+    payload::{Build, Environment, Event, MergeRequest, Pipeline, Runner, SourcePipeline},
+    settings::JobSpans,
+};
 use crate::{
-    id::{GitlabIds, GitlabJobKind, SpanId, TraceIds},
+    delivery::{Delivery, Mapped, Unmappable},
+    host::Host,
+    id::{SpanId, TraceIds},
     lenient::{Int, Object, Text},
-    mapping::{
-        Mapped, Outcome, Repository, ServiceName, Unmappable, first_line, mark_repaired, mentions,
-        read,
+    mapping::{Outcome, Repository, first_line, mark_repaired, mentions, read},
+    otlp::{
+        Telemetry,
+        span::{Attributes, Event as SpanEvent, Group, Kind, Link, Span, Status, Trace, Value},
     },
+    project::Project,
     semconv::{self as sc, RunResult},
-    span::{Attributes, Event as SpanEvent, Group, Kind, Link, Span, Status, Trace},
+    settings::Settings,
     time::{self, Interval, Nanos},
 };
 
-/// How GitLab's deliveries are mapped.
-#[derive(Clone, Debug)]
-pub struct GitlabSettings {
-    /// How ids are derived.
-    pub trace_ids: TraceIds,
-    /// Which of GitLab's own ids a job span takes in native mode.
-    pub job_kind: GitlabJobKind,
-    /// Which event makes job spans.
-    pub job_spans: JobSpans,
-    /// The instance of a body that does not name one.
-    pub host: String,
-    /// `service.name` of the spans.
-    pub service_name: ServiceName,
-}
-
-/// GitLab sends the same job in Pipeline and in Job events; one of them makes its spans
-/// (`GITLAB_JOB_SPANS`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum JobSpans {
-    /// The Pipeline event: the last try of each job, in one delivery.
-    #[default]
-    Pipeline,
-    /// The Job events: every try, as it ends.
-    Job,
-}
-
-/// Maps a verified body.
-pub fn map<'a>(body: &'a [u8], settings: &GitlabSettings) -> Result<Mapped<'a>, Unmappable> {
-    let event: Event<'a> = read(body)?;
+/// Maps a verified delivery.
+pub(super) fn map<'a>(
+    delivery: &Delivery<'a>,
+    settings: &Settings,
+) -> Result<Mapped<'a>, Unmappable> {
+    let event: Event<'a> = read(delivery.body)?;
     match event.object_kind.as_str() {
         "pipeline" => pipeline(event, settings),
         "build" => job(event, settings),
@@ -59,7 +44,7 @@ pub fn map<'a>(body: &'a [u8], settings: &GitlabSettings) -> Result<Mapped<'a>, 
     }
 }
 
-fn pipeline<'a>(mut event: Event<'a>, settings: &GitlabSettings) -> Result<Mapped<'a>, Unmappable> {
+fn pipeline<'a>(mut event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unmappable> {
     let pipeline = event.object_attributes.0.take().ok_or(Unmappable::UnknownShape)?;
     let id = pipeline.id.0.ok_or(Unmappable::NoRun)?;
     let finished_at = time::parse(pipeline.finished_at.as_str());
@@ -99,8 +84,8 @@ fn pipeline<'a>(mut event: Event<'a>, settings: &GitlabSettings) -> Result<Mappe
 }
 
 /// A Job event: the job's span and its queue time, when Job events make the spans.
-fn job<'a>(event: Event<'a>, settings: &GitlabSettings) -> Result<Mapped<'a>, Unmappable> {
-    if settings.job_spans == JobSpans::Pipeline {
+fn job<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unmappable> {
+    if settings.gitlab.job_spans == JobSpans::Pipeline {
         return Ok(Mapped::Ignored("job spans come from the pipeline event"));
     }
     let id = event.pipeline_id.0.ok_or(Unmappable::NoRun)?;
@@ -136,8 +121,8 @@ fn job<'a>(event: Event<'a>, settings: &GitlabSettings) -> Result<Mapped<'a>, Un
 
 /// The pipeline that jobs hang under, and the resource that all its spans share.
 struct Run<'a, 's> {
-    settings: &'s GitlabSettings,
-    host: String,
+    settings: &'s Settings,
+    host: Host,
     /// `web_url` of the project, of which every other address is made.
     project_url: String,
     project_path: Cow<'a, str>,
@@ -154,7 +139,7 @@ impl<'a, 's> Run<'a, 's> {
         event: &Event<'a>,
         pipeline: &Pipeline<'a>,
         id: u64,
-        settings: &'s GitlabSettings,
+        settings: &'s Settings,
     ) -> Self {
         let mut run = Self::new(event, id, settings, pipeline.name.cow());
         let child = event.source_pipeline.get().filter(|it| run.is_child(it, &pipeline.source));
@@ -170,7 +155,7 @@ impl<'a, 's> Run<'a, 's> {
         run
     }
 
-    fn of_job(event: &Event<'a>, id: u64, settings: &'s GitlabSettings) -> Self {
+    fn of_job(event: &Event<'a>, id: u64, settings: &'s Settings) -> Self {
         let commit = event.commit.get();
         let name = commit.map(|it| it.name.cow()).unwrap_or_default();
         let mut run = Self::new(event, id, settings, name);
@@ -181,7 +166,7 @@ impl<'a, 's> Run<'a, 's> {
         run
     }
 
-    fn new(event: &Event<'a>, id: u64, settings: &'s GitlabSettings, name: Cow<'a, str>) -> Self {
+    fn new(event: &Event<'a>, id: u64, settings: &'s Settings, name: Cow<'a, str>) -> Self {
         let project = event.project.get();
         let urls = [project.map(|it| &it.web_url), event.repository.get().map(|it| &it.homepage)];
         let repository = urls
@@ -197,7 +182,7 @@ impl<'a, 's> Run<'a, 's> {
         };
         let name = if name.is_empty() { path.clone() } else { name };
         let repository_name = path.rsplit('/').next().unwrap_or_default().to_owned();
-        let host = if repository.host.is_empty() { settings.host.clone() } else { repository.host };
+        let host = repository.host.unwrap_or_else(|| settings.gitlab.host.clone());
         let project_url = if repository.url.is_empty() {
             format!("https://{host}/{path}")
         } else {
@@ -205,7 +190,7 @@ impl<'a, 's> Run<'a, 's> {
         };
 
         let mut resource = Attributes::with_capacity(20);
-        resource.set(sc::SERVICE_NAME, settings.service_name.render(&repository_name, &name));
+        resource.set(sc::SERVICE_NAME, settings.gitlab.service_name.render(&repository_name, &name));
         resource.set(sc::CICD_PIPELINE_NAME, name.clone());
         resource.set(sc::CICD_PIPELINE_RUN_ID, id.to_string());
         resource.set(sc::CICD_PIPELINE_RUN_URL_FULL, format!("{project_url}/-/pipelines/{id}"));
@@ -257,8 +242,12 @@ impl<'a, 's> Run<'a, 's> {
     }
 
     fn ids(&self) -> GitlabIds<'_> {
-        let GitlabSettings { trace_ids, job_kind, .. } = *self.settings;
-        GitlabIds::new(trace_ids, job_kind, &self.host, self.root, self.id)
+        self.ids_of(&self.host, self.root, self.id)
+    }
+
+    fn ids_of<'h>(&self, host: &'h Host, root: u64, pipeline: u64) -> GitlabIds<'h> {
+        let (scheme, kind) = (self.settings.trace_ids, self.settings.gitlab.job_kind);
+        GitlabIds::new(scheme, kind, host.as_str(), root, pipeline)
     }
 
     /// A child pipeline runs in the project of its parent, a multi-project one elsewhere.
@@ -279,12 +268,12 @@ impl<'a, 's> Run<'a, 's> {
             self.resource.get(sc::CICD_PIPELINE_RUN_ID),
         ];
         let own = own.into_iter().flatten().filter_map(|value| match value {
-            crate::span::Value::Text(text) => Some(text.as_ref()),
+            Value::Text(text) => Some(text.as_ref()),
             _ => None,
         });
         let sha = self.resource.get(sc::VCS_REF_HEAD_REVISION);
         let short_sha = match sha {
-            Some(crate::span::Value::Text(sha)) => sha.get(..8).unwrap_or_default(),
+            Some(Value::Text(sha)) => sha.get(..8).unwrap_or_default(),
             _ => "",
         };
         let title = commit_title(event);
@@ -305,16 +294,15 @@ impl<'a, 's> Run<'a, 's> {
         };
         let project = source.project.get();
         let repository = project.and_then(|it| Repository::parse(it.web_url.as_str()));
-        let host = repository.map_or_else(|| self.host.clone(), |it| it.host);
-        let GitlabSettings { trace_ids, job_kind, .. } = *self.settings;
+        let host = repository.and_then(|it| it.host).unwrap_or_else(|| self.host.clone());
         let child = self.is_child(source, &pipeline.source);
         let root = if child { self.root } else { upstream };
-        let ids = GitlabIds::new(trace_ids, job_kind, &host, root, upstream);
+        let ids = self.ids_of(&host, root, upstream);
         // Since 19.2 `bridge_id` tells a trigger job from one that called the API; before, nearly
         // every downstream pipeline comes from a trigger job.
         let called_api = source.bridge_id.0.is_none() && pipeline.root_pipeline_id.0.is_some();
         let trigger = if called_api { ids.job(job) } else { ids.bridge(job) };
-        if child && trace_ids == TraceIds::Native {
+        if child && self.settings.trace_ids == TraceIds::Native {
             span.parent = Some(trigger);
         } else {
             span.links.push(Link { trace: ids.trace(), span: trigger });
@@ -327,7 +315,8 @@ impl<'a, 's> Run<'a, 's> {
 
     fn finish(&self, groups: Vec<Group<'a>>) -> Mapped<'a> {
         let trace = Trace { id: self.ids().trace(), groups };
-        Mapped::Trace { trace, project: format!("{}/{}", self.host, self.project_path).into() }
+        let project = Project::new(self.host.as_str(), self.project_path.clone());
+        Mapped::Telemetry(vec![Telemetry { project, traces: vec![trace], ..Telemetry::default() }])
     }
 }
 
@@ -361,7 +350,7 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
         Self {
             run,
             finished_at,
-            emit: run.settings.job_spans == JobSpans::Pipeline,
+            emit: run.settings.gitlab.job_spans == JobSpans::Pipeline,
             groups: vec![Group { resource: run.resource.clone(), spans: Vec::new() }],
             runners: HashMap::new(),
             seen: HashSet::new(),

@@ -1,4 +1,4 @@
-//! The metric model that a mapping fills and [`crate::encode`] writes.
+//! The metric model that a mapping fills and [`super::encode`] writes.
 //!
 //! It has what somebody who remembers nothing can send: a gauge, and a histogram with delta
 //! temporality whose points each hold one measurement. A cumulative sum would need a memory.
@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::{
     id::{SpanId, TraceId},
-    span::Attributes,
+    otlp::span::Attributes,
     time::Nanos,
 };
 

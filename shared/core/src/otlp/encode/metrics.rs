@@ -5,12 +5,15 @@ use std::ptr;
 use prost::encoding::{double, fixed64};
 
 use super::{
-    Limits, attributes, bytes_field, message_field, scope, split, text, varint_field,
+    Envelope, attributes, bytes_field, message_field, scope, split, text, varint_field,
     write_resource,
 };
 use crate::{
     message::Message,
-    metric::{Group, Kind, Metric, Point},
+    otlp::{
+        Signal,
+        metric::{Group, Kind, Metric, Point},
+    },
 };
 
 /// `AGGREGATION_TEMPORALITY_DELTA`
@@ -19,21 +22,15 @@ const DELTA: u64 = 1;
 type Placed<'m, 'a> = (&'m Group<'a>, &'m Metric<'a>, &'m Point<'a>);
 
 /// The messages of metrics, in order. No point is split.
-#[must_use]
-pub fn encode_metrics(
-    groups: &[Group<'_>],
-    provider: &str,
-    project: &str,
-    limits: Limits,
-) -> Vec<Message> {
+pub(super) fn encode_metrics(groups: &[Group<'_>], envelope: Envelope<'_>) -> Vec<Message> {
     let metrics = groups.iter().flat_map(|group| group.metrics.iter().map(move |it| (group, it)));
     let points: Vec<Placed<'_, '_>> = metrics
         .flat_map(|(group, metric)| metric.points.iter().map(move |it| (group, metric, it)))
         .collect();
     let mut messages = Vec::new();
-    split(&points, limits, &write_request, &mut |points, body| {
+    split(&points, envelope.limits, &write_request, &mut |points, body| {
         let ended_at = points.iter().map(|(_, _, point)| point.time).max().unwrap_or(0);
-        messages.push(Message::metrics(provider, project, points.len(), ended_at, body));
+        messages.push(envelope.message(Signal::Metrics, points.len(), ended_at, body));
     });
     messages
 }

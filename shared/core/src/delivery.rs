@@ -1,0 +1,173 @@
+//! The one way of a delivery: mapped, judged, encoded. Whoever proves it first (a webhook, before
+//! anything is parsed) or has it proved already (a redrive) calls [`Delivery::process`].
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use http::HeaderMap;
+use thiserror::Error;
+
+use crate::{
+    id::TraceId,
+    message::Message,
+    otlp::{
+        Signal, Telemetry,
+        encode::{self, Limits},
+        span::Link,
+    },
+    provider::Provider,
+    rules::{Decision, ProjectRules},
+    settings::Settings,
+};
+
+/// What a provider posted: headers, and the raw bytes of the body.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// As they arrived; of a delivery that was kept, those that were kept with it.
+    pub headers: &'a HeaderMap,
+    /// As it arrived.
+    pub body: &'a [u8],
+}
+
+/// What a mapping makes of a verified delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mapped<'a> {
+    /// Something to forward, by project.
+    Telemetry(Vec<Telemetry<'a>>),
+    /// Nothing to emit, and why: acknowledged, because providers punish every other answer.
+    Ignored(&'static str),
+}
+
+/// Why a verified payload can't be mapped. It goes to the dead-letter queue as it came.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Unmappable {
+    /// The body is no JSON object, or one that breaks off.
+    #[error("the body is not a JSON object")]
+    NotJson,
+    /// Nothing says what kind of event it is, as with a custom webhook template.
+    #[error("the body is no event of this provider")]
+    UnknownShape,
+    /// There is no run to hang spans on.
+    #[error("the event names no run")]
+    NoRun,
+    /// Not one date can be read, and a span needs a time.
+    #[error("the event holds no readable date")]
+    NoTime,
+    /// More jobs than one trace can be made of without taking the memory of all others.
+    #[error("the event holds more jobs than are mapped at once")]
+    TooLarge,
+    /// The mapping panicked: our mistake, and no reason to lose the delivery.
+    #[error("spanhook could not map the event; please report it")]
+    Bug,
+}
+
+/// What becomes of a delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// These messages belong into the queue.
+    Accepted(Accepted),
+    /// There is nothing to emit.
+    Ignored {
+        /// A short name, for metrics.
+        as_str: &'static str,
+        /// Why, for the sender.
+        reason: &'static str,
+    },
+    /// These messages belong into the dead-letter queue.
+    Quarantined {
+        /// Why it can't be mapped.
+        reason: Unmappable,
+        /// The delivery, in as many parts as it takes.
+        messages: Vec<Message>,
+    },
+}
+
+/// What a delivery gave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Accepted {
+    /// What is to be queued.
+    pub messages: Vec<Message>,
+    /// How many spans are in it.
+    pub spans: usize,
+    /// How many metric points.
+    pub points: usize,
+    /// How many log records.
+    pub records: usize,
+    /// The traces, in the order of the delivery.
+    pub traces: Vec<TraceId>,
+    /// The first span.
+    pub first: Option<Link>,
+}
+
+impl Accepted {
+    /// Judges telemetry project by project and encodes what is kept; nothing kept says why.
+    #[must_use]
+    pub fn of(
+        source: &str,
+        mut telemetry: Vec<Telemetry<'_>>,
+        settings: &Settings,
+        rules: &ProjectRules,
+    ) -> Result<Self, Decision> {
+        let mut refused = None;
+        telemetry.retain_mut(|it| match rules.keep(it, settings.trace_ids) {
+            Decision::Keep => true,
+            decision => {
+                refused = Some(decision);
+                false
+            }
+        });
+        if let (true, Some(decision)) = (telemetry.is_empty(), refused) {
+            return Err(decision);
+        }
+        let mut accepted = Self::default();
+        for it in &telemetry {
+            accepted.spans += it.count(Signal::Traces);
+            accepted.points += it.count(Signal::Metrics);
+            accepted.records += it.count(Signal::Logs);
+            accepted.traces.extend(it.traces.iter().map(|it| it.id));
+            accepted.messages.extend(encode::messages(it, source, Limits::default()));
+        }
+        accepted.first = telemetry.iter().flat_map(|it| &it.traces).find_map(|trace| {
+            let span = trace.groups.iter().find_map(|it| it.spans.first())?.id;
+            Some(Link { trace: trace.id, span })
+        });
+        Ok(accepted)
+    }
+}
+
+impl Delivery<'_> {
+    /// Maps, judges and encodes a delivery that is proved. Pure, and never a panic.
+    #[must_use]
+    pub fn process(
+        &self,
+        provider: Provider,
+        settings: &Settings,
+        rules: &ProjectRules,
+    ) -> Outcome {
+        // Mappings are tested never to panic; if one does, the payload must still not be lost.
+        let work = || match (provider.room().map)(self, settings)? {
+            Mapped::Ignored(reason) => Ok(Outcome::Ignored { as_str: "ignored", reason }),
+            Mapped::Telemetry(telemetry) => {
+                Ok(match Accepted::of(provider.as_str(), telemetry, settings, rules) {
+                    Ok(accepted) => Outcome::Accepted(accepted),
+                    Err(decision) => decision.into(),
+                })
+            }
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Unmappable::Bug));
+        outcome.unwrap_or_else(|reason| Outcome::Quarantined {
+            reason,
+            messages: Message::quarantine(provider, self, reason),
+        })
+    }
+}
+
+impl From<Decision> for Outcome {
+    fn from(decision: Decision) -> Self {
+        let (as_str, reason) = match decision {
+            Decision::Keep => ("ignored", "there is nothing to emit"),
+            Decision::Denied => ("denied", "PROJECT_RULES switch the project off"),
+            Decision::NotSampled => ("not_sampled", "the run is outside the project's share"),
+        };
+        Self::Ignored { as_str, reason }
+    }
+}

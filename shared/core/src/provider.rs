@@ -1,0 +1,123 @@
+//! The providers, each in a room of its own.
+//!
+//! All that is particular to a provider is in its folder and handed out as a [`Room`], so that a
+//! new one is a folder, a variant here and its line in [`Provider::room`]: the only place that
+//! tells providers apart. `docs/adding-a-provider.md` says what else there is to do.
+
+pub mod circleci;
+pub mod github;
+pub mod gitlab;
+
+use std::fmt;
+
+use crate::{
+    check::Check,
+    delivery::{Delivery, Mapped, Unmappable},
+    host::Host,
+    job::Shape,
+    settings::{Settings, Variable},
+};
+
+/// A CI system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Provider {
+    /// `CircleCI`, cloud and server.
+    Circleci,
+    /// GitLab, gitlab.com and self-managed.
+    Gitlab,
+    /// GitHub Actions, github.com and Enterprise Server.
+    Github,
+}
+
+/// What is particular to a provider, the same drawers in each room.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Its name in ids, messages, metrics and paths.
+    pub name: &'static str,
+    /// Its name for people.
+    pub title: &'static str,
+    /// The paths of its webhook in one process.
+    pub paths: &'static [&'static str],
+    /// What proves a delivery. Every one that is configured must hold, and at least one must be
+    /// configured. A provider without any has no webhook.
+    pub checks: &'static [Check],
+    /// What to type where none is configured.
+    pub unproved: &'static str,
+    /// The headers that are kept of a delivery that can't be mapped; never a signature or a token.
+    pub headers: &'static [&'static str],
+    /// The one of them that names the event, for the log.
+    pub event: &'static str,
+    /// Its variables, those of the checks included.
+    pub variables: &'static [&'static Variable],
+    /// A delivery to telemetry: no clock, no I/O.
+    pub map: for<'a> fn(&Delivery<'a>, &Settings) -> Result<Mapped<'a>, Unmappable>,
+    /// Blanks what must not be kept of a payload.
+    pub redact: fn(&mut serde_json::Value),
+    /// Whether a payload is this provider's, as far as its shape tells.
+    pub recognises: fn(&serde_json::Value) -> bool,
+    /// The headers besides the proof that the provider sends with a payload, with a delivery's id.
+    pub sends: fn(&serde_json::Value, &str) -> Vec<(&'static str, String)>,
+    /// The instance of a job that names none; none where jobs never name theirs.
+    pub host: fn(&Settings) -> Option<&Host>,
+    /// How its jobs are told.
+    pub job: Shape,
+    /// Who issues its jobs' tokens.
+    pub issuer: Issuer,
+}
+
+/// The issuer of jobs' `OpenID` Connect tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Issuer {
+    /// The public one, whose tokens strangers get too.
+    pub public: &'static str,
+    /// Whether an issuer at this address is this provider's, where the operator does not say.
+    pub owns: fn(&str) -> bool,
+    /// The path of the key set below the issuer; none where discovery tells it.
+    pub keys: Option<&'static str>,
+    /// The instance whose jobs an issuer at this host, with its port, speaks for.
+    pub instance: fn(&str) -> String,
+}
+
+impl Provider {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Circleci, Self::Gitlab, Self::Github];
+
+    /// Its room.
+    #[must_use]
+    pub fn room(self) -> &'static Room {
+        match self {
+            Self::Circleci => &circleci::ROOM,
+            Self::Gitlab => &gitlab::ROOM,
+            Self::Github => &github::ROOM,
+        }
+    }
+
+    /// Those that post webhooks.
+    pub fn with_webhooks() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|it| !it.room().checks.is_empty())
+    }
+
+    /// The provider's name in ids, messages and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.room().name
+    }
+
+    /// The provider of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == name)
+    }
+
+    /// The provider that a payload is of, as far as its shape tells.
+    #[must_use]
+    pub fn of_payload(json: &serde_json::Value) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| (it.room().recognises)(json))
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

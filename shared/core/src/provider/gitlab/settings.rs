@@ -1,0 +1,102 @@
+//! GitLab's variables.
+
+use super::GitlabJobKind;
+use crate::{
+    host::Host,
+    mapping::ServiceName,
+    settings::{SettingsError, Variable, Vars, service_name},
+};
+
+/// `GITLAB_SIGNING_TOKEN`
+pub(super) static SIGNING_TOKEN: Variable = Variable::secret(
+    "GITLAB_SIGNING_TOKEN",
+    "use the token as GitLab shows it: whsec_ and 44 characters of base64",
+    "signing token, `whsec_…` (GitLab 19.0)",
+);
+
+/// `GITLAB_SECRET_TOKEN`
+pub(super) static SECRET_TOKEN: Variable = Variable::secret(
+    "GITLAB_SECRET_TOKEN",
+    "set it to the secret token of the webhook",
+    "secret token; with both set both must hold",
+);
+
+/// `GITLAB_HOST`
+pub(super) static HOST: Variable = Variable::new(
+    "GITLAB_HOST",
+    "gitlab.com",
+    "use a host name without a scheme, such as gitlab.example.com",
+    "instance of a payload or request that names none",
+);
+
+/// `GITLAB_SERVICE_NAME`
+pub(super) static SERVICE_NAME: Variable = Variable::new(
+    "GITLAB_SERVICE_NAME",
+    "gitlab",
+    "use text with {repository} and {pipeline} as the only placeholders",
+    "`service.name`, as above",
+);
+
+/// `GITLAB_JOB_SPANS`
+pub(super) static JOB_SPANS: Variable = Variable::new(
+    "GITLAB_JOB_SPANS",
+    "pipeline",
+    "use pipeline or job",
+    "`pipeline`: the last try of each job, from one delivery; `job`: every try, from Job events",
+);
+
+/// `GITLAB_NATIVE_JOB_ID`
+pub(super) static NATIVE_JOB_ID: Variable = Variable::new(
+    "GITLAB_NATIVE_JOB_ID",
+    "default",
+    "use default or export",
+    "`default` or `export`, for native ids",
+);
+
+/// How GitLab's deliveries are mapped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The instance of a body that does not name one.
+    pub host: Host,
+    /// `service.name` of the spans.
+    pub service_name: ServiceName,
+    /// Which of GitLab's own ids a job span takes in native mode.
+    pub job_kind: GitlabJobKind,
+    /// Which event makes job spans.
+    pub job_spans: JobSpans,
+}
+
+/// GitLab sends the same job in Pipeline and in Job events; one of them makes its spans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JobSpans {
+    /// The Pipeline event: the last try of each job, in one delivery.
+    #[default]
+    Pipeline,
+    /// The Job events: every try, as it ends.
+    Job,
+}
+
+impl Settings {
+    /// Reads the variables that begin with `GITLAB_`.
+    pub(crate) fn parse(vars: &Vars) -> Result<Self, SettingsError> {
+        let kinds = [("default", GitlabJobKind::Default), ("export", GitlabJobKind::Export)];
+        let spans = [("pipeline", JobSpans::Pipeline), ("job", JobSpans::Job)];
+        Ok(Self {
+            host: HOST.host(vars)?,
+            service_name: service_name(vars, &[&SERVICE_NAME])?,
+            job_kind: NATIVE_JOB_ID.one_of(vars, kinds)?,
+            job_spans: JOB_SPANS.one_of(vars, spans)?,
+        })
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            host: Host::known(HOST.default),
+            service_name: ServiceName::known(SERVICE_NAME.default),
+            job_kind: GitlabJobKind::default(),
+            job_spans: JobSpans::default(),
+        }
+    }
+}

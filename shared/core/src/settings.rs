@@ -1,0 +1,235 @@
+//! Settings, parsed once and purely from a map of variables.
+//!
+//! Every variable is defined once, as a [`Variable`], where it is used: a provider's in its room,
+//! the others below. `docs/settings.md`, `spanhook check` and the templates are tested against
+//! these definitions.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use thiserror::Error;
+
+use crate::{
+    host::Host,
+    id::TraceIds,
+    mapping::ServiceName,
+    provider::{Provider, circleci, github, gitlab},
+};
+
+/// Environment variables by name.
+pub type Vars = BTreeMap<String, String>;
+
+/// A variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds when it is not set; empty when nothing does.
+    pub default: &'static str,
+    /// What is accepted, as a sentence that tells an operator what to type.
+    pub expected: &'static str,
+    /// What it is for.
+    pub meaning: &'static str,
+    /// Whether its value must not be seen.
+    pub secret: bool,
+}
+
+impl Variable {
+    /// A setting.
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        default: &'static str,
+        expected: &'static str,
+        meaning: &'static str,
+    ) -> Self {
+        Self { name, default, expected, meaning, secret: false }
+    }
+
+    /// A secret.
+    #[must_use]
+    pub const fn secret(
+        name: &'static str,
+        expected: &'static str,
+        meaning: &'static str,
+    ) -> Self {
+        Self { name, default: "", expected, meaning, secret: true }
+    }
+
+    /// Its value; an empty one counts as not set.
+    #[must_use]
+    pub fn get<'v>(&self, vars: &'v Vars) -> Option<&'v str> {
+        var(vars, self.name)
+    }
+
+    /// Its value, read by `FromStr`, else its default.
+    pub fn parse<T: FromStr>(&self, vars: &Vars) -> Result<T, SettingsError> {
+        self.get(vars).unwrap_or(self.default).parse().map_err(|_| self.invalid())
+    }
+
+    /// One of a few words; the default is one of them.
+    pub fn one_of<T: Copy, const N: usize>(
+        &self,
+        vars: &Vars,
+        words: [(&str, T); N],
+    ) -> Result<T, SettingsError> {
+        let value = self.get(vars).unwrap_or(self.default);
+        let found = words.iter().find(|(word, _)| value.eq_ignore_ascii_case(word));
+        found.map(|(_, it)| *it).ok_or_else(|| self.invalid())
+    }
+
+    /// A host.
+    pub fn host(&self, vars: &Vars) -> Result<Host, SettingsError> {
+        Host::parse(self.get(vars).unwrap_or(self.default)).map_err(|_| self.invalid())
+    }
+
+    /// The error of a value that can't be used.
+    #[must_use]
+    pub fn invalid(&self) -> SettingsError {
+        SettingsError::Invalid { variable: self.name.to_owned(), expected: self.expected }
+    }
+
+    /// The error of a variable that is needed.
+    #[must_use]
+    pub fn missing(&self) -> SettingsError {
+        SettingsError::Missing { variable: self.name, hint: self.expected }
+    }
+}
+
+/// A variable that is missing or wrong. The texts say what to type, and repeat no value: it may be
+/// a secret.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum SettingsError {
+    /// A variable without which the function can't work.
+    #[error("{variable} is not set; {hint}")]
+    Missing {
+        /// Its name.
+        variable: &'static str,
+        /// What to set it to.
+        hint: &'static str,
+    },
+    /// A value that can't be used.
+    #[error("{variable} can't be used; {expected}")]
+    Invalid {
+        /// Its name.
+        variable: String,
+        /// What is accepted.
+        expected: &'static str,
+    },
+}
+
+/// The value of a variable; an empty one counts as not set.
+#[must_use]
+pub fn var<'v>(vars: &'v Vars, name: &str) -> Option<&'v str> {
+    vars.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+}
+
+/// `TRACE_IDS`
+pub const TRACE_IDS: Variable = Variable::new(
+    "TRACE_IDS",
+    "hashed",
+    "use hashed or native",
+    "how ids are derived (ids.md); the same everywhere",
+);
+
+/// `ALLOW_UNSIGNED`
+pub const ALLOW_UNSIGNED: Variable = Variable::new(
+    "ALLOW_UNSIGNED",
+    "false",
+    "use true or false",
+    "accepts unsigned deliveries where no secret is set, and warns at every start",
+);
+
+/// `MAX_BODY_BYTES`
+pub const MAX_BODY_BYTES: Variable = Variable::new(
+    "MAX_BODY_BYTES",
+    "26214400", // GitLab sends no more than 25 MB.
+    "use a number of bytes, such as 26214400",
+    "largest delivery; Lambda itself takes 6 MB",
+);
+
+/// `PROJECT_RULES`
+pub const PROJECT_RULES: Variable = Variable::new(
+    "PROJECT_RULES",
+    "",
+    r#"use JSON such as {"deny": ["acme/sandbox-*"], "share": {"*": 0.1, "acme/shop": 1}}"#,
+    "which projects are traced, and which share of their runs",
+);
+
+/// How deliveries are mapped and ids derived: all that the pure half has to be told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// How ids are derived.
+    pub trace_ids: TraceIds,
+    /// `CircleCI`'s.
+    pub circleci: circleci::Settings,
+    /// GitLab's.
+    pub gitlab: gitlab::Settings,
+    /// GitHub's.
+    pub github: github::Settings,
+}
+
+impl Settings {
+    /// Reads `TRACE_IDS` and each provider's own variables.
+    pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
+        let words = [("hashed", TraceIds::Hashed), ("native", TraceIds::Native)];
+        Ok(Self {
+            trace_ids: TRACE_IDS.one_of(vars, words)?,
+            circleci: circleci::Settings::parse(vars)?,
+            gitlab: gitlab::Settings::parse(vars)?,
+            github: github::Settings::parse(vars)?,
+        })
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            trace_ids: TraceIds::default(),
+            circleci: circleci::Settings::default(),
+            gitlab: gitlab::Settings::default(),
+            github: github::Settings::default(),
+        }
+    }
+}
+
+/// What every webhook has in common besides its secrets.
+#[derive(Clone, Copy, Debug)]
+pub struct Intake {
+    /// Accept deliveries unsigned where no secret is set.
+    pub allow_unsigned: bool,
+    /// The largest body that is read, in bytes.
+    pub max_body: usize,
+}
+
+impl Intake {
+    /// Reads `ALLOW_UNSIGNED` and `MAX_BODY_BYTES`.
+    pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
+        let words = [("false", false), ("true", true), ("0", false), ("1", true)];
+        Ok(Self {
+            allow_unsigned: ALLOW_UNSIGNED.one_of(vars, words)?,
+            max_body: MAX_BODY_BYTES.parse(vars)?,
+        })
+    }
+}
+
+/// The `service.name` of a provider; of several variables the first that is set counts.
+pub(crate) fn service_name(
+    vars: &Vars,
+    variables: &[&Variable],
+) -> Result<ServiceName, SettingsError> {
+    let set = variables.iter().find(|it| it.get(vars).is_some());
+    // Only a list that is empty has no first one.
+    match set.or(variables.first()) {
+        Some(variable) => variable.parse(vars),
+        None => Err(SettingsError::Missing { variable: "SERVICE_NAME", hint: "set it" }),
+    }
+}
+
+/// The variables that all providers share.
+pub const COMMON: [&Variable; 4] = [&TRACE_IDS, &ALLOW_UNSIGNED, &MAX_BODY_BYTES, &PROJECT_RULES];
+
+/// Every variable of the pure half.
+pub fn variables() -> impl Iterator<Item = &'static Variable> {
+    let own = Provider::ALL.into_iter().flat_map(|it| it.room().variables);
+    COMMON.into_iter().chain(own.copied())
+}
