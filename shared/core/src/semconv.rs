@@ -33,6 +33,23 @@ pub const ACTION_RUN: &str = "RUN";
 /// Set on a span whose times were missing or reversed in the payload.
 pub const TIME_REPAIRED: &str = "spanhook.time_repaired";
 
+/// On the resource: whose delivery the span comes from, as [`crate::provider::Provider::as_str`]
+/// names it, so that no query has to guess a provider from an address. No convention says it.
+pub const PROVIDER: &str = "spanhook.provider";
+
+/// What a span stands for: `run`, `stage`, `job`, `queue`, `step`, `marker` or `ping`, so that no
+/// query has to guess that from a name. No convention says it.
+pub const KIND: &str = "spanhook.kind";
+
+/// The stage of a job, of its queue time, and of a stage itself.
+pub const STAGE: &str = "spanhook.stage";
+
+/// Which try of the run or the job it is, from 1, where the provider counts them.
+pub const ATTEMPT: &str = "spanhook.attempt";
+
+/// Why the run began, in the provider's word, such as `push`.
+pub const TRIGGER: &str = "spanhook.trigger";
+
 /// `cicd.pipeline.result` and `cicd.pipeline.task.run.result`.
 ///
 /// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/cicd/>

@@ -139,9 +139,7 @@ fn read(message: &Received) -> Result<(Signal, Vec<u8>), String> {
     let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
     let (encoding, signal) = (attribute("encoding"), attribute("signal"));
     match contained(|| unpack(&message.body, encoding, signal))? {
-        Ok(Content::Traces(raw)) => Ok((Signal::Traces, raw)),
-        Ok(Content::Metrics(raw)) => Ok((Signal::Metrics, raw)),
-        Ok(Content::Logs(raw)) => Ok((Signal::Logs, raw)),
+        Ok(Content::Otlp(signal, raw)) => Ok((signal, raw)),
         Ok(Content::Quarantined(_)) => {
             let reason = attribute("reason").unwrap_or_default();
             Err(format!("a quarantined delivery holds no spans: {reason}"))
