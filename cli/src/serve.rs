@@ -21,7 +21,7 @@ use spanhook_service::{
     traceparent::Traceparent,
     webhook::{Receiver, ReceiverError, Webhook},
 };
-use tokio::{net::TcpListener, signal, sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, signal, sync::watch, task::JoinHandle, time::Instant};
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use crate::{
@@ -39,6 +39,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long open requests may take once the process is asked to stop.
 const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// How long the process's own telemetry may take after that.
+const FLUSH: Duration = Duration::from_secs(2);
 
 #[derive(Args, Debug)]
 #[command(after_help = "Settings come from the environment:
@@ -202,7 +205,7 @@ impl Running {
             let _ = self.forwarder.await;
         })
         .await;
-        self.telemetry.flush().await;
+        self.telemetry.flush(Instant::now() + FLUSH).await;
     }
 }
 

@@ -3,7 +3,14 @@
 
 mod support;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use support::{Answer, Collector, Serve, job, wait_until};
 use tempfile::TempDir;
@@ -131,6 +138,42 @@ async fn the_operators_mistake_keeps_everything_queued() {
     let mended = Collector::start(|_, _| Answer::Take).await;
     let _serve = Serve::forwarding_to(data.path(), &mended);
     mended.wait_for(&names).await;
+}
+
+#[tokio::test]
+async fn what_is_no_otlp_receiver_gets_few_requests_and_then_everything_when_it_is_mended() {
+    let mistakes = [
+        Answer::Status(401),
+        Answer::Says(200, "text/html; charset=utf-8", "<!doctype html><title>Sign in</title>"),
+        Answer::Endless,
+        Answer::Says(400, "text/plain", "Client sent an HTTP request to an HTTPS server.\n"),
+        Answer::Says(400, "text/plain", "this is something else"),
+    ];
+    let tested = mistakes.map(|mistake| tokio::spawn(kept_until_mended(mistake)));
+    for test in tested {
+        test.await.unwrap();
+    }
+}
+
+async fn kept_until_mended(mistake: Answer) {
+    let data = TempDir::new().unwrap();
+    let mended = Arc::new(AtomicBool::new(false));
+    let works = Arc::clone(&mended);
+    let collector = Collector::start(move |_, _| {
+        if works.load(Ordering::Relaxed) { Answer::Take } else { mistake.clone() }
+    })
+    .await;
+    let serve = Serve::forwarding_to(data.path(), &collector);
+    let names = names("job", 50);
+    post_all(&serve, &names).await;
+    // More than the first one: so the second was a probe.
+    wait_until(|| collector.requests() >= 3, || "it was not asked again".into()).await;
+    assert_eq!((serve.status("queued").await, serve.status("dead_letters").await), (50, 0));
+    let requests = collector.requests();
+    assert!(requests <= 25, "{requests} requests for 50 deliveries that it does not take");
+    mended.store(true, Ordering::Relaxed);
+    collector.wait_for(&names).await;
+    assert_eq!(serve.status("dead_letters").await, 0);
 }
 
 #[tokio::test]
