@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message;
 use thiserror::Error;
 
-pub use settings::{Compression, ExportSettings, Protocol};
+pub use settings::{Compression, ExportSettings, Protocol, shown};
 pub use target::{Target, TargetError};
 
 /// What became of a request.

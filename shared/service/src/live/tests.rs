@@ -92,9 +92,14 @@ async fn while_the_parameter_is_gone_empty_or_mistyped_the_old_value_is_good() {
         .output(|| parameter("new-secret"))
         .build();
     let live = rotating!(NOW, rule);
-    for (later, calls, expected) in
-        [(300, 2, "old-secret"), (59, 2, "old-secret"), (1, 3, "old-secret"), (60, 4, "old-secret"), (60, 5, "new-secret"), (59, 5, "new-secret")]
-    {
+    for (later, calls, expected) in [
+        (300, 2, "old-secret"),
+        (59, 2, "old-secret"),
+        (1, 3, "old-secret"),
+        (60, 4, "old-secret"),
+        (60, 5, "new-secret"),
+        (59, 5, "new-secret"),
+    ] {
         NOW.fetch_add(later, Ordering::Relaxed);
         assert_eq!(*live.get().await, Secrets::new([expected]), "{calls}");
         let _ = live.verify(|_| Err(Rejection::Mismatch)).await;
@@ -114,8 +119,9 @@ async fn a_value_that_can_not_be_read_at_the_start_names_its_variable() {
 #[tokio::test]
 async fn secrets_manager_keeps_values_too() {
     use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
-    let rule = mock!(aws_sdk_secretsmanager::Client::get_secret_value)
-        .then_output(|| GetSecretValueOutput::builder().secret_string("one-secret\ntwo-secret").build());
+    let rule = mock!(aws_sdk_secretsmanager::Client::get_secret_value).then_output(|| {
+        GetSecretValueOutput::builder().secret_string("one-secret\ntwo-secret").build()
+    });
     let client = mock_client!(aws_sdk_secretsmanager, [&rule]);
     let keeper = Keeper::SecretsManager(client, "arn".to_owned());
     let live = Live::kept(keeper, "S", secrets, Clock::SYSTEM).await.unwrap();
@@ -177,7 +183,10 @@ async fn a_keeper_that_hangs_is_waited_for_two_seconds_once_a_minute() {
 async fn a_keeper_that_hangs_at_the_start_is_named_by_its_variable() {
     let opened = Live::kept(falling_silent(0).await, "S", secrets, Clock::SYSTEM);
     let error = timeout(Duration::from_secs(START + 1), opened).await.unwrap().unwrap_err();
-    assert!(error.to_string().starts_with("S names a value that can't be read (no answer"), "{error}");
+    assert!(
+        error.to_string().starts_with("S names a value that can't be read (no answer"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
