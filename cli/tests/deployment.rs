@@ -177,7 +177,8 @@ impl Deployment {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_walks_a_deployment_and_names_the_broken_hop() {
     let Some(parts) = parts() else { return };
-    let ssm = Ssm::start(&[("/spanhook/circleci", "[\"retired\", \"hunter2-and-more\"]")]).await;
+    let ssm =
+        Ssm::start(&[("/spanhook/circleci", "[\"retired-secret\", \"hunter2-and-more\"]")]).await;
     let mut deployment = Deployment::start(&parts, &ssm).await;
 
     let (code, text) = deployment.check(true, SECRET).await;

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use support::{Answer, Collector, Serve, job, wait_until};
+use support::{Answer, Collector, SECRET, Serve, job, wait_until};
 use tempfile::TempDir;
 
 fn names(prefix: &str, count: usize) -> BTreeSet<String> {
@@ -183,7 +183,7 @@ async fn a_second_process_on_the_same_folder_is_told_why_it_may_not() {
     let second = std::process::Command::new(env!("CARGO_BIN_EXE_spanhook"))
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data.path())
-        .env("CIRCLECI_HOOK_SECRET", "x")
+        .env("CIRCLECI_HOOK_SECRET", SECRET)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&second.stderr);

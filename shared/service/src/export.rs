@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 
-pub use settings::{Compression, ExportSettings, Protocol};
+pub use settings::{Compression, ExportSettings, Protocol, shown};
 pub use target::{Target, TargetError};
 
 /// What became of a request.
