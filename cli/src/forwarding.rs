@@ -12,16 +12,16 @@ use spanhook_service::{
 };
 use tokio::{sync::watch, time::Instant};
 
-use crate::{
-    store::{Store, StoreError},
-    view,
-};
+use crate::{store::Store, view};
 
 /// Messages of a batch, as many as the event source mapping takes.
 const BATCH: usize = 1000;
 
 /// How long one batch may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long messages rest that the disk did not let be shown.
+const REST: Duration = Duration::from_secs(10);
 
 /// How long the queue may stay empty before it is looked at again.
 const WAIT: Duration = Duration::from_secs(20);
@@ -34,15 +34,11 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
-        let received = tokio::select! {
+        let batch = tokio::select! {
             // Stopping is not to wait for a busy queue to be empty.
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
-            received = store.receive(BATCH, Instant::now() + WAIT) => received,
-        };
-        let batch = match received {
-            Ok(batch) => batch,
-            Err(error) => return give_up(&error),
+            batch = store.receive(BATCH, Instant::now() + WAIT) => batch,
         };
         match &target {
             Some(target) => {
@@ -51,10 +47,6 @@ pub(crate) async fn run(
             None => show(&store, &batch).await,
         }
     }
-}
-
-fn give_up(error: &StoreError) {
-    tracing::error!(%error, "forwarding has stopped; restart spanhook");
 }
 
 async fn deliver(
@@ -104,7 +96,9 @@ async fn show(store: &Store, batch: &[Received]) {
     if shown.is_empty() {
         return;
     }
+    let again: Vec<_> = shown.iter().map(|(message, _)| (*message, REST)).collect();
     if let Err(error) = store.show(shown).await {
         tracing::error!(%error, "traces could not be kept; they stay queued");
+        let _ = store.back_off(&again).await;
     }
 }
