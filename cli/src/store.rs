@@ -152,7 +152,7 @@ impl Store {
         let Some(lock) = segments::lock(folder).map_err(unusable)? else {
             return Err(StoreError::Locked(name()));
         };
-        let segments = Segments::open(folder, limit).map_err(unusable)?;
+        let mut segments = Segments::open(folder, limit).map_err(unusable)?;
         let inner = Inner {
             index: Mutex::default(),
             reader: Reader::new(folder),
@@ -165,7 +165,7 @@ impl Store {
             damaged: AtomicUsize::new(0),
             _lock: lock,
         };
-        inner.load(&segments).map_err(unusable)?;
+        inner.load(&mut segments).map_err(unusable)?;
         let inner = Arc::new(inner);
         let (writer, requests) = mpsc::channel(WAITING_WRITES);
         let (sign_of_life, alive) = watch::channel(());
@@ -268,7 +268,8 @@ impl Store {
         letters.collect()
     }
 
-    /// Takes dead letters out and puts messages into the queue, in one step.
+    /// Takes dead letters out and puts messages into the queue, in one write. One that a crash breaks
+    /// off leaves letters that were redriven, never the other way round.
     pub(crate) async fn redrive(
         &self,
         letters: &[Received],
@@ -308,7 +309,7 @@ impl Inner {
     }
 
     /// Reads everything, and says what can't be read.
-    fn load(&self, segments: &Segments) -> io::Result<()> {
+    fn load(&self, segments: &mut Segments) -> io::Result<()> {
         let mut index = self.index();
         // Ids whose record is damaged; a later one may stand for it.
         let mut lost = BTreeSet::new();
@@ -330,6 +331,7 @@ impl Inner {
                             Place { segment, offset: number(start)?, length: number(length)? };
                         index.put(&record, place);
                     }
+                    Found::Unused => segments.ends_at(segment, start as u64)?,
                     Found::CutOff => tracing::info!(
                         file = self.reader.name(segment),
                         byte = start,
@@ -379,9 +381,10 @@ impl Inner {
             let payload = match self.fetch(id) {
                 Fetched::Payload(payload) => payload,
                 Fetched::Gone => continue,
+                // Then the next can't be read either, most likely.
                 Fetched::Later => {
                     self.index().hide(id, now + UNREADABLE);
-                    continue;
+                    break;
                 }
             };
             let count = self.index().received(id);

@@ -46,19 +46,19 @@ struct Body {
 
 impl Gallery {
     /// Shows a message with its traces; one that is shown already makes its trace the newest.
-    pub(super) fn add(&mut self, id: u64, shown: &Shown<'_>) {
-        let (hash, bytes) = (digest(&shown.body), shown.body.len());
+    pub(super) fn add(&mut self, id: u64, message: &Shown<'_>) {
+        let (hash, bytes) = (digest(&message.body), message.body.len());
         let mut placed = Vec::new();
-        for trace in &shown.traces {
+        for trace in &message.traces {
             self.changes += 1;
-            let shelf = self.traces.entry(trace.clone()).or_default();
-            self.order.remove(&shelf.changed);
-            shelf.changed = self.changes;
+            let entry = self.traces.entry(trace.clone()).or_default();
+            self.order.remove(&entry.changed);
+            entry.changed = self.changes;
             self.order.insert(self.changes, trace.clone());
             let known = |id: &u64| self.bodies.get(id).is_some_and(|it| it.hash == hash);
-            if !shelf.ids.iter().any(known) {
-                shelf.ids.push_back(id);
-                shelf.bytes += bytes;
+            if !entry.ids.iter().any(known) {
+                entry.ids.push_back(id);
+                entry.bytes += bytes;
                 placed.push(trace.clone());
             }
         }
@@ -78,7 +78,12 @@ impl Gallery {
                 self.take_off(&trace, oldest);
             }
         }
-        while self.traces.len() > KEPT_TRACES || self.bytes > SHOWN_BYTES {
+        self.keep(SHOWN_BYTES);
+    }
+
+    /// Drops the oldest traces until so many bytes are left.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        while self.traces.len() > KEPT_TRACES || self.bytes > bytes {
             let Some((_, trace)) = self.order.pop_first() else { break };
             for id in self.traces.get(&trace).map(|it| it.ids.clone()).unwrap_or_default() {
                 self.take_off(&trace, id);
@@ -91,9 +96,9 @@ impl Gallery {
     fn take_off(&mut self, trace: &str, id: u64) {
         let Some(body) = self.bodies.get_mut(&id) else { return };
         body.traces.retain(|it| it != trace);
-        if let Some(shelf) = self.traces.get_mut(trace) {
-            shelf.ids.retain(|it| *it != id);
-            shelf.bytes = shelf.bytes.saturating_sub(body.bytes);
+        if let Some(entry) = self.traces.get_mut(trace) {
+            entry.ids.retain(|it| *it != id);
+            entry.bytes = entry.bytes.saturating_sub(body.bytes);
         }
         if body.traces.is_empty() {
             self.bytes = self.bytes.saturating_sub(body.bytes);

@@ -136,22 +136,32 @@ pub(super) enum Found<'b> {
     Damaged(Option<u64>),
     /// A write that a crash broke off. It was not answered yet.
     CutOff,
+    /// Nothing was written from here on.
+    Unused,
 }
 
-/// Everything in a segment, each with where it begins and how long it is.
+/// Everything in a segment, each with where it begins and how long it is. A segment has its size
+/// before it has its content, so what was not written is zeros.
 pub(super) fn scan(bytes: &[u8]) -> impl Iterator<Item = (usize, usize, Found<'_>)> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let rest = bytes.get(at..).filter(|it| !it.is_empty())?;
         let (length, found) = match read(rest) {
             Ok(record) => (HEADER + record.payload.len(), Found::Record(record)),
+            // Text never ends with a zero: the end was not written.
+            Err(Broken::Payload { length, .. })
+                if rest[length - 1] == 0 && is_zero(&rest[length..]) =>
+            {
+                (rest.len(), Found::CutOff)
+            }
             Err(Broken::Payload { id, length }) => (length, Found::Damaged(Some(id))),
+            Err(Broken::Header) if is_zero(rest) => (rest.len(), Found::Unused),
+            Err(Broken::Header) if rest.len() > HEADER && is_zero(&rest[HEADER..]) => {
+                (rest.len(), Found::CutOff)
+            }
             Err(broken) => match next_header(rest) {
                 Some(next) => (next, Found::Damaged(None)),
-                // A file that had grown, with nothing written yet when the power went.
-                None if broken == Broken::Short || rest.iter().all(|it| *it == 0) => {
-                    (rest.len(), Found::CutOff)
-                }
+                None if broken == Broken::Short => (rest.len(), Found::CutOff),
                 None => (rest.len(), Found::Damaged(None)),
             },
         };
@@ -159,6 +169,10 @@ pub(super) fn scan(bytes: &[u8]) -> impl Iterator<Item = (usize, usize, Found<'_
         at += length;
         Some((start, length, found))
     })
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|it| *it == 0)
 }
 
 /// Where the next header is, behind the first byte.
@@ -184,6 +198,12 @@ mod tests {
         (bytes, starts)
     }
 
+    /// As it is while it is written to: longer than what is in it.
+    fn with_room(mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.resize(bytes.len() + 100, 0);
+        bytes
+    }
+
     fn ids_of(bytes: &[u8]) -> Vec<u64> {
         let records = scan(bytes).filter_map(|(.., found)| match found {
             Found::Record(record) => Some(record.id),
@@ -199,13 +219,15 @@ mod tests {
         for at in 0..bytes.len() {
             let hit = starts.iter().rposition(|start| *start <= at).unwrap() as u64;
             for bit in 0..8 {
-                let mut bytes = bytes.clone();
-                bytes[at] ^= 1 << bit;
-                let kept: Vec<_> = (0..3).filter(|id| *id != hit).collect();
-                assert_eq!(ids_of(&bytes), kept, "byte {at}, bit {bit}");
-                let damaged =
-                    scan(&bytes).filter(|(.., it)| matches!(it, Found::Damaged(_))).count();
-                assert_eq!(damaged, 1, "byte {at}, bit {bit}");
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                for bytes in [flipped.clone(), with_room(flipped)] {
+                    let kept: Vec<_> = (0..3).filter(|id| *id != hit).collect();
+                    assert_eq!(ids_of(&bytes), kept, "byte {at}, bit {bit}");
+                    let damaged =
+                        scan(&bytes).filter(|(.., it)| matches!(it, Found::Damaged(_))).count();
+                    assert_eq!(damaged, 1, "byte {at}, bit {bit}");
+                }
             }
         }
     }
@@ -216,9 +238,13 @@ mod tests {
         for end in starts[2] + 1..bytes.len() {
             let last = scan(&bytes[..end]).last().unwrap();
             assert_eq!((last.0, last.2), (starts[2], Found::CutOff), "{end} bytes");
+            let roomy = with_room(bytes[..end].to_vec());
+            let last = scan(&roomy).last().unwrap();
+            assert_eq!((last.0, last.2), (starts[2], Found::CutOff), "{end} bytes");
         }
-        let grown = [&bytes[..], &[0; 100]].concat();
-        assert_eq!(scan(&grown).last().unwrap().2, Found::CutOff);
+        let roomy = with_room(bytes.clone());
+        let last = scan(&roomy).last().unwrap();
+        assert_eq!((last.0, last.2), (bytes.len(), Found::Unused));
         let strange = [&bytes[..], b"strange"].concat();
         assert_eq!(scan(&strange).last().unwrap().2, Found::Damaged(None));
     }

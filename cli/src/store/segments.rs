@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -45,9 +45,9 @@ impl Segments {
             }
         }
         let number = last + 1;
-        let file = create(folder, number)?;
-        sizes.insert(number, 0);
         let segment_bytes = SEGMENT_BYTES.min(limit / 16);
+        let file = create(folder, number, segment_bytes)?;
+        sizes.insert(number, 0);
         Ok(Self { folder: folder.to_owned(), sizes, number, file, spoiled: false, segment_bytes })
     }
 
@@ -104,11 +104,22 @@ impl Segments {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        self.file.sync_data()?;
-        self.file = create(&self.folder, self.number + 1)?;
+        // Only notes of what was delivered may not be on disk yet, and these may be lost.
+        let _ = self.file.sync_data();
+        let next = create(&self.folder, self.number + 1, self.segment_bytes)?;
+        // Otherwise what was not used stays until the segment goes, as zeros without blocks.
+        let _ = self.file.set_len(self.size());
+        self.file = next;
         self.number += 1;
         self.spoiled = false;
         self.sizes.insert(self.number, 0);
+        Ok(())
+    }
+
+    /// Takes note of where the content of a closed segment ends.
+    pub(super) fn ends_at(&mut self, number: u32, end: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path(&self.folder, number))?.set_len(end)?;
+        self.sizes.insert(number, end);
         Ok(())
     }
 
@@ -180,6 +191,11 @@ impl Reader {
         Ok(bytes)
     }
 
+    #[cfg(test)]
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The file of a segment, for a person.
     pub(super) fn name(&self, number: u32) -> String {
         path(&self.folder, number).display().to_string()
@@ -220,15 +236,16 @@ pub(super) fn lock(folder: &Path) -> io::Result<Option<File>> {
     }
 }
 
-fn create(folder: &Path, number: u32) -> io::Result<File> {
+fn create(folder: &Path, number: u32, bytes: u64) -> io::Result<File> {
     let path = path(folder, number);
-    // An empty one may be left of a try that failed half-way.
-    if fs::metadata(&path).is_ok_and(|it| it.size() == 0) {
-        fs::remove_file(&path)?;
-    }
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    let file =
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    // A file that does not grow needs no second write for each `fdatasync`. It works without.
+    let _ = file.set_len(bytes);
     // The name is durable before anything in the file is.
-    File::open(folder)?.sync_all()?;
+    let named = File::open(folder).and_then(|it| it.sync_all());
+    // The next try begins with the same number.
+    named.inspect_err(|_| drop(fs::remove_file(&path)))?;
     Ok(file)
 }
 

@@ -20,9 +20,9 @@ fn bodies(batch: &[Received]) -> Vec<&str> {
 
 /// Returns once the writer has ended with its last handle and let go of the folder.
 async fn close(store: Store) {
-    let inner = Arc::downgrade(&store.inner);
+    let folder = store.inner.reader.folder().to_owned();
     drop(store);
-    while inner.strong_count() > 0 {
+    while segments::lock(&folder).unwrap().is_none() {
         tokio::task::yield_now().await;
     }
 }

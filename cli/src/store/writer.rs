@@ -176,13 +176,11 @@ impl Writer {
                 || self.inner.full.load(Ordering::Acquire)
             {
                 let next = async { timeout(RETRY, requests.recv()).await };
-                match runtime.block_on(next) {
-                    Ok(first) => first,
-                    Err(_) => {
-                        self.retry();
-                        continue;
-                    }
-                }
+                let Ok(first) = runtime.block_on(next) else {
+                    self.retry();
+                    continue;
+                };
+                first
             } else {
                 requests.blocking_recv()
             };
@@ -231,7 +229,7 @@ impl Writer {
                 };
                 room = left;
             }
-            let deletes = matches!(write, Write::Delete(_));
+            let forgiving = matches!(write, Write::Delete(_));
             match write {
                 Write::Delete(ids) => {
                     batch.settle(&ids);
@@ -242,7 +240,7 @@ impl Writer {
                     self.add(&mut batch, write);
                 }
             }
-            waiting.push((done, deletes));
+            waiting.push((done, forgiving));
         }
         let written = if batch.starts.is_empty() { None } else { Some(self.append(&batch)) };
         let mut index = self.inner.index();
@@ -267,8 +265,8 @@ impl Writer {
         self.inner.arrived.notify_waiters();
         self.tidy();
         self.report();
-        for (done, deletes) in waiting {
-            let answer = if failed && !deletes {
+        for (done, forgiving) in waiting {
+            let answer = if failed && !forgiving {
                 Err(refused("the disk refused the write"))
             } else {
                 Ok(())
@@ -382,6 +380,12 @@ impl Writer {
     fn report(&mut self) {
         let used = self.segments.bytes();
         let capacity = self.space.capacity(used);
+        {
+            // What waits comes before what is shown.
+            let mut index = self.inner.index();
+            index.gallery.keep(usize::try_from(capacity / 4).unwrap_or(usize::MAX));
+            self.settled.append(&mut index.expire());
+        }
         self.inner.bytes.store(used, Ordering::Release);
         self.inner.capacity.store(capacity, Ordering::Release);
         let full = used.saturating_add(ONE_MESSAGE) > capacity;

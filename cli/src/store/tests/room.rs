@@ -1,13 +1,16 @@
 //! A queue that grows has an end, and what was delivered makes room again.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
 
 use super::*;
 
 const LIMIT: u64 = 1024 * 1024;
 
 fn on_disk(folder: &Path) -> u64 {
-    fs::read_dir(folder).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).sum()
+    fs::read_dir(folder).unwrap().map(|it| it.unwrap().metadata().unwrap().blocks() * 512).sum()
 }
 
 fn large(number: usize) -> Message {
@@ -22,7 +25,9 @@ async fn a_full_queue_refuses_before_the_disk_does_and_takes_again_when_it_was_e
     while store.send(vec![large(taken)]).await.is_ok() {
         taken += 1;
     }
-    assert!(on_disk(folder.path()) <= LIMIT && taken > 100, "{taken} messages");
+    // A file takes whole blocks.
+    let bytes = on_disk(folder.path());
+    assert!(bytes <= LIMIT + 128 * 1024 && taken > 100, "{taken} messages, {bytes} bytes");
     let condition = store.condition();
     assert!(condition.full && !condition.failed && condition.capacity == LIMIT);
     assert_eq!(store.depth(), taken, "what was taken is not lost");
@@ -69,4 +74,20 @@ async fn the_folder_and_its_files_are_for_their_owner() {
     for file in fs::read_dir(&folder).unwrap() {
         assert_eq!(mode(&file.unwrap().path()), 0o600);
     }
+}
+
+#[tokio::test]
+async fn what_is_shown_makes_room_for_what_waits() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open_limited(folder.path(), LIMIT).unwrap();
+    for number in 0..400 {
+        let attributes = BTreeMap::from([("trace_id".to_owned(), format!("{number:032x}"))]);
+        store.send(vec![Message { attributes, ..large(number) }]).await.unwrap();
+        let batch = take(&store, 1).await;
+        store.show(placed(&batch)).await.unwrap();
+    }
+    let shown = store.traces(usize::MAX);
+    assert_eq!(shown[0].0, format!("{:032x}", 399), "the newest is shown");
+    assert!(shown.len() > 10 && shown.len() < 40, "{} of a quarter of the limit", shown.len());
+    assert!(!store.condition().full && on_disk(folder.path()) < LIMIT);
 }
