@@ -8,14 +8,17 @@ use spanhook_service::{
     identity::{Gate, GateError, GateSettings},
     settings::{
         CircleciReceiverSettings, GitlabReceiverSettings, QueueSettings, SettingsError, Vars,
-        WebhookSettings, environment,
+        WebhookSettings, environment, var,
     },
     startup::project_rules,
     telemetry::TelemetrySettings,
     webhook::{Receiver, ReceiverError},
 };
 
-use crate::terminal::{Failure, failure, print, printable};
+use crate::{
+    store::{DATA_LIMIT, parse_bytes},
+    terminal::{Failure, failure, print, printable},
+};
 use deployment::Deployment;
 
 #[derive(Args, Debug)]
@@ -88,6 +91,7 @@ async fn settings(vars: &Vars) -> Findings {
         ("build-events", gate(GateSettings::build_events(vars)).await),
         ("rules", rules(vars).await),
         ("queue", queue(vars)),
+        ("data", data(vars)),
         ("forwarder", forwarder(vars)),
         ("telemetry", telemetry(vars)),
     ]
@@ -163,6 +167,20 @@ fn queue(vars: &Vars) -> Finding {
             Finding::Off(format!("{error} (not needed by `spanhook serve`)"))
         }
         Err(error) => Finding::Bad(error.to_string()),
+    }
+}
+
+/// The folder of `spanhook serve`.
+fn data(vars: &Vars) -> Finding {
+    let Some(limit) = var(vars, "SPANHOOK_DATA_LIMIT") else {
+        return Finding::Off(format!(
+            "SPANHOOK_DATA_LIMIT is not set; the queue of `spanhook serve` may take {} GiB",
+            DATA_LIMIT >> 30
+        ));
+    };
+    match parse_bytes(limit) {
+        Ok(_) => Finding::Good(format!("the queue of `spanhook serve` may take {limit}")),
+        Err(expected) => Finding::Bad(format!("SPANHOOK_DATA_LIMIT is not valid; {expected}")),
     }
 }
 

@@ -15,10 +15,7 @@ use spanhook_service::{
 use tokio::{sync::watch, time::Instant};
 
 use self::pace::{Pace, Turn};
-use crate::{
-    store::{Store, StoreError},
-    view,
-};
+use crate::{store::Store, view};
 
 /// Messages of a batch, as many as the event source mapping takes.
 const BATCH: usize = 1000;
@@ -28,6 +25,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long the store may take to carry the verdicts out.
 const SETTLING: Duration = Duration::from_secs(60);
+
+/// How long messages rest that the disk did not let be shown.
+const REST: Duration = Duration::from_secs(10);
 
 /// How long the queue may stay empty before it is looked at again.
 const WAIT: Duration = Duration::from_secs(20);
@@ -41,15 +41,11 @@ pub(crate) async fn run(
 ) {
     let mut paces: [Pace; 3] = Default::default();
     loop {
-        let received = tokio::select! {
+        let batch = tokio::select! {
             // Stopping is not to wait for a busy queue to be empty.
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
-            received = store.receive(BATCH, Instant::now() + WAIT) => received,
-        };
-        let batch = match received {
-            Ok(batch) => batch,
-            Err(error) => return give_up(&error),
+            batch = store.receive(BATCH, Instant::now() + WAIT) => batch,
         };
         match &target {
             Some(target) => {
@@ -66,10 +62,6 @@ pub(crate) async fn run(
             None => show(&store, &batch).await,
         }
     }
-}
-
-fn give_up(error: &StoreError) {
-    tracing::error!(%error, "forwarding has stopped; restart spanhook");
 }
 
 /// An unknown signal is the forwarder's to reject, in whatever company.
@@ -166,7 +158,9 @@ async fn show(store: &Store, batch: &[Received]) {
     if shown.is_empty() {
         return;
     }
+    let again: Vec<_> = shown.iter().map(|(message, _)| (*message, REST)).collect();
     if let Err(error) = store.show(shown).await {
         tracing::error!(%error, "traces could not be kept; they stay queued");
+        let _ = store.back_off(&again).await;
     }
 }

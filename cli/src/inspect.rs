@@ -71,7 +71,7 @@ impl Inspect {
             }
             messages.extend(peek.into_iter().map(|it| (it.body, it.attributes)));
         } else if let Some(folder) = self.data {
-            let dead = Store::open(&folder).and_then(|store| store.dead()).map_err(failure)?;
+            let dead = Store::open(&folder).map_err(failure)?.dead();
             messages.extend(dead.into_iter().map(|it| (it.body, it.attributes)));
             if messages.is_empty() {
                 print("there are no dead letters\n");

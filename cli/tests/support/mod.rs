@@ -41,7 +41,11 @@ pub struct Serve {
 impl Serve {
     /// Starts on a free port and waits until it listens.
     pub fn start(data: &Path, vars: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_spanhook"));
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_spanhook")), data, vars)
+    }
+
+    /// The same by a command that ends in running `spanhook`.
+    pub fn start_by(mut command: Command, data: &Path, vars: &[(&str, &str)]) -> Self {
         command
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
