@@ -1,5 +1,8 @@
 //! `spanhook serve`: all functions behind one port.
 
+mod files;
+mod listen;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::any};
@@ -11,6 +14,7 @@ use spanhook_service::{
     clock::Clock,
     export::Target,
     identity::{Gate, GateSettings},
+    intake::Intake,
     live::Live,
     settings::{
         CircleciReceiverSettings, GitlabReceiverSettings, SettingsError, Vars, WebhookSettings,
@@ -30,7 +34,7 @@ use crate::{
     terminal::{Failure, failure, print},
     view::{
         self,
-        page::{Status, TraceSource},
+        page::{Status, TraceSource, hosts::Hosts},
     },
 };
 
@@ -71,7 +75,7 @@ pub(crate) struct Running {
     pub(crate) store: Store,
     providers: Vec<&'static str>,
     forwarding_to: Option<String>,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
     forwarder: JoinHandle<()>,
     stop: watch::Sender<bool>,
     telemetry: Telemetry,
@@ -99,7 +103,8 @@ impl Running {
             forwarding_to: forwarding_to.clone(),
             telemetry: telemetry.clone(),
         };
-        let mut router = view::page::router(Arc::new(source))
+        let intake = Intake::new(common.max_body);
+        let mut router = view::page::router(Arc::new(source), Hosts::parse(vars))
             .route("/health", axum::routing::get(health))
             .merge(
                 Traceparent {
@@ -112,7 +117,7 @@ impl Running {
                 .into_routes(),
             );
         for receiver in receivers {
-            router = router.merge(webhook(receiver, common, &rules, &store, &telemetry));
+            router = router.merge(webhook(receiver, common, &intake, &rules, &store, &telemetry));
         }
         if let Some(gate) = build_events_gate(vars).await? {
             let build_events = BuildEvents {
@@ -120,6 +125,7 @@ impl Running {
                 ids,
                 rules,
                 queue: Arc::new(store.clone()),
+                intake,
                 telemetry: telemetry.clone(),
                 clock: Clock::SYSTEM,
             };
@@ -137,13 +143,10 @@ impl Running {
         })?;
         let address = listener.local_addr().map_err(failure)?;
         let (stop, stopped) = watch::channel(false);
-        let mut shutdown = stopped.clone();
-        let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-            let _ = shutdown.wait_for(|stop| *stop).await;
-        });
+        let serving = listen::serve(listener, router, files::connections(), stopped.clone());
         Ok(Self {
             address,
-            server: tokio::spawn(async move { serving.await }),
+            server: tokio::spawn(serving),
             forwarder: tokio::spawn(forwarding::run(
                 store.clone(),
                 target,
@@ -183,8 +186,7 @@ impl Running {
             _ = terminate.recv() => {}
             ended = &mut self.server => {
                 let reason = match ended {
-                    Ok(Ok(())) => "it ended".to_owned(),
-                    Ok(Err(error)) => error.to_string(),
+                    Ok(()) => "it ended".to_owned(),
                     Err(error) => error.to_string(),
                 };
                 return Err(failure(format!("the server stopped: {reason}")));
@@ -209,6 +211,7 @@ impl Running {
 fn webhook(
     receiver: Receiver,
     common: WebhookSettings,
+    intake: &Intake,
     rules: &Arc<Live<ProjectRules>>,
     store: &Store,
     telemetry: &Telemetry,
@@ -223,6 +226,7 @@ fn webhook(
         max_body: common.max_body,
         rules: Arc::clone(rules),
         queue: Arc::new(store.clone()),
+        intake: intake.clone(),
         telemetry: telemetry.clone(),
         clock: Clock::SYSTEM,
     };

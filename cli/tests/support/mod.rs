@@ -41,7 +41,18 @@ pub struct Serve {
 impl Serve {
     /// Starts on a free port and waits until it listens.
     pub fn start(data: &Path, vars: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_spanhook"));
+        Self::run(Command::new(env!("CARGO_BIN_EXE_spanhook")), data, vars)
+    }
+
+    /// The same with a limit of open files.
+    pub fn with_files(files: u32, data: &Path, vars: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_spanhook")]);
+        Self::run(command, data, vars)
+    }
+
+    fn run(mut command: Command, data: &Path, vars: &[(&str, &str)]) -> Self {
         command
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
@@ -66,6 +77,13 @@ impl Serve {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// SIGKILL: nothing in the process gets to know.

@@ -4,6 +4,7 @@
 //! - [`live`] holds what may change while it runs: secrets and project rules.
 //! - [`webhook`] and [`traceparent`] are axum routers.
 //! - [`build_events`] takes what jobs report themselves, from whom [`identity`] admits.
+//! - [`intake`] reads their bodies within bounds of memory and time.
 //! - [`queue`] is what lies between the webhook functions and the forwarder.
 //! - [`export`] speaks OTLP, [`forward`] decides what becomes of every message.
 //! - [`telemetry`] is what spanhook says of itself.
@@ -14,6 +15,7 @@ pub mod clock;
 pub mod export;
 pub mod forward;
 pub mod identity;
+pub mod intake;
 pub mod live;
 pub mod queue;
 pub mod settings;

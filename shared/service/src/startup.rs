@@ -9,11 +9,12 @@ use spanhook_core::rules::ProjectRules;
 use thiserror::Error;
 
 use crate::{
-    build_events::BuildEvents,
+    build_events::{self, BuildEvents},
     clock::Clock,
     export::{Target, TargetError},
     forward::{Tally, Verdict, forward, settle},
     identity::{Gate, GateError, GateSettings},
+    intake::Intake,
     live::{self, Live, LiveError, Source},
     queue::{Received, SqsQueue},
     settings::{
@@ -91,6 +92,7 @@ async fn webhook(
         max_body: common.max_body,
         rules: project_rules(vars).await?,
         queue: Arc::new(sqs_queue(vars).await?),
+        intake: Intake::new(common.max_body),
         telemetry: Telemetry::queued(function, &TelemetrySettings::parse(vars)?),
         clock: Clock::SYSTEM,
     };
@@ -123,6 +125,7 @@ pub async fn build_events(vars: &Vars) -> Result<Router, StartupError> {
         ids: traceparent_settings(vars)?,
         rules: project_rules(vars).await?,
         queue: Arc::new(sqs_queue(vars).await?),
+        intake: Intake::new(build_events::MAX_BODY),
         telemetry: Telemetry::queued("spanhook-build-events", &TelemetrySettings::parse(vars)?),
         clock: Clock::SYSTEM,
     };
