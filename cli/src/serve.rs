@@ -103,7 +103,7 @@ impl Running {
             forwarding_to: forwarding_to.clone(),
             telemetry: telemetry.clone(),
         };
-        let intake = Intake::new(common.max_body);
+        let intake = Intake::new();
         let mut router = view::page::router(Arc::new(source), Hosts::parse(vars))
             .route("/health", axum::routing::get(health))
             .merge(

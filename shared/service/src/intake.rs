@@ -21,9 +21,9 @@ use tokio::{
 
 use crate::answer::Problem;
 
-/// What all bodies together may hold beyond their first [`SMALL`] bytes each. It is at least the
-/// largest body.
-const LARGE_SHARE: usize = 48 * 1024 * 1024;
+/// What all bodies together may hold beyond their first [`SMALL`] bytes each. One of them may hold
+/// all of itself besides: so of several that wait for each other's part one always goes on.
+const LARGE_SHARE: usize = 24 * 1024 * 1024;
 
 /// What the first [`SMALL`] bytes of all bodies together may hold. It is a share of its own: most
 /// deliveries need no more, and are taken while others fill the larger one.
@@ -84,6 +84,8 @@ impl IntakeError {
 pub struct Intake {
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
+    /// Whose holder needs no part of a share any more.
+    whole: Arc<Semaphore>,
     /// Large bodies are worked on one at a time: their spans take many times their size.
     work: Arc<Semaphore>,
 }
@@ -93,6 +95,8 @@ pub struct Intake {
 pub struct ReceivedBody {
     bytes: Vec<u8>,
     held: Vec<OwnedSemaphorePermit>,
+    /// How long the body may become with what is held.
+    room: usize,
 }
 
 impl ReceivedBody {
@@ -103,13 +107,23 @@ impl ReceivedBody {
     }
 }
 
+impl Default for Intake {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Intake {
-    /// Bounds for bodies of at most `max_body` bytes.
+    /// The bounds, of which nothing is taken yet.
     #[must_use]
-    pub fn new(max_body: usize) -> Self {
-        let large = LARGE_SHARE.max(max_body).next_multiple_of(STEP as usize);
-        let share = |bytes: usize| Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)));
-        Self { small: share(SMALL_SHARE), large: share(large), work: Arc::new(Semaphore::new(1)) }
+    pub fn new() -> Self {
+        let share = |size| Arc::new(Semaphore::new(size));
+        Self {
+            small: share(SMALL_SHARE),
+            large: share(LARGE_SHARE),
+            whole: share(1),
+            work: share(1),
+        }
     }
 
     /// Whether the body says by itself that it is larger than `limit` bytes: it need not be read.
@@ -120,7 +134,7 @@ impl Intake {
 
     /// Reads a body of at most `limit` bytes.
     pub async fn read(&self, mut body: Body, limit: usize) -> Result<ReceivedBody, IntakeError> {
-        let mut received = ReceivedBody { bytes: Vec::new(), held: Vec::new() };
+        let mut received = ReceivedBody { bytes: Vec::new(), held: Vec::new(), room: 0 };
         loop {
             let frame = timeout(STALL, body.frame()).await.map_err(|_| IntakeError::Stalled)?;
             let Some(frame) = frame else { return Ok(received) };
@@ -130,18 +144,28 @@ impl Intake {
             if size > limit {
                 return Err(IntakeError::TooLarge);
             }
-            while received.held.len() * (STEP as usize) < size {
-                let share = if received.held.len() * (STEP as usize) < SMALL {
-                    &self.small
-                } else {
-                    &self.large
-                };
-                let part = Arc::clone(share).acquire_many_owned(STEP);
-                let part = timeout(PATIENCE, part).await.ok().and_then(Result::ok);
-                received.held.push(part.ok_or(IntakeError::Busy)?);
+            while received.room < size {
+                let more = timeout(PATIENCE, self.make_room(&mut received));
+                more.await.map_err(|_| IntakeError::Busy)?;
             }
             received.bytes.extend_from_slice(&data);
         }
+    }
+
+    async fn make_room(&self, received: &mut ReceivedBody) {
+        let part = |share: &Arc<Semaphore>| Arc::clone(share).acquire_many_owned(STEP);
+        let (permit, more) = if received.room < SMALL {
+            (part(&self.small).await, STEP as usize)
+        } else {
+            tokio::select! {
+                biased;
+                permit = part(&self.large) => (permit, STEP as usize),
+                permit = Arc::clone(&self.whole).acquire_owned() => (permit, usize::MAX),
+            }
+        };
+        // The shares are never closed.
+        received.held.extend(permit);
+        received.room = received.room.saturating_add(more);
     }
 
     /// Does the work that a body of `size` bytes gives: at once, or for a large one away from the
@@ -170,6 +194,7 @@ impl Intake {
 /// Answers before the body was read. A short one is waited for, since closing a connection with
 /// unread bytes resets it, and the sender may lose the answer; otherwise the connection is closed.
 pub async fn answer_early(mut body: Body, answer: impl IntoResponse) -> Response {
+    let short = Intake::announce(&body, SMALL).is_ok();
     let drain = async {
         let mut drained = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -180,7 +205,6 @@ pub async fn answer_early(mut body: Body, answer: impl IntoResponse) -> Response
         }
         body.is_end_stream()
     };
-    let short = Intake::announce(&body, SMALL).is_ok();
     let drained = short && timeout(DRAIN, drain).await.unwrap_or(false);
     let mut response = answer.into_response();
     if !drained {
@@ -207,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_read_up_to_its_limit() {
-        let intake = Intake::new(10);
+        let intake = Intake::new();
         assert_eq!(read(&intake, "ten bytes.".into()).await, Ok(10));
         assert_eq!(intake.read("ten bytes.".into(), 9).await.unwrap_err(), IntakeError::TooLarge);
         assert_eq!(Intake::announce(&"ten bytes.".into(), 10), Ok(()));
@@ -217,16 +241,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_go_on_is_given_up() {
-        assert_eq!(read(&Intake::new(10), stuck(5)).await, Err(IntakeError::Stalled));
+        assert_eq!(read(&Intake::new(), stuck(5)).await, Err(IntakeError::Stalled));
         let cut = stream::iter([Ok("half"), Err(std::io::Error::other("cut"))]);
         let cut = Body::from_stream(cut);
-        assert_eq!(read(&Intake::new(10), cut).await, Err(IntakeError::BrokenOff));
+        assert_eq!(read(&Intake::new(), cut).await, Err(IntakeError::BrokenOff));
     }
 
     /// Forty connections, each one byte short of 25 MB, held 1,020 MB.
     #[tokio::test(start_paused = true)]
     async fn large_bodies_hold_no_more_than_their_share_and_leave_small_ones_theirs() {
-        let intake = Intake::new(25 << 20);
+        let intake = Intake::new();
         let readers: Vec<_> = (0..40)
             .map(|_| {
                 let intake = intake.clone();
@@ -234,20 +258,38 @@ mod tests {
             })
             .collect();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(intake.large.available_permits() < 25 << 20, "they hold what they may");
+        assert_eq!(intake.large.available_permits(), 0, "they hold what they may");
         assert_eq!(read(&intake, "a small one".into()).await, Ok(11));
         let mut busy = 0;
         for reader in readers {
             busy += usize::from(reader.await.unwrap() == Err(IntakeError::Busy));
         }
-        assert!(busy >= 38, "{busy} were sent away");
+        assert!(busy > 20, "only {busy} of 40 were sent away");
         assert_eq!(intake.large.available_permits(), LARGE_SHARE, "all of it is given back");
         assert_eq!(intake.small.available_permits(), SMALL_SHARE);
     }
 
+    /// Each would wait for what the others hold.
+    #[tokio::test(start_paused = true)]
+    async fn large_bodies_that_come_at_the_same_time_are_all_read() {
+        let intake = Intake::new();
+        let slowly = || {
+            let piece = Bytes::from(vec![b'x'; 256 * 1024]);
+            Body::from_stream(stream::iter(0..96).then(move |_| {
+                let piece = piece.clone();
+                async move {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    Ok::<_, std::io::Error>(piece)
+                }
+            }))
+        };
+        let read = (0..4).map(|_| read(&intake, slowly()));
+        assert_eq!(futures_util::future::join_all(read).await, vec![Ok(24 << 20); 4]);
+    }
+
     #[tokio::test]
     async fn large_work_is_done_one_at_a_time_and_not_on_the_callers_thread() {
-        let intake = Intake::new(0);
+        let intake = Intake::new();
         let here = std::thread::current().id();
         let running = Arc::new(Semaphore::new(1));
         let alone = || {

@@ -9,7 +9,7 @@ use spanhook_core::rules::ProjectRules;
 use thiserror::Error;
 
 use crate::{
-    build_events::{self, BuildEvents},
+    build_events::BuildEvents,
     clock::Clock,
     export::{Target, TargetError},
     forward::{Tally, Verdict, forward, settle},
@@ -92,7 +92,7 @@ async fn webhook(
         max_body: common.max_body,
         rules: project_rules(vars).await?,
         queue: Arc::new(sqs_queue(vars).await?),
-        intake: Intake::new(common.max_body),
+        intake: Intake::new(),
         telemetry: Telemetry::queued(function, &TelemetrySettings::parse(vars)?),
         clock: Clock::SYSTEM,
     };
@@ -125,7 +125,7 @@ pub async fn build_events(vars: &Vars) -> Result<Router, StartupError> {
         ids: traceparent_settings(vars)?,
         rules: project_rules(vars).await?,
         queue: Arc::new(sqs_queue(vars).await?),
-        intake: Intake::new(build_events::MAX_BODY),
+        intake: Intake::new(),
         telemetry: Telemetry::queued("spanhook-build-events", &TelemetrySettings::parse(vars)?),
         clock: Clock::SYSTEM,
     };

@@ -34,7 +34,7 @@ async fn service(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router {
         ids: TraceparentSettings::default(),
         rules: project_rules(&vars).await.unwrap(),
         queue: Arc::clone(queue),
-        intake: Intake::new(0),
+        intake: Intake::new(),
         telemetry: Telemetry::queued("test", &TelemetrySettings::default()),
         clock: Clock::new(|| at(NOW)),
     };

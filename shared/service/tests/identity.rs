@@ -1204,7 +1204,7 @@ async fn a_job_reaches_no_run_but_its_own() {
         ids: TraceparentSettings::default(),
         rules: project_rules(&Vars::new()).await.unwrap(),
         queue: Arc::clone(&queue),
-        intake: Intake::new(0),
+        intake: Intake::new(),
         telemetry: telemetry(),
         clock,
     };

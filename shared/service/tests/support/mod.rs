@@ -105,7 +105,7 @@ async fn telling(
 ) -> Router {
     let clock = Clock::new(|| at(NOW));
     let (queue, rules) = (Arc::clone(queue), project_rules(vars).await.unwrap());
-    let intake = Intake::new(max_body);
+    let intake = Intake::new();
     Webhook { receiver, max_body, rules, queue, intake, telemetry, clock }.into_router()
 }
 
