@@ -1,6 +1,8 @@
 //! `spanhook serve`: all functions behind one port.
 
+mod files;
 mod health;
+mod listen;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ use spanhook_service::{
     clock::Clock,
     export::Target,
     identity::{Gate, GateSettings},
+    intake::Intake,
     live::Live,
     settings::{
         CircleciReceiverSettings, GitlabReceiverSettings, SettingsError, Vars, WebhookSettings,
@@ -33,7 +36,7 @@ use crate::{
     forwarding, logs,
     store::{DATA_LIMIT, Store, parse_bytes},
     terminal::{Failure, failure, print},
-    view,
+    view::{self, page::hosts::Hosts},
 };
 use source::Source;
 
@@ -81,7 +84,7 @@ pub(crate) struct Running {
     pub(crate) store: Store,
     providers: Vec<&'static str>,
     forwarding_to: Option<String>,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
     forwarder: JoinHandle<()>,
     stop: watch::Sender<bool>,
     telemetry: Telemetry,
@@ -114,8 +117,10 @@ impl Running {
 
         let mut providers: Vec<_> = receivers.iter().map(|it| it.provider().as_str()).collect();
         let source = Source::new(store.clone(), forwarding_to.clone(), telemetry.clone());
-        let mut router =
-            view::page::router(Arc::new(source)).merge(health::router(store.clone())).merge(
+        let intake = Intake::new();
+        let mut router = view::page::router(Arc::new(source), Hosts::parse(vars))
+            .merge(health::router(store.clone()))
+            .merge(
                 Traceparent {
                     gate: gate(GateSettings::traceparent(vars)).await?,
                     clock: Clock::SYSTEM,
@@ -126,7 +131,7 @@ impl Running {
                 .into_routes(),
             );
         for receiver in receivers {
-            router = router.merge(webhook(receiver, common, &rules, &store, &telemetry));
+            router = router.merge(webhook(receiver, common, &intake, &rules, &store, &telemetry));
         }
         if let Some(gate) = build_events_gate(vars).await? {
             let build_events = BuildEvents {
@@ -134,6 +139,7 @@ impl Running {
                 ids,
                 rules,
                 queue: Arc::new(store.clone()),
+                intake,
                 telemetry: telemetry.clone(),
                 clock: Clock::SYSTEM,
             };
@@ -151,13 +157,10 @@ impl Running {
         })?;
         let address = listener.local_addr().map_err(failure)?;
         let (stop, stopped) = watch::channel(false);
-        let mut shutdown = stopped.clone();
-        let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-            let _ = shutdown.wait_for(|stop| *stop).await;
-        });
+        let serving = listen::serve(listener, router, files::connections(), stopped.clone());
         Ok(Self {
             address,
-            server: tokio::spawn(async move { serving.await }),
+            server: tokio::spawn(serving),
             forwarder: tokio::spawn(forwarding::run(
                 store.clone(),
                 target,
@@ -205,8 +208,7 @@ impl Running {
             }
             ended = &mut self.server => {
                 let reason = match ended {
-                    Ok(Ok(())) => "it ended".to_owned(),
-                    Ok(Err(error)) => error.to_string(),
+                    Ok(()) => "it ended".to_owned(),
                     Err(error) => error.to_string(),
                 };
                 return Err(failure(format!("the server stopped: {reason}")));
@@ -231,6 +233,7 @@ impl Running {
 fn webhook(
     receiver: Receiver,
     common: WebhookSettings,
+    intake: &Intake,
     rules: &Arc<Live<ProjectRules>>,
     store: &Store,
     telemetry: &Telemetry,
@@ -245,6 +248,7 @@ fn webhook(
         max_body: common.max_body,
         rules: Arc::clone(rules),
         queue: Arc::new(store.clone()),
+        intake: intake.clone(),
         telemetry: telemetry.clone(),
         clock: Clock::SYSTEM,
     };

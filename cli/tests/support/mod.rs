@@ -44,6 +44,14 @@ impl Serve {
         Self::start_by(Command::new(env!("CARGO_BIN_EXE_spanhook")), data, vars)
     }
 
+    /// The same with a limit of open files.
+    pub fn with_files(files: u32, data: &Path, vars: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_spanhook")]);
+        Self::start_by(command, data, vars)
+    }
+
     /// The same by a command that ends in running `spanhook`.
     pub fn start_by(mut command: Command, data: &Path, vars: &[(&str, &str)]) -> Self {
         command
@@ -70,6 +78,13 @@ impl Serve {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// SIGKILL: nothing in the process gets to know.

@@ -6,4 +6,7 @@
 mod map;
 mod payload;
 
-pub use map::{GitlabSettings, JobSpans, map};
+pub use self::{
+    map::{GitlabSettings, JobSpans, map},
+    payload::MAX_JOBS,
+};

@@ -39,6 +39,10 @@ pub enum Unmappable {
     /// Not one date can be read, and a span needs a time.
     #[error("the event holds no readable date")]
     NoTime,
+    /// More jobs than a pipeline of GitLab's can have: their spans would take the memory of all
+    /// other deliveries.
+    #[error("the pipeline has more than {} jobs", crate::gitlab::MAX_JOBS)]
+    TooManyJobs,
     /// The mapping panicked: our mistake, and no reason to lose the delivery.
     #[error("spanhook could not map the event; please report it")]
     Bug,

@@ -59,14 +59,6 @@ fn any_matches(secrets: &Secrets, parts: &[&[u8]], signatures: &[Vec<u8>]) -> bo
         .any(|mac| signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok()))
 }
 
-fn judge(candidates: &[Vec<u8>], matches: bool) -> Result<(), Rejection> {
-    match (matches, candidates.is_empty()) {
-        (true, _) => Ok(()),
-        (false, true) => Err(Rejection::Malformed),
-        (false, false) => Err(Rejection::Mismatch),
-    }
-}
-
 /// CircleCI: a comma list of `version=hex`, of which any `v1`, the HMAC-SHA256 of the body, may
 /// match any of the secrets. Unknown and malformed entries are skipped.
 ///
@@ -76,13 +68,26 @@ pub fn verify_circleci(
     body: &[u8],
     secrets: &Secrets,
 ) -> Result<(), Rejection> {
+    let candidates = read_circleci(header)?;
+    if any_matches(secrets, &[body], &candidates) { Ok(()) } else { Err(Rejection::Mismatch) }
+}
+
+/// Whether [`verify_circleci`] could find a match with some body: what its header lacks, no body
+/// brings.
+pub fn screen_circleci(header: Option<&str>) -> Result<(), Rejection> {
+    read_circleci(header).map(|_| ())
+}
+
+fn read_circleci(header: Option<&str>) -> Result<Vec<Vec<u8>>, Rejection> {
     let header = header.filter(|it| !it.trim().is_empty()).ok_or(Rejection::Missing)?;
-    let candidates: Vec<_> = header
-        .split(',')
-        .filter_map(|entry| entry.trim().strip_prefix("v1="))
-        .filter_map(|digits| hex::decode(digits.trim()).ok())
-        .collect();
-    judge(&candidates, any_matches(secrets, &[body], &candidates))
+    let entries = header.split(',').filter_map(|entry| entry.trim().strip_prefix("v1="));
+    digests(entries.filter_map(|digits| hex::decode(digits.trim()).ok()))
+}
+
+/// Those that are as long as an HMAC-SHA256.
+fn digests(candidates: impl Iterator<Item = Vec<u8>>) -> Result<Vec<Vec<u8>>, Rejection> {
+    let digests: Vec<_> = candidates.filter(|it| it.len() == 32).collect();
+    if digests.is_empty() { Err(Rejection::Malformed) } else { Ok(digests) }
 }
 
 /// The `circleci-signature` of a body.
@@ -112,21 +117,47 @@ pub fn verify_standard(
     keys: &Secrets,
     now: u64,
 ) -> Result<(), Rejection> {
-    let signature = headers.signature.ok_or(Rejection::Missing)?;
-    // A dot in the id would let the same text be cut in two ways.
-    let id = headers.id.filter(|id| !id.is_empty() && !id.contains('.'));
-    let seconds = headers.timestamp.filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
-    let (Some(id), Some(seconds)) = (id, seconds) else { return Err(Rejection::Malformed) };
-    let signed_at: u64 = seconds.parse().map_err(|_| Rejection::Malformed)?;
-    let candidates: Vec<_> = signature
-        .split_ascii_whitespace()
-        .filter_map(|entry| entry.strip_prefix("v1,"))
-        .filter_map(|text| STANDARD.decode(text).ok())
-        .collect();
-    let text: [&[u8]; 5] = [id.as_bytes(), b".", seconds.as_bytes(), b".", body];
-    judge(&candidates, any_matches(keys, &text, &candidates))?;
-    // Only a signed timestamp is worth a look.
-    if signed_at.abs_diff(now) > TOLERANCE { Err(Rejection::Stale) } else { Ok(()) }
+    let signed = Signed::read(headers)?;
+    let text: [&[u8]; 5] = [signed.id.as_bytes(), b".", signed.timestamp.as_bytes(), b".", body];
+    if !any_matches(keys, &text, &signed.candidates) {
+        return Err(Rejection::Mismatch);
+    }
+    signed.fresh(now)
+}
+
+/// Whether [`verify_standard`] could succeed with some body.
+pub fn screen_standard(headers: WebhookHeaders<'_>, now: u64) -> Result<(), Rejection> {
+    Signed::read(headers)?.fresh(now)
+}
+
+/// The headers of Standard Webhooks, read.
+struct Signed<'h> {
+    id: &'h str,
+    timestamp: &'h str,
+    at: u64,
+    candidates: Vec<Vec<u8>>,
+}
+
+impl<'h> Signed<'h> {
+    fn read(headers: WebhookHeaders<'h>) -> Result<Self, Rejection> {
+        let signature = headers.signature.ok_or(Rejection::Missing)?;
+        // A dot in the id would let the same text be cut in two ways.
+        let id = headers.id.filter(|id| !id.is_empty() && !id.contains('.'));
+        let digits = |it: &&str| it.bytes().all(|byte| byte.is_ascii_digit());
+        let timestamp = headers.timestamp.filter(digits);
+        let (Some(id), Some(timestamp)) = (id, timestamp) else {
+            return Err(Rejection::Malformed);
+        };
+        let at = timestamp.parse().map_err(|_| Rejection::Malformed)?;
+        let entries = signature.split_ascii_whitespace();
+        let texts = entries.filter_map(|entry| entry.strip_prefix("v1,"));
+        let candidates = digests(texts.filter_map(|text| STANDARD.decode(text).ok()))?;
+        Ok(Self { id, timestamp, at, candidates })
+    }
+
+    fn fresh(&self, now: u64) -> Result<(), Rejection> {
+        if self.at.abs_diff(now) > TOLERANCE { Err(Rejection::Stale) } else { Ok(()) }
+    }
 }
 
 /// The `webhook-signature` of a body.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::{Body, Bytes, to_bytes},
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
@@ -22,7 +22,8 @@ use spanhook_core::{
 use crate::{
     answer::{Problem, health, not_found, problem, wrong_method},
     clock::Clock,
-    identity::Gate,
+    identity::{Denied, Gate, Identity},
+    intake::{Intake, IntakeError, ReceivedBody, answer_early},
     live::Live,
     queue::Outbox,
     telemetry::{Metric, Telemetry},
@@ -50,6 +51,8 @@ pub struct BuildEvents<Q> {
     pub rules: Arc<Live<ProjectRules>>,
     /// Where messages go.
     pub queue: Arc<Q>,
+    /// How bodies are read.
+    pub intake: Intake,
     /// What it says of itself.
     pub telemetry: Telemetry,
     /// Checks tokens by it, and dates events without a timestamp.
@@ -77,43 +80,59 @@ async fn receive<Q: Outbox>(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        let detail = "the body is larger than 1 MiB or broke off; send fewer events at once";
-        return Problem { status: StatusCode::PAYLOAD_TOO_LARGE, detail }.into_response();
-    };
-    service.take(&headers, &body).await
+    if let Err(error) = Intake::announce(&body, MAX_BODY) {
+        return answer_early(body, refused(error)).await;
+    }
+    let now = service.clock.since_epoch().as_secs();
+    if let Err(reason) = service.gate.screen(&headers, now).await {
+        return answer_early(body, service.denied(reason)).await;
+    }
+    match service.intake.read(body, MAX_BODY).await {
+        Ok(body) => service.take(&headers, body).await,
+        Err(error) => refused(error).into_response(),
+    }
+}
+
+fn refused(error: IntakeError) -> Problem {
+    error.problem("the body is larger than 1 MiB; send fewer events at once")
 }
 
 impl<Q: Outbox> BuildEvents<Q> {
-    async fn take(&self, headers: &HeaderMap, body: &Bytes) -> Response {
+    fn denied(&self, denied: Denied) -> Response {
+        tracing::warn!(reason = %denied, "build events rejected");
+        let metrics = [(Metric::Received, 1), (Metric::Rejected, 1)];
+        self.telemetry.count(PROVIDER, denied.as_str(), &metrics);
+        denied.into_response()
+    }
+
+    async fn take(&self, headers: &HeaderMap, body: ReceivedBody) -> Response {
         let count = |reason, metrics: &[(Metric, u64)]| {
             self.telemetry.count(PROVIDER, reason, metrics);
         };
-        let denied = |denied: crate::identity::Denied| {
-            tracing::warn!(reason = %denied, "build events rejected");
-            count(denied.as_str(), &[(Metric::Received, 1), (Metric::Rejected, 1)]);
-            denied.into_response()
-        };
         let now = self.clock.since_epoch().as_secs();
-        let caller = match self.gate.admit(headers, body, now).await {
+        let caller = match self.gate.admit(headers, body.bytes(), now).await {
             Ok(caller) => caller,
-            Err(reason) => return denied(reason),
+            Err(reason) => return self.denied(reason),
         };
-        let identity = caller.identity.as_ref().map(crate::identity::Identity::job);
-        let sender = caller.sender(identity.as_ref());
-        let batch = build_event::map(body, self.clock.nanos(), &self.ids, sender);
-        let mut batch = match batch {
-            Ok(batch) => batch,
-            Err(error) => {
+        let (size, received, ids) = (body.bytes().len(), self.clock.nanos(), self.ids.clone());
+        let of = caller.clone();
+        let map = move || {
+            let job = of.identity.as_ref().map(Identity::job);
+            build_event::map(body.bytes(), received, &ids, of.sender(job.as_ref()))
+        };
+        let mut batch = match self.intake.work(size, map).await {
+            Err(error) => return refused(error).into_response(),
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "build events refused");
                 count("invalid", &[(Metric::Received, 1), (Metric::Verified, 1)]);
                 return problem(StatusCode::BAD_REQUEST, &error.to_string());
             }
+            Ok(Ok(batch)) => batch,
         };
         for project in &batch.projects {
             let named = Some(project.as_str()).filter(|it| !it.is_empty());
             if let Err(reason) = caller.require(named) {
-                return denied(reason);
+                return self.denied(reason);
             }
         }
         if batch.confined {

@@ -25,7 +25,7 @@ use spanhook_core::{
     build_event::Sender,
     identity::CiProvider,
     secret::Secrets,
-    signature::{Rejection, WebhookHeaders, verify_standard, verify_token},
+    signature::{Rejection, WebhookHeaders, screen_standard, verify_standard, verify_token},
 };
 use thiserror::Error;
 
@@ -286,6 +286,20 @@ impl Gate {
         Ok(caller)
     }
 
+    /// What [`Self::admit`] checks without a body: who fails here need not send one.
+    pub async fn screen(&self, headers: &HeaderMap, now: u64) -> Result<(), Denied> {
+        let signed = self.signature(headers).await?;
+        if let Some(signed) = signed {
+            screen_standard(signed, now).map_err(Denied::Signature)?;
+        }
+        let (identity, bearer) = self.check_authorization(headers, now).await?;
+        let proved = signed.is_some() || identity.is_some() || bearer;
+        if !proved && !self.access.get().await.mentions(Proof::None) {
+            return Err(Denied::Missing);
+        }
+        Ok(())
+    }
+
     /// Whether the request carries a signature that holds. Without a key nothing can be checked.
     async fn check_signature(
         &self,
@@ -293,18 +307,23 @@ impl Gate {
         body: &[u8],
         now: u64,
     ) -> Result<bool, Denied> {
-        let signature = one(headers, "webhook-signature")?;
-        if signature.is_none() || self.signing_keys.get().await.is_empty() {
-            return Ok(false);
-        }
-        let signed = WebhookHeaders {
-            id: one(headers, "webhook-id")?,
-            timestamp: one(headers, "webhook-timestamp")?,
-            signature,
-        };
+        let Some(signed) = self.signature(headers).await? else { return Ok(false) };
         let check = |keys: &Secrets| verify_standard(signed, body, keys, now);
         self.signing_keys.verify(check).await.map_err(Denied::Signature)?;
         Ok(true)
+    }
+
+    /// The headers of a signature that can be checked.
+    async fn signature<'h>(
+        &self,
+        headers: &'h HeaderMap,
+    ) -> Result<Option<WebhookHeaders<'h>>, Denied> {
+        let signature = one(headers, "webhook-signature")?;
+        if signature.is_none() || self.signing_keys.get().await.is_empty() {
+            return Ok(None);
+        }
+        let (id, timestamp) = (one(headers, "webhook-id")?, one(headers, "webhook-timestamp")?);
+        Ok(Some(WebhookHeaders { id, timestamp, signature }))
     }
 
     /// The job whose token the request carries, or whether it carries a bearer token that is right.

@@ -4,6 +4,7 @@
 //! - [`live`] holds what may change while it runs: secrets and project rules.
 //! - [`webhook`] and [`traceparent`] are axum routers.
 //! - [`build_events`] takes what jobs report themselves, from whom [`identity`] admits.
+//! - [`intake`] reads their bodies within bounds of memory and time.
 //! - [`queue`] is what lies between the webhook functions and the forwarder.
 //! - [`export`] speaks OTLP, [`forward`] decides what becomes of every message,
 //!   [`forwarder`] is the function that drives it.
@@ -16,6 +17,7 @@ pub mod export;
 pub mod forward;
 pub mod forwarder;
 pub mod identity;
+pub mod intake;
 pub mod live;
 pub mod queue;
 pub mod settings;

@@ -12,6 +12,7 @@ use crate::{
     export::{Target, TargetError},
     forwarder::Forwarder,
     identity::{Gate, GateError, GateSettings},
+    intake::Intake,
     live::{self, Live, LiveError, Source},
     queue::SqsQueue,
     settings::{
@@ -89,6 +90,7 @@ async fn webhook(
         max_body: common.max_body,
         rules: project_rules(vars).await?,
         queue: Arc::new(sqs_queue(vars).await?),
+        intake: Intake::new(),
         telemetry: Telemetry::queued(function, &TelemetrySettings::parse(vars)?),
         clock: Clock::SYSTEM,
     };
@@ -121,6 +123,7 @@ pub async fn build_events(vars: &Vars) -> Result<Router, StartupError> {
         ids: traceparent_settings(vars)?,
         rules: project_rules(vars).await?,
         queue: Arc::new(sqs_queue(vars).await?),
+        intake: Intake::new(),
         telemetry: Telemetry::queued("spanhook-build-events", &TelemetrySettings::parse(vars)?),
         clock: Clock::SYSTEM,
     };

@@ -10,30 +10,33 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::{Body, Bytes, to_bytes},
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
-use http_body_util::LengthLimitError;
 use serde::Serialize;
 use spanhook_core::{
     circleci::{self, CircleciSettings},
     encode::{Limits, encode},
     gitlab::{self, GitlabSettings},
-    id::TraceIds,
+    id::{TraceId, TraceIds},
     mapping::{Mapped, Provider, Unmappable},
     message::Message,
     rules::{Decision, ProjectRules},
     secret::Secrets,
-    signature::{Rejection, WebhookHeaders, verify_circleci, verify_standard, verify_token},
+    signature::{
+        Rejection, WebhookHeaders, screen_circleci, screen_standard, verify_circleci,
+        verify_standard, verify_token,
+    },
     span::Link,
 };
 
 use crate::{
     answer::{Problem, health, not_found, wrong_method},
     clock::Clock,
+    intake::{Intake, IntakeError, ReceivedBody, answer_early},
     live::{self, Live, LiveError},
     queue::Outbox,
     settings::{
@@ -114,36 +117,36 @@ impl Receiver {
         }
     }
 
-    /// Checks the raw bytes. With both of GitLab's secrets configured both must hold: a wrong
-    /// signature is never excused by a right token.
-    async fn verify(&self, headers: &HeaderMap, body: &[u8], now: u64) -> Result<(), Rejection> {
+    /// Checks what needs no body: whether a signature is there and can be right, and GitLab's token.
+    async fn screen(&self, headers: &HeaderMap, now: u64) -> Result<(), Rejection> {
         match self {
-            Self::Circleci { secrets, .. } => {
-                // A list may also come as several headers.
-                let lines: Vec<_> = headers.get_all("circleci-signature").iter().collect();
-                let texts: Vec<_> = lines.iter().filter_map(|it| it.to_str().ok()).collect();
-                let header = (!texts.is_empty()).then(|| texts.join(","));
-                let unreadable = header.is_none() && !lines.is_empty();
-                let check = |keys: &Secrets| {
-                    if unreadable {
-                        return Err(Rejection::Malformed);
-                    }
-                    verify_circleci(header.as_deref(), body, keys)
-                };
-                secrets.verify(check).await
-            }
+            Self::Circleci { secrets, .. } if secrets.get().await.is_empty() => Ok(()),
+            Self::Circleci { .. } => screen_circleci(circleci_signature(headers)?.as_deref()),
             Self::Gitlab { signing_keys, tokens, .. } => {
                 // What is too old is read again at the same time: one wait, not two.
                 tokio::join!(signing_keys.get(), tokens.get());
-                let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
-                let signed = WebhookHeaders {
-                    id: text("webhook-id"),
-                    timestamp: text("webhook-timestamp"),
-                    signature: text("webhook-signature"),
-                };
-                signing_keys.verify(|keys| verify_standard(signed, body, keys, now)).await?;
+                if !signing_keys.get().await.is_empty() {
+                    screen_standard(gitlab_signature(headers), now)?;
+                }
                 let token = headers.get("x-gitlab-token").map(header::HeaderValue::as_bytes);
                 tokens.verify(|tokens| verify_token(token, tokens)).await
+            }
+        }
+    }
+
+    /// Checks the raw bytes, after [`Self::screen`]. With both of GitLab's secrets configured both
+    /// must hold: a wrong signature is never excused by a right token.
+    async fn verify(&self, headers: &HeaderMap, body: &[u8], now: u64) -> Result<(), Rejection> {
+        match self {
+            Self::Circleci { secrets, .. } => {
+                let header = circleci_signature(headers);
+                let check =
+                    |keys: &Secrets| verify_circleci(header.clone()?.as_deref(), body, keys);
+                secrets.verify(check).await
+            }
+            Self::Gitlab { signing_keys, .. } => {
+                let signed = gitlab_signature(headers);
+                signing_keys.verify(|keys| verify_standard(signed, body, keys, now)).await
             }
         }
     }
@@ -163,6 +166,25 @@ impl Receiver {
             Self::Gitlab { mapping, .. } => gitlab::map(body, mapping),
         };
         catch_unwind(AssertUnwindSafe(map)).unwrap_or(Err(Unmappable::Bug))
+    }
+}
+
+/// A list may also come as several headers.
+fn circleci_signature(headers: &HeaderMap) -> Result<Option<String>, Rejection> {
+    let lines: Vec<_> = headers.get_all("circleci-signature").iter().collect();
+    let texts: Vec<_> = lines.iter().filter_map(|it| it.to_str().ok()).collect();
+    match (lines.is_empty(), texts.is_empty()) {
+        (false, true) => Err(Rejection::Malformed),
+        (_, none) => Ok((!none).then(|| texts.join(","))),
+    }
+}
+
+fn gitlab_signature(headers: &HeaderMap) -> WebhookHeaders<'_> {
+    let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
+    WebhookHeaders {
+        id: text("webhook-id"),
+        timestamp: text("webhook-timestamp"),
+        signature: text("webhook-signature"),
     }
 }
 
@@ -189,6 +211,8 @@ pub struct Webhook<Q> {
     pub rules: Arc<Live<ProjectRules>>,
     /// Where messages go.
     pub queue: Arc<Q>,
+    /// How bodies are read.
+    pub intake: Intake,
     /// What it says of itself.
     pub telemetry: Telemetry,
     /// Tells a fresh signature from an old one.
@@ -222,75 +246,115 @@ async fn receive<Q: Outbox>(
     body: Body,
 ) -> Response {
     let started = webhook.clock.nanos();
-    match to_bytes(body, webhook.max_body).await {
-        Ok(body) => webhook.deliver(&headers, &body, started).await,
-        Err(error) => {
-            let source = std::error::Error::source(&error);
-            let too_large = source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
-            let (status, detail) = if too_large {
-                (StatusCode::PAYLOAD_TOO_LARGE, "the delivery is larger than MAX_BODY_BYTES")
-            } else {
-                (StatusCode::BAD_REQUEST, "the body could not be read to its end")
-            };
-            Problem { status, detail }.into_response()
-        }
+    if let Err(error) = Intake::announce(&body, webhook.max_body) {
+        return answer_early(body, refused(error)).await;
+    }
+    let now = webhook.clock.since_epoch().as_secs();
+    if let Err(rejection) = webhook.receiver.screen(&headers, now).await {
+        return answer_early(body, webhook.rejected(rejection)).await;
+    }
+    match webhook.intake.read(body, webhook.max_body).await {
+        Ok(body) => webhook.deliver(headers, body, started).await,
+        Err(error) => refused(error).into_response(),
     }
 }
 
+fn refused(error: IntakeError) -> Problem {
+    error.problem("the delivery is larger than MAX_BODY_BYTES")
+}
+
+/// What a verified delivery comes to.
+enum Worked {
+    Ignored { why: &'static str, reason: &'static str },
+    Accepted { messages: Vec<Message>, queued: u64, spans: usize, id: TraceId },
+    Quarantined { messages: Vec<Message>, reason: Unmappable },
+}
+
 impl<Q: Outbox> Webhook<Q> {
-    async fn deliver(&self, headers: &HeaderMap, body: &Bytes, started: u64) -> Response {
+    fn rejected(&self, rejection: Rejection) -> Problem {
         let provider = self.receiver.provider();
-        let count = |reason, metrics: &[(Metric, u64)]| {
-            self.telemetry.count(provider.as_str(), reason, metrics);
-        };
+        tracing::warn!(%provider, reason = %rejection, "delivery rejected");
+        let metrics = [(Metric::Received, 1), (Metric::Rejected, 1)];
+        self.telemetry.count(provider.as_str(), rejection.as_str(), &metrics);
+        let detail = "the signature or token is missing or wrong";
+        Problem { status: StatusCode::UNAUTHORIZED, detail }
+    }
+
+    async fn deliver(
+        self: Arc<Self>,
+        headers: HeaderMap,
+        body: ReceivedBody,
+        started: u64,
+    ) -> Response {
+        let provider = self.receiver.provider();
         let now = self.clock.since_epoch().as_secs();
-        if let Err(rejection) = self.receiver.verify(headers, body, now).await {
-            tracing::warn!(%provider, reason = %rejection, "delivery rejected");
-            count(rejection.as_str(), &[(Metric::Received, 1), (Metric::Rejected, 1)]);
-            let detail = "the signature or token is missing or wrong";
-            return Problem { status: StatusCode::UNAUTHORIZED, detail }.into_response();
+        if let Err(rejection) = self.receiver.verify(&headers, body.bytes(), now).await {
+            return self.rejected(rejection).into_response();
         }
-        match self.receiver.map(body) {
-            Ok(Mapped::Ignored(reason)) => self.ignore("ignored", reason),
-            Ok(Mapped::Trace { trace, project }) => {
-                let rules = self.rules.get().await;
-                match rules.judge(&trace, &project, self.receiver.trace_ids()) {
-                    Decision::Keep => {}
-                    Decision::Denied => {
-                        return self.ignore("denied", "PROJECT_RULES switch the project off");
-                    }
-                    Decision::NotSampled => {
-                        return self
-                            .ignore("not_sampled", "the run is outside the project's share");
-                    }
-                }
-                let spans = trace.span_count();
-                let id = trace.id;
-                let first = trace.groups.iter().find_map(|it| it.spans.first()).map(|it| it.id);
-                let mut messages = encode(&trace, provider, &project, Limits::default());
-                drop(trace); // A large pipeline's spans need not wait for the queue.
-                let queued = messages.len() as u64;
-                messages.extend(first.and_then(|span| {
-                    let run = Link { trace: id, span };
-                    self.telemetry.own_span(provider, run, started, self.clock.nanos())
-                }));
+        let (webhook, rules, size) =
+            (Arc::clone(&self), self.rules.get().await, body.bytes().len());
+        let work = move || webhook.work(&headers, body.bytes(), &rules, started);
+        match self.intake.work(size, work).await {
+            Err(error) => refused(error).into_response(),
+            Ok(Worked::Ignored { why, reason }) => self.ignore(why, reason),
+            Ok(Worked::Accepted { messages, queued, spans, id }) => {
                 if let Err(error) = self.queue.send(messages).await {
                     return self.unavailable(&error);
                 }
                 tracing::debug!(%provider, spans, trace_id = %id, "delivery accepted");
-                count(
-                    "accepted",
-                    &[
-                        (Metric::Received, 1),
-                        (Metric::Verified, 1),
-                        (Metric::Spans, spans as u64),
-                        (Metric::Messages, queued),
-                    ],
-                );
+                let metrics = [
+                    (Metric::Received, 1),
+                    (Metric::Verified, 1),
+                    (Metric::Spans, spans as u64),
+                    (Metric::Messages, queued),
+                ];
+                self.telemetry.count(provider.as_str(), "accepted", &metrics);
                 Answer::Accepted { spans, trace_id: id.to_string() }.into_response()
             }
-            Err(reason) => self.quarantine(headers, body, reason).await,
+            Ok(Worked::Quarantined { messages, reason }) => {
+                if let Err(error) = self.queue.dead_letter(messages).await {
+                    return self.unavailable(&error);
+                }
+                tracing::warn!(%provider, %reason, "delivery quarantined in the dead-letter queue");
+                let metrics =
+                    [(Metric::Received, 1), (Metric::Verified, 1), (Metric::DeadLettered, 1)];
+                self.telemetry.count(provider.as_str(), "quarantined", &metrics);
+                Answer::Quarantined { reason: reason.to_string() }.into_response()
+            }
         }
+    }
+
+    /// All that is done with a verified body.
+    fn work(&self, headers: &HeaderMap, body: &[u8], rules: &ProjectRules, started: u64) -> Worked {
+        let provider = self.receiver.provider();
+        let (trace, project) = match self.receiver.map(body) {
+            Ok(Mapped::Ignored(reason)) => return Worked::Ignored { why: "ignored", reason },
+            Ok(Mapped::Trace { trace, project }) => (trace, project),
+            Err(reason) => {
+                let messages = quarantined(provider, headers, reason, body);
+                return Worked::Quarantined { messages, reason };
+            }
+        };
+        match rules.judge(&trace, &project, self.receiver.trace_ids()) {
+            Decision::Keep => {}
+            Decision::Denied => {
+                let reason = "PROJECT_RULES switch the project off";
+                return Worked::Ignored { why: "denied", reason };
+            }
+            Decision::NotSampled => {
+                let reason = "the run is outside the project's share";
+                return Worked::Ignored { why: "not_sampled", reason };
+            }
+        }
+        let (id, spans) = (trace.id, trace.span_count());
+        let mut messages = encode(&trace, provider, &project, Limits::default());
+        let queued = messages.len() as u64;
+        let first = trace.groups.iter().find_map(|it| it.spans.first());
+        messages.extend(first.and_then(|first| {
+            let run = Link { trace: id, span: first.id };
+            self.telemetry.own_span(provider, run, started, self.clock.nanos())
+        }));
+        Worked::Accepted { messages, queued, spans, id }
     }
 
     fn ignore(&self, why: &'static str, reason: &'static str) -> Response {
@@ -299,38 +363,6 @@ impl<Q: Outbox> Webhook<Q> {
         let metrics = [(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)];
         self.telemetry.count(provider.as_str(), why, &metrics);
         Answer::Ignored { reason }.into_response()
-    }
-
-    /// A verified delivery that can't be mapped is kept where an operator looks for it.
-    async fn quarantine(&self, headers: &HeaderMap, body: &[u8], reason: Unmappable) -> Response {
-        const KEPT: [&str; 9] = [
-            "content-type",
-            "user-agent",
-            "circleci-event-type",
-            "x-gitlab-event",
-            "x-gitlab-event-uuid",
-            "x-gitlab-instance",
-            "idempotency-key",
-            "webhook-id",
-            "webhook-timestamp",
-        ];
-        let provider = self.receiver.provider();
-        let kept: BTreeMap<_, _> = KEPT
-            .into_iter()
-            .filter_map(|name| Some((name, headers.get(name)?.to_str().ok()?)))
-            .collect();
-        let event = ["circleci-event-type", "x-gitlab-event"]
-            .iter()
-            .find_map(|name| kept.get(name).copied());
-        let messages =
-            Message::quarantine(provider, event.unwrap_or_default(), &kept, reason, body);
-        if let Err(error) = self.queue.dead_letter(messages).await {
-            return self.unavailable(&error);
-        }
-        tracing::warn!(%provider, %reason, "delivery quarantined in the dead-letter queue");
-        let metrics = [(Metric::Received, 1), (Metric::Verified, 1), (Metric::DeadLettered, 1)];
-        self.telemetry.count(provider.as_str(), "quarantined", &metrics);
-        Answer::Quarantined { reason: reason.to_string() }.into_response()
     }
 
     fn unavailable(&self, error: &crate::queue::QueueError) -> Response {
@@ -344,6 +376,33 @@ impl<Q: Outbox> Webhook<Q> {
         let detail = "the queue does not take messages at the moment; send the delivery again";
         Problem { status: StatusCode::SERVICE_UNAVAILABLE, detail }.into_response()
     }
+}
+
+/// A verified delivery that can't be mapped is kept where an operator looks for it.
+fn quarantined(
+    provider: Provider,
+    headers: &HeaderMap,
+    reason: Unmappable,
+    body: &[u8],
+) -> Vec<Message> {
+    const KEPT: [&str; 9] = [
+        "content-type",
+        "user-agent",
+        "circleci-event-type",
+        "x-gitlab-event",
+        "x-gitlab-event-uuid",
+        "x-gitlab-instance",
+        "idempotency-key",
+        "webhook-id",
+        "webhook-timestamp",
+    ];
+    let kept: BTreeMap<_, _> = KEPT
+        .into_iter()
+        .filter_map(|name| Some((name, headers.get(name)?.to_str().ok()?)))
+        .collect();
+    let event =
+        ["circleci-event-type", "x-gitlab-event"].iter().find_map(|name| kept.get(name).copied());
+    Message::quarantine(provider, event.unwrap_or_default(), &kept, reason, body)
 }
 
 /// The body of a 202.

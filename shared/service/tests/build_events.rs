@@ -16,6 +16,7 @@ use spanhook_service::{
     build_events::BuildEvents,
     clock::Clock,
     identity::{Gate, GateSettings},
+    intake::Intake,
     settings::Vars,
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
@@ -33,6 +34,7 @@ async fn service(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router {
         ids: TraceparentSettings::default(),
         rules: project_rules(&vars).await.unwrap(),
         queue: Arc::clone(queue),
+        intake: Intake::new(),
         telemetry: Telemetry::queued("test", &TelemetrySettings::default()),
         clock: Clock::new(|| at(NOW)),
     };

@@ -43,6 +43,7 @@ use spanhook_service::{
         Caller, Denied, FLOOR, FRESH, Gate, GateError, GateSettings, Identity, MAX_LIFETIME,
         MAX_TOKEN, Proof, SKEW, STALE,
     },
+    intake::Intake,
     settings::Vars,
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
@@ -1237,6 +1238,7 @@ async fn a_job_reaches_no_run_but_its_own() {
         ids: TraceparentSettings::default(),
         rules: project_rules(&Vars::new()).await.unwrap(),
         queue: Arc::clone(&queue),
+        intake: Intake::new(),
         telemetry: telemetry(),
         clock,
     };
