@@ -856,7 +856,7 @@ fn all(pairs: &[(&'static str, String)]) -> HeaderMap {
 async fn everything_that_was_shown_must_hold_and_the_identity_wins() {
     let issuer = Issuer::good().await;
     let keys = format!(r#"["whsec_{}", "{SIGNING_KEY}"]"#, STANDARD.encode([7; 32]));
-    let tokens = format!("other\n{TOKEN}");
+    let tokens = format!("another-token\n{TOKEN}");
     let gate = open(&[
         ("OIDC_ISSUERS", &issuer.url),
         ("OIDC_AUDIENCE", AUDIENCE),

@@ -233,16 +233,16 @@ async fn the_traceparent_endpoint_answers_in_the_form_that_was_asked_for() {
         ("bad id", &[], request(Method::GET, "/traceparent/gitlab/1/x", &[])),
         ("bad id as JSON", &[], request(Method::GET, "/traceparent/gitlab/1/x?format=json", &[])),
         ("wrong method", &[], request(Method::POST, JOB, &[])),
-        ("no token", &["t0ken"], request(Method::GET, JOB, &[])),
+        ("no token", &["t0ken-of-the-tests"], request(Method::GET, JOB, &[])),
         (
             "wrong token",
-            &["t0ken"],
+            &["t0ken-of-the-tests"],
             request(Method::GET, JOB, &[("authorization", "Bearer guess")]),
         ),
         (
             "right token",
-            &["other", "t0ken"],
-            request(Method::GET, JOB, &[("authorization", "bearer t0ken")]),
+            &["another-t0ken", "t0ken-of-the-tests"],
+            request(Method::GET, JOB, &[("authorization", "bearer t0ken-of-the-tests")]),
         ),
     ] {
         let (status, body) = ask(traceparent(tokens, "").await, asked).await;

@@ -143,15 +143,18 @@ async fn a_clock_that_was_set_back_does_not_stop_rotation() {
 }
 
 /// Parameter Store that answers the first `answers` calls, and no other.
-async fn falling_silent(answers: usize) -> Keeper {
+async fn falling_silent(answers: u64) -> Keeper {
     let calls = Arc::new(AtomicU64::new(0));
-    let answer = async move || {
-        if calls.fetch_add(1, Ordering::Relaxed) >= answers as u64 {
-            std::future::pending::<()>().await;
+    let answer = move || {
+        let answered = calls.fetch_add(1, Ordering::Relaxed) < answers;
+        async move {
+            if !answered {
+                std::future::pending::<()>().await;
+            }
+            axum::Json(serde_json::json!({ "Parameter": { "Value": "old-secret" } }))
         }
-        axum::Json(serde_json::json!({ "Parameter": { "Value": "old-secret" } }))
     };
-    let router = axum::Router::new().fallback(move || answer.clone()());
+    let router = axum::Router::new().fallback(answer);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
