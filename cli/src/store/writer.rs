@@ -236,8 +236,11 @@ impl Writer {
                     deleted.extend(ids);
                 }
                 write => {
+                    if !self.add(&mut batch, write) {
+                        let _ = done.send(Err(refused("the message can't be read for now")));
+                        continue;
+                    }
                     batch.durable = true;
-                    self.add(&mut batch, write);
                 }
             }
             waiting.push((done, forgiving));
@@ -276,15 +279,20 @@ impl Writer {
         }
     }
 
-    fn add(&self, batch: &mut Batch, write: Write) {
+    /// False when that needs what can't be read for now.
+    fn add(&self, batch: &mut Batch, write: Write) -> bool {
         match write {
             Write::Enqueue(messages) => batch.add_new(Kind::Queued, messages),
             Write::DeadLetter(messages) => batch.add_new(Kind::Dead, messages),
             Write::Delete(ids) => batch.settle(&ids),
             Write::Reject(id, reason) => {
-                // What is gone, or set aside because it can't be read, needs no dead letter.
-                if let Fetched::Payload(payload) = self.inner.fetch(id) {
-                    batch.add(Kind::Dead, id, &with_reason(payload, reason));
+                match self.inner.fetch(id) {
+                    Fetched::Payload(payload) => {
+                        batch.add(Kind::Dead, id, &with_reason(payload, reason));
+                    }
+                    // It needs no dead letter; set aside, if it is damaged.
+                    Fetched::Gone => {}
+                    Fetched::Later => return false,
                 }
             }
             Write::Redrive(letters, messages) => {
@@ -301,6 +309,7 @@ impl Writer {
             #[cfg(test)]
             Write::Panic => panic!("as the test asked"),
         }
+        true
     }
 
     /// Writes, and says once that it does not work and once that it does again.
