@@ -81,7 +81,7 @@ async fn receive<Q: Outbox>(
     body: Body,
 ) -> Response {
     if let Err(error) = Intake::announce(&body, MAX_BODY) {
-        return answer_early(body, refused(error)).await;
+        return answer_early(body, service.refused(error)).await;
     }
     let now = service.clock.since_epoch().as_secs();
     if let Err(reason) = service.gate.screen(&headers, now).await {
@@ -89,15 +89,20 @@ async fn receive<Q: Outbox>(
     }
     match service.intake.read(body, MAX_BODY).await {
         Ok(body) => service.take(&headers, body).await,
-        Err(error) => refused(error).into_response(),
+        Err(error) => service.refused(error).into_response(),
     }
 }
 
-fn refused(error: IntakeError) -> Problem {
-    error.problem("the body is larger than 1 MiB; send fewer events at once")
-}
-
 impl<Q: Outbox> BuildEvents<Q> {
+    fn refused(&self, error: IntakeError) -> Problem {
+        tracing::warn!(reason = %error, "build events not taken");
+        if error == IntakeError::Busy {
+            let metrics = [(Metric::Received, 1), (Metric::Refused, 1)];
+            self.telemetry.count(PROVIDER, "busy", &metrics);
+        }
+        error.problem("the body is larger than 1 MiB; send fewer events at once")
+    }
+
     fn denied(&self, denied: Denied) -> Response {
         tracing::warn!(reason = %denied, "build events rejected");
         let metrics = [(Metric::Received, 1), (Metric::Rejected, 1)];
@@ -121,7 +126,7 @@ impl<Q: Outbox> BuildEvents<Q> {
             build_event::map(body.bytes(), received, &ids, of.sender(job.as_ref()))
         };
         let mut batch = match self.intake.work(size, map).await {
-            Err(error) => return refused(error).into_response(),
+            Err(error) => return self.refused(error).into_response(),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "build events refused");
                 count("invalid", &[(Metric::Received, 1), (Metric::Verified, 1)]);

@@ -247,7 +247,7 @@ async fn receive<Q: Outbox>(
 ) -> Response {
     let started = webhook.clock.nanos();
     if let Err(error) = Intake::announce(&body, webhook.max_body) {
-        return answer_early(body, refused(error)).await;
+        return answer_early(body, webhook.refused(error)).await;
     }
     let now = webhook.clock.since_epoch().as_secs();
     if let Err(rejection) = webhook.receiver.screen(&headers, now).await {
@@ -255,12 +255,8 @@ async fn receive<Q: Outbox>(
     }
     match webhook.intake.read(body, webhook.max_body).await {
         Ok(body) => webhook.deliver(headers, body, started).await,
-        Err(error) => refused(error).into_response(),
+        Err(error) => webhook.refused(error).into_response(),
     }
-}
-
-fn refused(error: IntakeError) -> Problem {
-    error.problem("the delivery is larger than MAX_BODY_BYTES")
 }
 
 /// What a verified delivery comes to.
@@ -271,6 +267,16 @@ enum Worked {
 }
 
 impl<Q: Outbox> Webhook<Q> {
+    fn refused(&self, error: IntakeError) -> Problem {
+        let provider = self.receiver.provider();
+        tracing::warn!(%provider, reason = %error, "delivery not taken");
+        if error == IntakeError::Busy {
+            let metrics = [(Metric::Received, 1), (Metric::Refused, 1)];
+            self.telemetry.count(provider.as_str(), "busy", &metrics);
+        }
+        error.problem("the delivery is larger than MAX_BODY_BYTES")
+    }
+
     fn rejected(&self, rejection: Rejection) -> Problem {
         let provider = self.receiver.provider();
         tracing::warn!(%provider, reason = %rejection, "delivery rejected");
@@ -295,7 +301,7 @@ impl<Q: Outbox> Webhook<Q> {
             (Arc::clone(&self), self.rules.get().await, body.bytes().len());
         let work = move || webhook.work(&headers, body.bytes(), &rules, started);
         match self.intake.work(size, work).await {
-            Err(error) => refused(error).into_response(),
+            Err(error) => self.refused(error).into_response(),
             Ok(Worked::Ignored { why, reason }) => self.ignore(why, reason),
             Ok(Worked::Accepted { messages, queued, spans, id }) => {
                 if let Err(error) = self.queue.send(messages).await {
