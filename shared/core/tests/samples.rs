@@ -36,9 +36,10 @@ fn samples(provider: Provider) -> Vec<(String, String)> {
                 let text = gitlab(&body, TraceIds::Hashed, JobSpans::Pipeline);
                 let from_jobs = gitlab(&body, TraceIds::Hashed, JobSpans::Job);
                 // What only one of the events gives is told once in full.
-                let (from_jobs, spans) = match text.starts_with("ignored: ") {
-                    true => (from_jobs, JobSpans::Job),
-                    false => (ids(&from_jobs), JobSpans::Pipeline),
+                let (from_jobs, spans) = if text.starts_with("ignored: ") {
+                    (from_jobs, JobSpans::Job)
+                } else {
+                    (ids(&from_jobs), JobSpans::Pipeline)
                 };
                 let native = ids(&gitlab(&body, TraceIds::Native, spans));
                 text + "=== with the spans of jobs from job events\n"
