@@ -180,7 +180,8 @@ impl Deployment {
 #[ignore = "needs SPANHOOK_PARTS and SPANHOOK_FUNCTIONS"]
 async fn check_walks_a_deployment_and_names_the_broken_hop() {
     let parts = parts();
-    let ssm = Ssm::start(&[("/spanhook/circleci", "[\"retired\", \"hunter2-and-more\"]")]).await;
+    let ssm =
+        Ssm::start(&[("/spanhook/circleci", "[\"retired-secret\", \"hunter2-and-more\"]")]).await;
     let mut deployment = Deployment::start(&parts, &ssm).await;
 
     let (code, text) = deployment.check(true, SECRET).await;

@@ -32,6 +32,11 @@ pub(crate) struct Status {
     pub(crate) queued: usize,
     /// Messages and deliveries that nobody could take.
     pub(crate) dead_letters: usize,
+    /// Bytes of the queue's files, and how many they may have.
+    pub(crate) queue_bytes: u64,
+    pub(crate) queue_capacity: u64,
+    /// Entries of the queue that can't be read and were set aside.
+    pub(crate) damaged: usize,
     /// Where spans go; none means that they are shown here.
     pub(crate) forwarding_to: Option<String>,
     /// Counters since the start.

@@ -35,6 +35,10 @@ pub const MAX_BODY: usize = 1024 * 1024;
 /// The name of the service in counters.
 const PROVIDER: &str = build_event::PROVIDER;
 
+/// What is said of events that name a run which their sender may not enter.
+const CONFINED: &str =
+    "ACCESS does not take this proof for every project; send the job's OIDC token to be in its run";
+
 /// The build-events service.
 #[derive(Debug)]
 pub struct BuildEvents<Q> {
@@ -96,7 +100,8 @@ impl<Q: Outbox> BuildEvents<Q> {
             Err(reason) => return denied(reason),
         };
         let identity = caller.identity.as_ref().map(crate::identity::Identity::job);
-        let batch = build_event::map(body, self.clock.nanos(), &self.ids, identity.as_ref());
+        let sender = caller.sender(identity.as_ref());
+        let batch = build_event::map(body, self.clock.nanos(), &self.ids, sender);
         let mut batch = match batch {
             Ok(batch) => batch,
             Err(error) => {
@@ -110,6 +115,12 @@ impl<Q: Outbox> BuildEvents<Q> {
             if let Err(reason) = caller.require(named) {
                 return denied(reason);
             }
+        }
+        if batch.confined {
+            tracing::info!(
+                proof = caller.by.as_str(),
+                "build events kept out of a run: {CONFINED}"
+            );
         }
         self.keep_sampled(&mut batch).await;
         let answer = Answer::of(&batch);
@@ -161,6 +172,8 @@ struct Answer {
     points: usize,
     records: usize,
     trace_ids: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
 }
 
 impl Answer {
@@ -176,6 +189,7 @@ impl Answer {
             points,
             records,
             trace_ids: batch.trace_ids.iter().map(ToString::to_string).collect(),
+            note: batch.confined.then_some(CONFINED),
         }
     }
 }

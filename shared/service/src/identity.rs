@@ -22,6 +22,7 @@ use http::{
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
 use spanhook_core::{
+    build_event::Sender,
     identity::CiProvider,
     secret::Secrets,
     signature::{Rejection, WebhookHeaders, verify_standard, verify_token},
@@ -220,6 +221,18 @@ impl Caller {
         }
     }
 
+    /// What is believed of the run that the caller's events name. A job speaks for its own; without
+    /// a token a run is believed only where the rules accept the proof for every project, since
+    /// nothing tells whose run an id is.
+    #[must_use]
+    pub fn sender<'j>(&self, job: Option<&'j spanhook_core::identity::Identity>) -> Sender<'j> {
+        match job {
+            Some(job) => Sender::Job(job),
+            None if self.access.accepts_everywhere(self.by) => Sender::Trusted,
+            None => Sender::Confined(self.by.as_str()),
+        }
+    }
+
     /// [`Self::may`], with the answer for the one who may not: who has shown no proof is asked for
     /// one.
     pub fn require(&self, project: Option<&str>) -> Result<(), Denied> {
@@ -252,6 +265,8 @@ impl Gate {
         body: &[u8],
         now: u64,
     ) -> Result<Caller, Denied> {
+        // What is too old is read again at the same time: one wait, not three.
+        tokio::join!(self.signing_keys.get(), self.tokens.get(), self.access.get());
         let signed = self.check_signature(headers, body, now).await?;
         let (identity, bearer) = self.check_authorization(headers, now).await?;
         let by = match (&identity, signed, bearer) {

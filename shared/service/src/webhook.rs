@@ -133,6 +133,8 @@ impl Receiver {
                 secrets.verify(check).await
             }
             Self::Gitlab { signing_keys, tokens, .. } => {
+                // What is too old is read again at the same time: one wait, not two.
+                tokio::join!(signing_keys.get(), tokens.get());
                 let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
                 let signed = WebhookHeaders {
                     id: text("webhook-id"),

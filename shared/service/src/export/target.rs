@@ -43,7 +43,7 @@ impl Target {
         let source = Source::parse(vars, Self::HEADERS);
         let (headers, secrets) = if matches!(source, Source::Parameter(_) | Source::Secret(_)) {
             let none = Secrets::default();
-            let headers = Live::open(&source, Self::HEADERS, live::secrets, none).await?;
+            let headers = Live::open(&source, Self::HEADERS, live::headers, none).await?;
             let secrets = headers.get().await;
             (Some(headers), secrets)
         } else {
