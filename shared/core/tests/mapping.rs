@@ -1,10 +1,5 @@
 //! Mappings beyond what was recorded: odd jobs, gaps, downstream pipelines, size, and anything.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and says when it is skipped"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking")]
 
 mod conventions;
 

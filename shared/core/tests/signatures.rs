@@ -1,10 +1,10 @@
 //! Signature checks against published vectors, tables of what is refused, and properties.
 #![allow(
     clippy::unwrap_used,
-    clippy::print_stderr,
+    clippy::expect_used,
     clippy::disallowed_methods,
     clippy::maybe_infinite_iter,
-    reason = "a test fails by panicking, and says when it is skipped"
+    reason = "a test fails by panicking"
 )]
 
 use proptest::prelude::*;
@@ -132,11 +132,9 @@ fn every_shape_of_a_standard_webhook_has_its_verdict() {
 }
 
 #[test]
+#[ignore = "needs SPANHOOK_FIXTURES"]
 fn recorded_standard_webhooks_vectors_hold() {
-    let Ok(fixtures) = std::env::var("SPANHOOK_FIXTURES") else {
-        eprintln!("SKIPPED: set SPANHOOK_FIXTURES to the folder of recorded payloads");
-        return;
-    };
+    let fixtures = std::env::var("SPANHOOK_FIXTURES").expect("SPANHOOK_FIXTURES");
     let path = format!("{fixtures}/gitlab/STANDARD_WEBHOOKS_VECTORS.json");
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     for vector in json["vectors"].as_array().unwrap() {

@@ -175,15 +175,10 @@ async fn gitlabs_two_proofs_are_judged_together() {
 }
 
 #[tokio::test]
+#[ignore = "needs SPANHOOK_FIXTURES"]
 async fn every_recorded_gitlab_delivery_is_answered_below_400() {
     #[allow(clippy::disallowed_methods, reason = "where the recordings are")]
-    let Ok(fixtures) = std::env::var("SPANHOOK_FIXTURES") else {
-        #[allow(clippy::print_stderr, reason = "a skip is to be seen")]
-        {
-            eprintln!("SKIPPED: set SPANHOOK_FIXTURES to the folder of recorded payloads");
-        }
-        return;
-    };
+    let fixtures = std::env::var("SPANHOOK_FIXTURES").unwrap();
     let queue = Arc::new(MemoryOutbox::default());
     let service = gitlab(&queue, &[("GITLAB_SIGNING_TOKEN", TOKEN)]).await;
     let mut folders = vec![std::path::PathBuf::from(fixtures).join("gitlab")];
