@@ -6,6 +6,7 @@ locals {
 
   webhook_alarms = {
     failed    = "Deliveries are answered 5xx; GitLab switches a hook off after four in a row"
+    refused   = "A delivery is answered 4xx before or by the function; above 6 MB Lambda refuses it unseen, and GitLab switches a hook off after four in a row"
     throttled = "Deliveries are answered 429; raise webhook_concurrency"
     rejected  = "Many deliveries have a bad signature; a secret was changed on one side only, or somebody tries"
     share     = "percent of deliveries with a bad signature"
@@ -18,6 +19,7 @@ locals {
     build-events = {
       function  = "build-events"
       failed    = "Build events are answered 5xx and lost; jobs do not send them again"
+      refused   = "Build events are answered 4xx and lost; above 6 MB Lambda refuses them before the function sees them"
       throttled = "Build events are answered 429 and lost; raise webhook_concurrency"
       rejected  = "Many build events have a bad signature or token; something was changed on one side only, or somebody tries"
       share     = "percent of build events with a bad signature or token"
@@ -95,6 +97,15 @@ locals {
     periods     = 1
   } if !local.use_http_api }
 
+  refused_alarms = { for name, it in local.watched : "${name}-4xx" => {
+    description = it.refused
+    metric      = ["AWS/Lambda", "Url4xxCount", "FunctionName", "${var.name}-${it.function}"]
+    statistic   = "Sum"
+    period      = 300
+    threshold   = var.refused_requests
+    periods     = 1
+  } if !local.use_http_api }
+
   throttle_alarms = { for name, it in local.watched : "${name}-throttles" => {
     description = it.throttled
     metric      = ["AWS/Lambda", "Throttles", "FunctionName", "${var.name}-${it.function}"]
@@ -104,18 +115,29 @@ locals {
     periods     = 1
   } }
 
-  http_api_alarms = { for name in ["http-api-5xx"] : name => {
-    description = "Requests are answered 5xx; GitLab switches a hook off after four in a row"
-    metric      = ["AWS/ApiGateway", "5xx", "ApiId", local.api_id]
+  http_api_alarms = { for name, it in {
+    http-api-5xx = {
+      description = "Requests are answered 5xx; GitLab switches a hook off after four in a row"
+      metric      = "5xx"
+      threshold   = 0
+    }
+    http-api-4xx = {
+      description = "Requests are answered 4xx; above 6 MB Lambda refuses a delivery unseen, and GitLab switches a hook off after four in a row"
+      metric      = "4xx"
+      threshold   = var.refused_requests
+    }
+    } : name => {
+    description = it.description
+    metric      = ["AWS/ApiGateway", it.metric, "ApiId", local.api_id]
     statistic   = "Sum"
     period      = 300
-    threshold   = 0
+    threshold   = it.threshold
     periods     = 1
   } if local.use_http_api }
 }
 
 resource "aws_cloudwatch_metric_alarm" "alarm" {
-  for_each = merge(local.queue_alarms, local.forwarder_alarms, local.server_error_alarms, local.throttle_alarms, local.http_api_alarms)
+  for_each = merge(local.queue_alarms, local.forwarder_alarms, local.server_error_alarms, local.refused_alarms, local.throttle_alarms, local.http_api_alarms)
 
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.description

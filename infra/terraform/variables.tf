@@ -483,3 +483,15 @@ variable "rejected_share" {
     error_message = "rejected_share is from 1 to 100."
   }
 }
+
+variable "refused_requests" {
+  type        = number
+  description = "Requests in five minutes that may be answered 4xx before an alarm is raised"
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.refused_requests >= 0
+    error_message = "refused_requests is at least 0."
+  }
+}

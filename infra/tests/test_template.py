@@ -92,6 +92,7 @@ DEPLOYMENTS = {
         "LogLevel": "debug",
         "LogRetentionDays": 90,
         "OldestMessageSeconds": 301,
+        "RefusedRequests": 23,
         "RejectedShare": 17,
         "TelemetryEndpoint": "https://telemetry.example.com",
         "TraceIds": "native",
@@ -245,6 +246,22 @@ def test_the_queues_outlive_the_deployment():
         if kind == "resource" and labels[0] == "aws_sqs_queue":
             (lifecycle,) = [attributes(inner) for name, _, inner in blocks(body) if name == "lifecycle"]
             assert hcl(lifecycle["prevent_destroy"]) == "true", labels[1]
+
+
+@pytest.mark.parametrize("door, metrics", [("function-urls", {"Url4xxCount", "Url5xxCount"}), ("http-api", {"4xx", "5xx"})])
+@each_side
+def test_what_no_function_sees_rings_at_the_front_door(side, door, metrics):
+    """Lambda refuses an event above 6 MB before the function runs: only the front door counts it."""
+    it = side(EVERYTHING | {"FrontDoor": door})
+    watched = {}
+    for alarm in it["alarms"].values():
+        measured = alarm["measured"]
+        if isinstance(measured, dict) and measured["metric"] in metrics:
+            (place,) = measured["dimensions"].values()
+            watched.setdefault(place, {})[measured["metric"]] = alarm["threshold"]
+    receivers = {f"spanhook-{name}" for name in ("circleci-webhook", "gitlab-webhook", "build-events")}
+    assert watched.keys() == ({"api0123456"} if door == "http-api" else receivers)
+    assert all(place == dict.fromkeys(metrics, 0) for place in watched.values())
 
 
 # Rights

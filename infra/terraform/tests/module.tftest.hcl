@@ -218,8 +218,8 @@ run "http_api" {
     error_message = "The output is an address of the API."
   }
   assert {
-    condition     = contains(keys(aws_cloudwatch_metric_alarm.alarm), "http-api-5xx") && !contains(keys(aws_cloudwatch_metric_alarm.alarm), "circleci-5xx")
-    error_message = "Answers of 5xx are counted at the API."
+    condition     = [for it in keys(aws_cloudwatch_metric_alarm.alarm) : it if can(regex("[45]xx$", it))] == ["http-api-4xx", "http-api-5xx"]
+    error_message = "Answers of 4xx and 5xx are counted at the API."
   }
 }
 

@@ -108,9 +108,10 @@ run "numbers_out_of_range" {
     oldest_message_seconds    = 299
     delivery_lag_milliseconds = 59999
     rejected_share            = 101
+    refused_requests          = -1
   }
 
-  expect_failures = [var.webhook_concurrency, var.forwarder_concurrency, var.http_api_rate, var.http_api_burst, var.log_retention_days, var.oldest_message_seconds, var.delivery_lag_milliseconds, var.rejected_share]
+  expect_failures = [var.webhook_concurrency, var.forwarder_concurrency, var.http_api_rate, var.http_api_burst, var.log_retention_days, var.oldest_message_seconds, var.delivery_lag_milliseconds, var.rejected_share, var.refused_requests]
 }
 
 run "a_vpc_without_subnets" {
