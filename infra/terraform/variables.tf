@@ -307,13 +307,13 @@ variable "architecture" {
 
 variable "front_door" {
   type        = string
-  description = "One URL a function, or one HTTP API before them all (a dollar a million requests more; takes a custom domain)"
-  default     = "function-urls"
+  description = "One HTTP API before the functions, whose throttling keeps others from using up their concurrency (a dollar a million requests), or a URL for each"
+  default     = "http-api"
   nullable    = false
 
   validation {
-    condition     = contains(["function-urls", "http-api"], var.front_door)
-    error_message = "front_door is one of function-urls, http-api."
+    condition     = contains(["http-api", "function-urls"], var.front_door)
+    error_message = "front_door is one of http-api, function-urls."
   }
 }
 
@@ -355,8 +355,8 @@ variable "http_api_rate" {
 
 variable "http_api_burst" {
   type        = number
-  description = "Requests that it lets through at once"
-  default     = 1000
+  description = "Requests that it lets through at once; not above WebhookConcurrency, or a flood reaches the functions"
+  default     = 50
   nullable    = false
 
   validation {

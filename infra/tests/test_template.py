@@ -34,6 +34,7 @@ CIRCLECI = BASE | {"CircleciSecret": parameter("circleci")}
 GITLAB = BASE | {"GitlabSigningToken": parameter("signing")}
 ISSUERS = {"OidcIssuers": "https://gitlab.com", "OidcAudience": "https://ci.example.com"}
 VPC = {"VpcId": "vpc-0123", "SubnetIds": ["subnet-1", "subnet-2"]}
+URLS = {"FrontDoor": "function-urls"}
 EVERYTHING = (
     CIRCLECI
     | ISSUERS
@@ -58,9 +59,9 @@ DEPLOYMENTS = {
     "GitLab": GITLAB,
     "GitLab's secret token": BASE | {"GitlabSecretToken": parameter("secret", "secretsmanager")},
     "everything": EVERYTHING,
-    "everything behind an HTTP API": EVERYTHING | {"FrontDoor": "http-api"},
-    "CircleCI behind an HTTP API": CIRCLECI | {"FrontDoor": "http-api"},
-    "GitLab behind an HTTP API": GITLAB | {"FrontDoor": "http-api"},
+    "everything with URLs": EVERYTHING | URLS,
+    "CircleCI with URLs": CIRCLECI | URLS,
+    "GitLab with URLs": GITLAB | URLS,
     "VPC": CIRCLECI | VPC,
     "VPC with Secrets Manager": CIRCLECI | VPC | {"CollectorHeaders": parameter("headers", "secretsmanager")},
     "no reserved concurrency": CIRCLECI | {"WebhookConcurrency": 0},
@@ -69,7 +70,7 @@ DEPLOYMENTS = {
     "build events with issuers": CIRCLECI
     | ISSUERS
     | {"Access": '[{"projects": "acme/*", "by": ["oidc"]}]', "AlarmTopicArn": parameter("alarms", "sns")},
-    "build events behind an HTTP API": GITLAB | ISSUERS | {"FrontDoor": "http-api"},
+    "build events with URLs": GITLAB | ISSUERS | URLS,
     "access without build events": CIRCLECI | {"Access": parameter("access")},
     "no default value": EVERYTHING
     | {
@@ -82,7 +83,7 @@ DEPLOYMENTS = {
         "CollectorProtocol": "grpc",
         "DeliveryLagMilliseconds": 60001,
         "ForwarderConcurrency": 7,
-        "FrontDoor": "http-api",
+        "FrontDoor": "function-urls",
         "GitlabHost": "git.example.com",
         "GitlabJobSpans": "job",
         "GitlabNativeJobId": "export",
@@ -161,7 +162,7 @@ def test_the_deployments_try_another_value_of_every_parameter():
 
 
 def test_nothing_is_left_out_of_the_comparison():
-    for parameters in (EVERYTHING, EVERYTHING | {"FrontDoor": "http-api"}):
+    for parameters in (EVERYTHING, EVERYTHING | URLS):
         from_template, from_module = Template(parameters), module_with(parameters)
         template_form(from_template)
         module_form(from_module)
@@ -212,13 +213,10 @@ def test_any_proof_brings_the_function_of_build_events(side, set_):
         assert role in sending["condition"]["StringNotLike"]["aws:PrincipalArn"]
     assert without["outputs"]["build_events_url"] is None
     # Senders append the path to it.
-    url = f"https://{name}.lambda-url.eu-west-1.on.aws"
-    assert with_it["outputs"]["build_events_url"] == url
-    behind_api = side(CIRCLECI | set_ | {"FrontDoor": "http-api"})
-    assert behind_api["outputs"]["build_events_url"] == "https://api0123456.execute-api.eu-west-1.amazonaws.com"
-    assert behind_api["routes"].keys() - side(CIRCLECI | {"FrontDoor": "http-api"})["routes"].keys() == {
-        "POST /build-events"
-    }
+    assert with_it["outputs"]["build_events_url"] == "https://api0123456.execute-api.eu-west-1.amazonaws.com"
+    assert with_it["routes"].keys() - without["routes"].keys() == {"POST /build-events"}
+    by_url = side(CIRCLECI | set_ | URLS)
+    assert by_url["outputs"]["build_events_url"] == f"https://{name}.lambda-url.eu-west-1.on.aws"
 
 
 @each_side
@@ -364,6 +362,18 @@ def test_a_message_stays_hidden_while_the_forwarder_works_on_it(side):
 def test_dead_letters_are_kept_as_long_as_messages(side):
     queues = side(EVERYTHING)["queues"]
     assert queues["spanhook-dead-letters"]["retention"] >= queues["spanhook-spans"]["retention"]
+
+
+@each_side
+def test_a_flood_ends_at_the_front_door(side):
+    """A public URL's only limit is the function's reserved concurrency, which a stranger can use up."""
+    it = side(EVERYTHING)
+    assert it["urls"] == {}
+    (stage,) = it["stages"].values()
+    for route in it["routes"].values():
+        name = route["target"].removeprefix("integrations/integration-")
+        assert stage["burst"] <= it["functions"][name]["concurrency"]
+        assert stage["rate"] <= 10 * it["functions"][name]["concurrency"]
 
 
 # Documents

@@ -55,6 +55,39 @@ run "circleci_by_default_settings" {
     error_message = "Without GitLab's secrets there is no function for GitLab."
   }
   assert {
+    condition     = length(aws_security_group.forwarder) == 0 && length(aws_vpc_endpoint.service) == 0
+    error_message = "There is nothing in a VPC."
+  }
+  assert {
+    condition     = aws_lambda_function.function["circleci-webhook"].reserved_concurrent_executions == 50 && aws_lambda_function.function["forwarder"].reserved_concurrent_executions == -1
+    error_message = "Functions behind HTTP reserve concurrency, the forwarder does not."
+  }
+  assert {
+    condition     = output.circleci_webhook_url == "https://api.execute-api.eu-west-1.amazonaws.com/circleci" && output.gitlab_webhook_url == null
+    error_message = "The output is what is pasted into CircleCI."
+  }
+  assert {
+    condition     = output.build_events_url == null
+    error_message = "Without a proof that jobs can give there is nothing to send build events to."
+  }
+  assert {
+    condition     = [for it in jsondecode(aws_iam_role_policy.function["traceparent"].policy).Statement : it.Sid] == ["WriteOwnLog"]
+    error_message = "Without a token or rules in SSM the traceparent function may write its log and nothing else."
+  }
+  assert {
+    condition     = alltrue([for it in aws_cloudwatch_metric_alarm.alarm : length(it.alarm_actions) == 0])
+    error_message = "Without a topic alarms notify nobody."
+  }
+}
+
+run "function_urls" {
+  command = plan
+
+  variables {
+    front_door = "function-urls"
+  }
+
+  assert {
     condition     = toset(keys(aws_lambda_function_url.function)) == toset(["circleci-webhook", "traceparent"])
     error_message = "Each function behind HTTP has a URL, the forwarder has none."
   }
@@ -73,30 +106,6 @@ run "circleci_by_default_settings" {
   assert {
     condition     = length(aws_apigatewayv2_api.http) == 0 && length(aws_apigatewayv2_route.function) == 0
     error_message = "There is no HTTP API besides the URLs."
-  }
-  assert {
-    condition     = length(aws_security_group.forwarder) == 0 && length(aws_vpc_endpoint.service) == 0
-    error_message = "There is nothing in a VPC."
-  }
-  assert {
-    condition     = aws_lambda_function.function["circleci-webhook"].reserved_concurrent_executions == 50 && aws_lambda_function.function["forwarder"].reserved_concurrent_executions == -1
-    error_message = "Functions behind HTTP reserve concurrency, the forwarder does not."
-  }
-  assert {
-    condition     = output.circleci_webhook_url == "https://function.lambda-url.eu-west-1.on.aws/circleci" && output.gitlab_webhook_url == null
-    error_message = "The output is what is pasted into CircleCI."
-  }
-  assert {
-    condition     = output.build_events_url == null
-    error_message = "Without a proof that jobs can give there is nothing to send build events to."
-  }
-  assert {
-    condition     = [for it in jsondecode(aws_iam_role_policy.function["traceparent"].policy).Statement : it.Sid] == ["WriteOwnLog"]
-    error_message = "Without a token or rules in SSM the traceparent function may write its log and nothing else."
-  }
-  assert {
-    condition     = alltrue([for it in aws_cloudwatch_metric_alarm.alarm : length(it.alarm_actions) == 0])
-    error_message = "Without a topic alarms notify nobody."
   }
 }
 
@@ -152,6 +161,7 @@ run "build_events" {
   command = plan
 
   variables {
+    front_door               = "function-urls"
     build_events_signing_key = "arn:aws:ssm:eu-west-1:123456789012:parameter/build-events"
     oidc_issuers             = "https://gitlab.example.com"
     oidc_audience            = "https://ci.example.com"
@@ -194,7 +204,6 @@ run "http_api" {
   command = plan
 
   variables {
-    front_door          = "http-api"
     gitlab_secret_token = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:gitlab-AbCdEf"
     build_events_token  = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:build-events-AbCdEf"
   }
