@@ -224,7 +224,8 @@ def test_addresses_are_where_the_routes_are(side):
         by_url = side(EVERYTHING | URLS)["outputs"]["urls"][function]
         assert by_url == f"https://spanhook-{function}.lambda-url.eu-west-1.on.aws{path}"
     others = {"POST /": "circleci-webhook", "GET /health": "traceparent"}
-    assert {it: api["routes"][it]["target"].removeprefix("integrations/integration-spanhook-") for it in others} == others
+    for route, function in others.items():
+        assert api["routes"][route]["target"] == f"integrations/integration-spanhook-{function}"
 
 
 @each_side
