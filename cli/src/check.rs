@@ -6,6 +6,7 @@ use clap::Args;
 use spanhook_service::{
     export::{ExportSettings, Exporter, shown},
     identity::{Gate, GateError, GateSettings},
+    live::with_documents,
     settings::{
         CircleciReceiverSettings, GitlabReceiverSettings, QueueSettings, SettingsError, Vars,
         WebhookSettings, environment, var,
@@ -49,7 +50,7 @@ type Findings = Vec<(&'static str, Finding)>;
 
 impl Check {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let vars = environment();
+        let vars = with_documents(&environment()).await.map_err(failure)?;
         let mut bad = report("Settings", settings(&vars).await);
         let deployment = self.deployment.at(self.url.as_deref());
         if !deployment.is_empty() {

@@ -278,6 +278,7 @@ fn one(text: &mut String, span: Span) {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
     use spanhook_core::{
         mapping::{Provider, Unmappable},
         message::{Message, pack},

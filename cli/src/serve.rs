@@ -19,7 +19,7 @@ use spanhook_service::{
     export::Target,
     identity::{Gate, GateSettings},
     intake::Intake,
-    live::Live,
+    live::{Live, with_documents},
     settings::{
         CircleciReceiverSettings, GitlabReceiverSettings, SettingsError, Vars, WebhookSettings,
         environment, traceparent_settings, var,
@@ -71,6 +71,7 @@ impl Serve {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let vars = environment();
         logs::init(&vars, "info");
+        let vars = with_documents(&vars).await.map_err(failure)?;
         let running =
             Running::start_limited(&vars, self.listen, &self.data, self.data_limit).await?;
         print(running.welcome());

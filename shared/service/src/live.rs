@@ -9,6 +9,7 @@
 //! the old one. Reading behind its back would be no better: a function is frozen between requests,
 //! and a read that is frozen too breaks off.
 
+mod documents;
 mod source;
 
 use std::{
@@ -24,7 +25,7 @@ use spanhook_core::{
 use thiserror::Error;
 use tokio::time::timeout;
 
-pub use self::source::Source;
+pub use self::{documents::with_documents, source::Source};
 use crate::{clock::Clock, settings::SettingsError};
 
 /// How long a value is used before it is read again.
@@ -111,6 +112,22 @@ pub enum Keeper {
 }
 
 impl Keeper {
+    /// The keeper of what is kept elsewhere.
+    async fn of(source: &Source) -> Option<Self> {
+        match source {
+            Source::Unset | Source::Inline(_) | Source::Line { .. } => None,
+            Source::Parameter(name) => {
+                let client = aws_sdk_ssm::Client::new(&aws_config::load_from_env().await);
+                Some(Self::Ssm(client, name.clone()))
+            }
+            Source::Secret(arn) => {
+                let config = aws_config::load_from_env().await;
+                let client = aws_sdk_secretsmanager::Client::new(&config);
+                Some(Self::SecretsManager(client, arn.clone()))
+            }
+        }
+    }
+
     /// The text, within a limit.
     async fn fetch(&self, variable: &'static str, limit: Duration) -> Result<String, LiveError> {
         let late = |_| LiveError::Unreadable {
@@ -153,6 +170,8 @@ pub struct Live<T>(Arc<Kept<T>>);
 struct Kept<T> {
     variable: &'static str,
     keeper: Option<Keeper>,
+    /// Whether the keeper has a document, of which this is a line.
+    is_line: bool,
     read: Reader<T>,
     clock: Clock,
     state: Mutex<State<T>>,
@@ -176,25 +195,38 @@ impl<T: PartialEq + Send + Sync + 'static> Live<T> {
         read: Reader<T>,
         unset: T,
     ) -> Result<Self, LiveError> {
-        let keeper = match source {
+        let (document, text) = match source {
             Source::Unset => return Ok(Self::fixed(variable, read, unset)),
             Source::Inline(text) => return Ok(Self::fixed(variable, read, read(variable, text)?)),
-            Source::Parameter(name) => {
-                let client = aws_sdk_ssm::Client::new(&aws_config::load_from_env().await);
-                Keeper::Ssm(client, name.clone())
-            }
-            Source::Secret(arn) => {
-                let config = aws_config::load_from_env().await;
-                Keeper::SecretsManager(aws_sdk_secretsmanager::Client::new(&config), arn.clone())
-            }
+            Source::Line { document, text } => (Some(document), text),
+            Source::Parameter(_) | Source::Secret(_) => (None, &String::new()),
         };
+        let keeper = Keeper::of(document.map_or(source, |it| it)).await;
+        let Some(keeper) = keeper else { return Ok(Self::fixed(variable, read, unset)) };
+        if document.is_some() {
+            // The document was just read.
+            let value = read(variable, text)?;
+            return Ok(Self::begin(Some(keeper), true, variable, read, value, Clock::SYSTEM));
+        }
         Self::kept(keeper, variable, read, Clock::SYSTEM).await
     }
 
     fn fixed(variable: &'static str, read: Reader<T>, value: T) -> Self {
-        let now = Duration::ZERO;
+        Self::begin(None, false, variable, read, value, Clock::SYSTEM)
+    }
+
+    /// A value that was read just now.
+    fn begin(
+        keeper: Option<Keeper>,
+        is_line: bool,
+        variable: &'static str,
+        read: Reader<T>,
+        value: T,
+        clock: Clock,
+    ) -> Self {
+        let now = clock.since_epoch();
         let state = Mutex::new(State { value: Arc::new(value), read: now, tried: now });
-        Self(Arc::new(Kept { variable, keeper: None, read, clock: Clock::SYSTEM, state }))
+        Self(Arc::new(Kept { variable, keeper, is_line, read, clock, state }))
     }
 
     /// Gets a value from where it is kept.
@@ -205,9 +237,8 @@ impl<T: PartialEq + Send + Sync + 'static> Live<T> {
         clock: Clock,
     ) -> Result<Self, LiveError> {
         let text = keeper.fetch(variable, Duration::from_secs(START)).await?;
-        let (value, now) = (Arc::new(read(variable, &text)?), clock.since_epoch());
-        let state = Mutex::new(State { value, read: now, tried: now });
-        Ok(Self(Arc::new(Kept { variable, keeper: Some(keeper), read, clock, state })))
+        let value = read(variable, &text)?;
+        Ok(Self::begin(Some(keeper), false, variable, read, value, clock))
     }
 
     /// The value, read again when it is no longer fresh. While its keeper does not answer, the old
@@ -255,7 +286,12 @@ impl<T: PartialEq> Kept<T> {
     async fn read(&self, now: Duration) {
         let Some(keeper) = &self.keeper else { return };
         let text = keeper.fetch(self.variable, LIMIT).await;
-        match text.and_then(|it| (self.read)(self.variable, &it)) {
+        let value = text.and_then(|text| {
+            let text =
+                if self.is_line { documents::line(&text, self.variable)? } else { &*text };
+            (self.read)(self.variable, text)
+        });
+        match value {
             Ok(value) => {
                 let mut state = self.state();
                 state.read = now;

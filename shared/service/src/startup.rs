@@ -67,6 +67,7 @@ pub fn exit_code<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
 
 /// CircleCI's webhook function.
 pub async fn circleci_webhook(vars: &Vars) -> Result<Router, StartupError> {
+    let vars = &live::with_documents(vars).await?;
     let common = WebhookSettings::parse(vars)?;
     let receiver = Receiver::circleci(CircleciReceiverSettings::parse(vars)?, common).await?;
     webhook(vars, "spanhook-circleci-webhook", receiver, common).await
@@ -74,6 +75,7 @@ pub async fn circleci_webhook(vars: &Vars) -> Result<Router, StartupError> {
 
 /// GitLab's webhook function.
 pub async fn gitlab_webhook(vars: &Vars) -> Result<Router, StartupError> {
+    let vars = &live::with_documents(vars).await?;
     let common = WebhookSettings::parse(vars)?;
     let receiver = Receiver::gitlab(GitlabReceiverSettings::parse(vars)?, common).await?;
     webhook(vars, "spanhook-gitlab-webhook", receiver, common).await
@@ -106,6 +108,7 @@ async fn sqs_queue(vars: &Vars) -> Result<SqsQueue, StartupError> {
 
 /// The traceparent function.
 pub async fn traceparent(vars: &Vars) -> Result<Router, StartupError> {
+    let vars = &live::with_documents(vars).await?;
     let service = Traceparent {
         gate: Gate::open(GateSettings::traceparent(vars)?).await?,
         clock: Clock::SYSTEM,
@@ -118,6 +121,7 @@ pub async fn traceparent(vars: &Vars) -> Result<Router, StartupError> {
 
 /// The build-events function.
 pub async fn build_events(vars: &Vars) -> Result<Router, StartupError> {
+    let vars = &live::with_documents(vars).await?;
     let service = BuildEvents {
         gate: Gate::open(GateSettings::build_events(vars)?).await?,
         ids: traceparent_settings(vars)?,
@@ -139,6 +143,7 @@ pub async fn project_rules(vars: &Vars) -> Result<Arc<Live<ProjectRules>>, LiveE
 
 /// The forwarder function.
 pub async fn forwarder(vars: &Vars) -> Result<Forwarder, StartupError> {
+    let vars = &live::with_documents(vars).await?;
     Ok(Forwarder {
         queue: sqs_queue(vars).await?,
         target: Target::open(vars).await?.ok_or(SettingsError::Missing {

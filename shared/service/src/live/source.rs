@@ -16,6 +16,13 @@ pub enum Source {
     Parameter(String),
     /// A Secrets Manager secret: `arn:aws:secretsmanager:…`.
     Secret(String),
+    /// A line of a document, as it was at the start; see [`super::with_documents`].
+    Line {
+        /// Where the document is.
+        document: Box<Source>,
+        /// What it held under the variable's name.
+        text: String,
+    },
 }
 
 impl fmt::Debug for Source {
@@ -24,15 +31,41 @@ impl fmt::Debug for Source {
             Self::Unset => f.write_str("unset"),
             Self::Inline(_) => f.write_str("set (redacted)"),
             Self::Parameter(name) | Self::Secret(name) => f.write_str(name),
+            Self::Line { document, .. } => write!(f, "in {document:?}"),
         }
     }
 }
+
+/// Between a line's text and where its document is: in no variable of an environment, which ends at
+/// a NUL.
+const IN: char = '\0';
 
 impl Source {
     /// Reads a variable.
     #[must_use]
     pub fn parse(vars: &Vars, name: &str) -> Self {
         let value = vars.get(name).map_or("", |it| it.trim());
+        if let Some((text, document)) = value.split_once(IN) {
+            let (text, document) = (text.to_owned(), Box::new(Self::of(document)));
+            return Self::Line { document, text };
+        }
+        Self::of(value)
+    }
+
+    /// Whether the value may change while the process runs.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        !matches!(self, Self::Unset | Self::Inline(_))
+    }
+
+    /// The variable of a line that may change: whoever reads it through [`Self::parse`] learns where
+    /// to look again.
+    pub(super) fn line(text: &str, document: &str) -> String {
+        format!("{text}{IN}{document}")
+    }
+
+    /// Reads a value, or where it is kept.
+    pub(super) fn of(value: &str) -> Self {
         if let Some(name) = value.strip_prefix("ssm:") {
             return Self::Parameter(name.to_owned());
         }
