@@ -29,7 +29,7 @@ pub(super) static ROOM: Room = Room {
     event: "circleci-event-type",
     variables: &[&settings::SECRET, &settings::HOST, &settings::SERVICE_NAME, &settings::HOOK_SERVICE],
     map: map::map,
-    redact: |_| (),
+    redact: |body| body.into(),
     recognises: |json| json.get("type").and(json.get("webhook")).is_some(),
     sends,
     // No job names its instance: it is a setting here, as for webhooks.

@@ -18,7 +18,7 @@ pub(super) static ROOM: Room = Room {
     event: "",
     variables: &[&settings::HOST],
     map: |_, _| Ok(Mapped::Ignored("GitHub's deliveries are not mapped yet")),
-    redact: |_| (),
+    redact: |body| body.into(),
     recognises: |_| false,
     sends: |_, _| Vec::new(),
     host: |settings| Some(&settings.github.host),
