@@ -103,13 +103,15 @@ async fn intake_goes_on_when_no_file_can_be_opened() {
 struct Small(TempDir);
 
 impl Small {
-    fn mount() -> Option<Self> {
+    fn mount() -> Self {
         let folder = TempDir::new().unwrap();
         let mount = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=16m", "spanhook-test"])
             .arg(folder.path())
-            .output();
-        mount.is_ok_and(|it| it.status.success()).then_some(Self(folder))
+            .output()
+            .unwrap();
+        assert!(mount.status.success(), "{mount:?}");
+        Self(folder)
     }
 }
 
@@ -120,11 +122,9 @@ impl Drop for Small {
 }
 
 #[tokio::test]
+#[ignore = "needs the right to mount a tmpfs"]
 async fn a_full_disk_stops_intake_but_not_forwarding_until_there_is_room() {
-    let Some(disk) = Small::mount() else {
-        println!("not run: it needs the right to mount a tmpfs");
-        return;
-    };
+    let disk = Small::mount();
     let up = Arc::new(AtomicBool::new(false));
     let is_up = Arc::clone(&up);
     let judge = move |_, _: &BTreeSet<String>| {
