@@ -3,14 +3,15 @@
 mod deployment;
 
 use clap::Args;
+use spanhook_core::{
+    provider::Provider,
+    settings::{Settings, SettingsError, Vars, WebhookSettings, var},
+};
 use spanhook_service::{
     export::{ExportSettings, Exporter, shown},
     identity::{Gate, GateError, GateSettings},
     live::with_documents,
-    settings::{
-        CircleciReceiverSettings, GitlabReceiverSettings, QueueSettings, SettingsError, Vars,
-        WebhookSettings, environment, var,
-    },
+    settings::{QueueSettings, environment},
     startup::project_rules,
     telemetry::TelemetrySettings,
     webhook::{Receiver, ReceiverError},
@@ -85,9 +86,11 @@ fn report(title: &str, findings: Findings) -> usize {
 }
 
 async fn settings(vars: &Vars) -> Findings {
-    vec![
-        ("circleci", circleci(vars).await),
-        ("gitlab", gitlab(vars).await),
+    let mut findings = Findings::new();
+    for provider in Provider::with_webhooks() {
+        findings.push((provider.as_str(), webhook(provider, vars).await));
+    }
+    findings.extend([
         ("traceparent", gate(GateSettings::traceparent(vars)).await),
         ("build-events", gate(GateSettings::build_events(vars)).await),
         ("rules", rules(vars).await),
@@ -95,45 +98,27 @@ async fn settings(vars: &Vars) -> Findings {
         ("data", data(vars)),
         ("forwarder", forwarder(vars)),
         ("telemetry", telemetry(vars)),
-    ]
+    ]);
+    findings
 }
 
 /// A secret that is not set only matters to the function that needs it.
-fn received(result: Result<Receiver, ReceiverError>, good: String) -> Finding {
-    match result {
-        Ok(_) => Finding::Good(good),
+async fn webhook(provider: Provider, vars: &Vars) -> Finding {
+    let read =
+        Settings::parse(vars).and_then(|settings| Ok((settings, WebhookSettings::parse(vars)?)));
+    let (settings, common) = match read {
+        Ok(read) => read,
+        Err(error) => return Finding::Bad(error.to_string()),
+    };
+    match Receiver::open(provider, vars, common).await {
+        Ok(receiver) => {
+            let ids = format!("{:?} ids", settings.trace_ids).to_lowercase();
+            Finding::Good(format!("{ids}, {}", receiver.proofs()))
+        }
         Err(ReceiverError::Settings(error @ SettingsError::Missing { .. })) => {
             Finding::Off(error.to_string())
         }
         Err(error) => Finding::Bad(error.to_string()),
-    }
-}
-
-async fn circleci(vars: &Vars) -> Finding {
-    let read = CircleciReceiverSettings::parse(vars)
-        .and_then(|settings| Ok((settings, WebhookSettings::parse(vars)?)));
-    match read {
-        Err(error) => Finding::Bad(error.to_string()),
-        Ok((settings, common)) => {
-            let good = format!("{:?} ids of {}", settings.mapping.trace_ids, settings.mapping.host);
-            received(Receiver::circleci(settings, common).await, good.to_lowercase())
-        }
-    }
-}
-
-async fn gitlab(vars: &Vars) -> Finding {
-    let read = GitlabReceiverSettings::parse(vars)
-        .and_then(|settings| Ok((settings, WebhookSettings::parse(vars)?)));
-    match read {
-        Err(error) => Finding::Bad(error.to_string()),
-        Ok((settings, common)) => {
-            let mapping = &settings.mapping;
-            let good = format!(
-                "{:?} ids, job spans from {:?} events",
-                mapping.trace_ids, mapping.job_spans
-            );
-            received(Receiver::gitlab(settings, common).await, good.to_lowercase())
-        }
     }
 }
 

@@ -12,7 +12,10 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use serde_json::Value;
-use spanhook_core::message::{Content, Undecodable, join_parts, unpack, unpack_part};
+use spanhook_core::{
+    message::{self, Content, OTLP, RAW, Undecodable, join_parts, unpack, unpack_part},
+    otlp::Signal,
+};
 use spanhook_service::queue::SqsQueue;
 use thiserror::Error;
 
@@ -117,7 +120,7 @@ fn message(json: &Value) -> Option<Raw> {
 
 /// A body without its attributes tells by itself what it is.
 fn bare(body: &str) -> Result<Vec<Raw>, InspectError> {
-    for encoding in ["otlp-proto+zstd", "raw+zstd"] {
+    for encoding in [OTLP, RAW] {
         if unpack(body, Some(encoding), None).is_ok() {
             let attributes = BTreeMap::from([("encoding".to_owned(), encoding.to_owned())]);
             return Ok(vec![(body.to_owned(), attributes)]);
@@ -159,9 +162,9 @@ fn one_message(
         }
         return Ok(());
     }
-    match unpack(body, get("encoding"), get("signal")).map_err(undecodable)? {
+    match message::read(body, attributes).map_err(undecodable)? {
         Content::Quarantined(payload) => quarantined(text, number, attributes, &payload),
-        Content::Metrics(raw) => {
+        Content::Otlp(Signal::Metrics, raw) => {
             let request = ExportMetricsServiceRequest::decode(raw.as_slice())
                 .map_err(|_| undecodable(Undecodable::Protobuf))?;
             let _ = writeln!(text, "message {number}: metrics");
@@ -170,7 +173,7 @@ fn one_message(
                 let _ = writeln!(text, "  {}", printable(&measure.to_string()));
             }
         }
-        Content::Logs(raw) => {
+        Content::Otlp(Signal::Logs, raw) => {
             let request = ExportLogsServiceRequest::decode(raw.as_slice())
                 .map_err(|_| undecodable(Undecodable::Protobuf))?;
             let _ = writeln!(text, "message {number}: log records");
@@ -182,7 +185,7 @@ fn one_message(
                 let _ = writeln!(text, "  {}", printable(&line));
             }
         }
-        Content::Traces(raw) => {
+        Content::Otlp(Signal::Traces, raw) => {
             let request = ExportTraceServiceRequest::decode(raw.as_slice())
                 .map_err(|_| undecodable(Undecodable::Protobuf))?;
             let _ = writeln!(text, "message {number}: spans");
@@ -279,22 +282,20 @@ fn one(text: &mut String, span: Span) {
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
+    use axum::http::HeaderMap;
     use spanhook_core::{
-        mapping::{Provider, Unmappable},
+        delivery::{Delivery, Unmappable},
         message::{Message, pack},
+        provider::Provider,
     };
 
     use super::*;
 
     #[test]
     fn a_quarantined_delivery_is_shown_with_its_reason_from_every_form_of_input() {
-        let mut messages = Message::quarantine(
-            Provider::Gitlab,
-            "Pipeline Hook",
-            &BTreeMap::new(),
-            Unmappable::NoRun,
-            br#"{"object_kind":"pipeline","note":"\u001b[31mred"}"#,
-        );
+        let body = br#"{"object_kind":"pipeline","note":"\u001b[31mred"}"#;
+        let delivery = Delivery { headers: &HeaderMap::new(), body };
+        let mut messages = Message::quarantine(Provider::Gitlab, &delivery, Unmappable::NoRun);
         let message = messages.remove(0);
         let values = |key: &str| -> Value {
             let pairs = message.attributes.iter();
@@ -336,7 +337,7 @@ mod tests {
             }],
         };
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let good = BTreeMap::from([pair("encoding", "otlp-proto+zstd"), pair(EVIL, EVIL)]);
+        let good = BTreeMap::from([pair("encoding", OTLP), pair(EVIL, EVIL)]);
         let part = format!("1/2{EVIL}");
         let bad =
             BTreeMap::from([pair("part", &part), pair("delivery", EVIL), pair("reason", EVIL)]);
@@ -349,7 +350,7 @@ mod tests {
     #[test]
     fn a_message_that_can_not_be_read_hides_no_other() {
         let raw = |body: &str| {
-            let encoding = ("encoding".to_owned(), "raw+zstd".to_owned());
+            let encoding = ("encoding".to_owned(), RAW.to_owned());
             (body.to_owned(), BTreeMap::from([encoding]))
         };
         let text = render(&[raw("***"), raw(&pack(b"readable"))]);

@@ -10,14 +10,10 @@ use reqwest::{Client, RequestBuilder, Url, header::HeaderValue, redirect::Policy
 use serde_json::Value;
 use spanhook_core::{
     build_event::{self, BadEvents, Sender},
-    signature::{sign_standard, signing_key},
-    traceparent::TraceparentSettings,
+    check::{sign_standard, signing_key},
+    settings::{Settings, Vars, var},
 };
-use spanhook_service::{
-    clock::Clock,
-    export::innermost,
-    settings::{Vars, var},
-};
+use spanhook_service::{clock::Clock, export::innermost};
 use thiserror::Error;
 use tokio::{
     runtime,
@@ -142,7 +138,7 @@ pub(crate) async fn within<T: Send + 'static>(
 
 /// What the endpoint would find wrong with the events.
 fn check(body: &str) -> Result<(), ReportError> {
-    let settings = TraceparentSettings::default();
+    let settings = Settings::default();
     build_event::map(body.as_bytes(), Clock::SYSTEM.nanos(), &settings, Sender::Trusted)?;
     Ok(())
 }

@@ -2,54 +2,41 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use reqwest::{Client, RequestBuilder};
+use axum::http::HeaderMap;
+use clap::Args;
+use reqwest::Client;
 use serde_json::Value;
 use spanhook_core::{
-    mapping::Provider,
-    signature::{sign_circleci, sign_standard, signing_key},
+    check::Check,
+    provider::Provider,
+    settings::{Variable, Vars},
 };
 use spanhook_service::{
     clock::Clock,
     export::{innermost, shown},
     live::{self, LiveError, Source},
-    settings::{CIRCLECI_SECRET, GITLAB_SECRET_TOKEN, GITLAB_SIGNING_TOKEN, Vars, environment},
+    settings::environment,
 };
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::terminal::{Failure, failure, print, printable};
+use crate::terminal::{Failure, failure, print, printable, provider};
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The secrets are the receiver's own variables: CIRCLECI_HOOK_SECRET, GITLAB_SIGNING_TOKEN and
-GITLAB_SECRET_TOKEN. Of several live values the first one signs; without any the delivery goes out unsigned."
+    after_help = "The secrets are the receiver's own variables (docs/settings.md), such as CIRCLECI_HOOK_SECRET.
+Of several live values the first one signs; without any the delivery goes out unsigned."
 )]
 pub(crate) struct Send {
     /// Payloads, or recordings of the form {\"headers\": …, \"body\": …}
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Where to: a base URL, to which /circleci or /gitlab is added, or the whole address
+    /// Where to: a base URL, to which the provider's path is added, or the whole address
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000")]
     to: String,
     /// Whose deliveries they are, when the payload does not tell
-    #[arg(long)]
-    provider: Option<ProviderName>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum ProviderName {
-    Circleci,
-    Gitlab,
-}
-
-impl From<ProviderName> for Provider {
-    fn from(name: ProviderName) -> Self {
-        match name {
-            ProviderName::Circleci => Self::Circleci,
-            ProviderName::Gitlab => Self::Gitlab,
-        }
-    }
+    #[arg(long, value_parser = provider)]
+    provider: Option<Provider>,
 }
 
 /// A delivery that could not be sent.
@@ -57,7 +44,7 @@ impl From<ProviderName> for Provider {
 pub(crate) enum SendError {
     #[error("{file} can't be read: {error}")]
     Unreadable { file: String, error: std::io::Error },
-    #[error("it is not clear whose delivery this is; say --provider circleci or --provider gitlab")]
+    #[error("it is not clear whose delivery this is; say it with --provider")]
     UnknownProvider,
     #[error("{variable} holds no usable secret; {hint}")]
     Secret { variable: &'static str, hint: &'static str },
@@ -75,8 +62,7 @@ impl Send {
             let name = file.display().to_string();
             let body = std::fs::read(file)
                 .map_err(|error| failure(SendError::Unreadable { file: name.clone(), error }))?;
-            let provider = self.provider.map(Into::into);
-            let answer = sender.send(&self.to, &body, provider).await.map_err(failure)?;
+            let answer = sender.send(&self.to, &body, self.provider).await.map_err(failure)?;
             let line = format!("{name}: {} {}", answer.status, answer.body.trim());
             print(format!("{}\n", printable(&line)));
             refused += usize::from(!(200..300).contains(&answer.status));
@@ -99,31 +85,29 @@ pub(crate) struct Answer {
 /// Sends with one client and one set of secrets.
 pub(crate) struct Sender {
     client: Client,
-    circleci: Option<Vec<u8>>,
-    gitlab_key: Option<Vec<u8>>,
-    gitlab_token: Option<String>,
+    /// Of every provider the checks that have a secret, with the key that signs.
+    keys: Vec<(Provider, &'static Check, Vec<u8>)>,
 }
 
 impl Sender {
     pub(crate) fn new(vars: &Vars) -> Result<Self, SendError> {
-        let token = first(vars, GITLAB_SIGNING_TOKEN)?;
-        let hint = "GitLab shows it as whsec_ and 44 characters of base64";
-        let key = token.map(|token| {
-            let text = String::from_utf8_lossy(&token);
-            signing_key(&text).ok_or(SendError::Secret { variable: GITLAB_SIGNING_TOKEN, hint })
-        });
+        let mut keys = Vec::new();
+        for provider in Provider::with_webhooks() {
+            for check in provider.room().checks {
+                let variable = check.variable;
+                let Some(secret) = first(vars, variable)? else { continue };
+                let hint = variable.expected;
+                let key = check.key(&String::from_utf8_lossy(&secret));
+                let key = key.ok_or(SendError::Secret { variable: variable.name, hint })?;
+                keys.push((provider, check, key));
+            }
+        }
         let client = Client::builder().timeout(std::time::Duration::from_secs(30)).build();
         let no_client = |error: reqwest::Error| SendError::NoAnswer {
             url: String::new(),
             reason: error.to_string(),
         };
-        Ok(Self {
-            client: client.map_err(no_client)?,
-            circleci: first(vars, CIRCLECI_SECRET)?,
-            gitlab_key: key.transpose()?,
-            gitlab_token: first(vars, GITLAB_SECRET_TOKEN)?
-                .map(|it| String::from_utf8_lossy(&it).into_owned()),
-        })
+        Ok(Self { client: client.map_err(no_client)?, keys })
     }
 
     pub(crate) async fn send(
@@ -134,11 +118,16 @@ impl Sender {
     ) -> Result<Answer, SendError> {
         let (provider, json, body) = read(payload, provider)?;
         let url = address(to, provider);
-        let post = self.client.post(&url).header("content-type", "application/json");
-        let post = match provider {
-            Provider::Circleci => self.as_circleci(post, &json, &body),
-            Provider::Gitlab => self.as_gitlab(post, &json, &body),
-        };
+        let (id, now) = (Uuid::new_v4().to_string(), Clock::SYSTEM.since_epoch().as_secs());
+        let mut post = self.client.post(&url).header("content-type", "application/json");
+        for (name, value) in (provider.room().sends)(&json, &id) {
+            post = post.header(name, value);
+        }
+        let mut proof = HeaderMap::new();
+        for (_, check, key) in self.keys.iter().filter(|(of, ..)| *of == provider) {
+            check.sign(&mut proof, &body, key, &id, now);
+        }
+        let post = post.headers(proof);
         let no_answer = |error: reqwest::Error| SendError::NoAnswer {
             url: shown(&url),
             reason: innermost(&error),
@@ -149,55 +138,11 @@ impl Sender {
             body: answer.text().await.map_err(no_answer)?,
         })
     }
-
-    fn as_circleci(&self, post: RequestBuilder, json: &Value, body: &[u8]) -> RequestBuilder {
-        let event = json["type"].as_str().unwrap_or_default().to_owned();
-        let post =
-            post.header("user-agent", "CircleCI-Webhook/1.0").header("circleci-event-type", event);
-        match self.circleci.as_ref().and_then(|secret| sign_circleci(body, secret)) {
-            Some(signature) => post.header("circleci-signature", signature),
-            None => post,
-        }
-    }
-
-    fn as_gitlab(&self, mut post: RequestBuilder, json: &Value, body: &[u8]) -> RequestBuilder {
-        let event = match json["object_kind"].as_str().unwrap_or("pipeline") {
-            "build" => "Job Hook".to_owned(),
-            kind => {
-                let (head, tail) = kind.split_at_checked(1).unwrap_or_default();
-                format!("{}{} Hook", head.to_uppercase(), tail.replace('_', " "))
-            }
-        };
-        let instance = json["project"]["web_url"].as_str().and_then(|url| {
-            let (scheme, rest) = url.split_once("://")?;
-            Some(format!("{scheme}://{}", rest.split('/').next()?))
-        });
-        let id = Uuid::new_v4().to_string();
-        let now = Clock::SYSTEM.since_epoch().as_secs();
-        if let Some(signature) =
-            self.gitlab_key.as_ref().and_then(|key| sign_standard(&id, now, body, key))
-        {
-            post = post.header("webhook-signature", signature);
-        }
-        if let Some(token) = &self.gitlab_token {
-            post = post.header("x-gitlab-token", token);
-        }
-        post.header("user-agent", "GitLab/19.2.0")
-            .header("x-gitlab-event", event)
-            .header(
-                "x-gitlab-instance",
-                instance.unwrap_or_else(|| "https://gitlab.com".to_owned()),
-            )
-            .header("x-gitlab-event-uuid", Uuid::new_v4().to_string())
-            .header("x-gitlab-webhook-uuid", Uuid::new_v4().to_string())
-            .header("idempotency-key", &id)
-            .header("webhook-id", &id)
-            .header("webhook-timestamp", now)
-    }
 }
 
 /// The first live value of a secret that the variable itself holds.
-pub(crate) fn first(vars: &Vars, variable: &'static str) -> Result<Option<Vec<u8>>, SendError> {
+pub(crate) fn first(vars: &Vars, variable: &Variable) -> Result<Option<Vec<u8>>, SendError> {
+    let variable = variable.name;
     let elsewhere =
         || SendError::Secret { variable, hint: "give the secret itself, not where it is kept" };
     match Source::parse(vars, variable) {
@@ -222,13 +167,7 @@ fn read(
         Some(body) => (body.clone(), body.to_string().into_bytes()),
         None => (json, payload.to_vec()),
     };
-    let told = || {
-        if json.get("object_kind").or_else(|| json.get("object_attributes")).is_some() {
-            Some(Provider::Gitlab)
-        } else {
-            json.get("type").and(json.get("webhook")).map(|_| Provider::Circleci)
-        }
-    };
+    let told = || Provider::of_payload(&json);
     let provider = provider.or_else(told).ok_or(SendError::UnknownProvider)?;
     Ok((provider, json, body))
 }

@@ -11,19 +11,19 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::any};
 use clap::Args;
-use spanhook_core::rules::ProjectRules;
+use spanhook_core::{
+    provider::Provider,
+    settings::{Settings, SettingsError, Vars, WebhookSettings, var},
+};
 use spanhook_service::{
-    answer::{Problem, not_found, wrong_method},
+    answer::{not_found, problem, wrong_method},
     build_events::BuildEvents,
     clock::Clock,
     export::Target,
     identity::{Gate, GateSettings},
     intake::Intake,
-    live::{Live, with_documents},
-    settings::{
-        CircleciReceiverSettings, GitlabReceiverSettings, SettingsError, Vars, WebhookSettings,
-        environment, traceparent_settings, var,
-    },
+    live::with_documents,
+    settings::environment,
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
     traceparent::Traceparent,
@@ -83,7 +83,8 @@ impl Serve {
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) store: Store,
-    providers: Vec<&'static str>,
+    /// The services that deliveries are posted to.
+    paths: Vec<&'static str>,
     forwarding_to: Option<String>,
     server: JoinHandle<()>,
     forwarder: JoinHandle<()>,
@@ -108,7 +109,7 @@ impl Running {
     ) -> Result<Self, Failure> {
         let common = WebhookSettings::parse(vars).map_err(failure)?;
         let receivers = receivers(vars, common).await?;
-        let ids = traceparent_settings(vars).map_err(failure)?;
+        let settings = Arc::new(Settings::parse(vars).map_err(failure)?);
         let target = Target::open(vars).await.map_err(failure)?;
         let forwarding_to = target.as_ref().map(|it| without_query(&it.settings.endpoint));
         let rules = project_rules(vars).await.map_err(failure)?;
@@ -116,7 +117,7 @@ impl Running {
         let telemetry = Telemetry::exporting("spanhook-serve", &telemetry).map_err(failure)?;
         let store = Store::open_limited(data, data_limit).map_err(failure)?;
 
-        let mut providers: Vec<_> = receivers.iter().map(|it| it.provider().as_str()).collect();
+        let mut paths: Vec<_> = receivers.iter().map(|it| it.provider().as_str()).collect();
         let source = Source::new(store.clone(), forwarding_to.clone(), telemetry.clone());
         let intake = Intake::new();
         let mut router = view::page::router(Arc::new(source), Hosts::parse(vars))
@@ -126,18 +127,29 @@ impl Running {
                     gate: gate(GateSettings::traceparent(vars)).await?,
                     clock: Clock::SYSTEM,
                     rules: Arc::clone(&rules),
-                    ids: ids.clone(),
+                    settings: Arc::clone(&settings),
                     telemetry: telemetry.clone(),
                 }
                 .into_routes(),
             );
         for receiver in receivers {
-            router = router.merge(webhook(receiver, common, &intake, &rules, &store, &telemetry));
+            let paths = receiver.provider().room().paths;
+            let webhook = Webhook {
+                receiver,
+                settings: Arc::clone(&settings),
+                max_body: common.max_body,
+                rules: Arc::clone(&rules),
+                queue: Arc::new(store.clone()),
+                intake: intake.clone(),
+                telemetry: telemetry.clone(),
+                clock: Clock::SYSTEM,
+            };
+            router = router.merge(webhook.into_routes(paths));
         }
         if let Some(gate) = build_events_gate(vars).await? {
             let build_events = BuildEvents {
                 gate,
-                ids,
+                settings,
                 rules,
                 queue: Arc::new(store.clone()),
                 intake,
@@ -145,9 +157,9 @@ impl Running {
                 clock: Clock::SYSTEM,
             };
             router = router.merge(build_events.into_routes(&["/build-events"]));
-            providers.push("build-events");
+            paths.push("build-events");
         }
-        router = unconfigured(router, &providers)
+        router = unconfigured(router, &paths)
             .fallback(not_found)
             .method_not_allowed_fallback(wrong_method)
             .layer(CatchPanicLayer::new())
@@ -169,7 +181,7 @@ impl Running {
                 stopped,
             )),
             store,
-            providers,
+            paths,
             forwarding_to,
             stop,
             telemetry,
@@ -178,8 +190,8 @@ impl Running {
 
     fn welcome(&self) -> String {
         let mut text = format!("spanhook listens on http://{}\n", self.address);
-        for provider in &self.providers {
-            text += &format!("  {provider:<18} POST /{provider}\n");
+        for path in &self.paths {
+            text += &format!("  {path:<18} POST /{path}\n");
         }
         text += "  trace context      GET  /traceparent/…\n";
         text += &match &self.forwarding_to {
@@ -231,31 +243,6 @@ impl Running {
     }
 }
 
-fn webhook(
-    receiver: Receiver,
-    common: WebhookSettings,
-    intake: &Intake,
-    rules: &Arc<Live<ProjectRules>>,
-    store: &Store,
-    telemetry: &Telemetry,
-) -> Router {
-    // circleci-hook's own path is the root.
-    let paths: &[&str] = match receiver {
-        Receiver::Circleci { .. } => &["/", "/circleci"],
-        Receiver::Gitlab { .. } => &["/gitlab"],
-    };
-    let webhook = Webhook {
-        receiver,
-        max_body: common.max_body,
-        rules: Arc::clone(rules),
-        queue: Arc::new(store.clone()),
-        intake: intake.clone(),
-        telemetry: telemetry.clone(),
-        clock: Clock::SYSTEM,
-    };
-    webhook.into_routes(paths)
-}
-
 async fn gate(settings: Result<GateSettings, SettingsError>) -> Result<Gate, Failure> {
     Gate::open(settings.map_err(failure)?).await.map_err(failure)
 }
@@ -271,42 +258,39 @@ async fn build_events_gate(vars: &Vars) -> Result<Option<Gate>, Failure> {
 
 /// The providers that have a secret; at least one must.
 async fn receivers(vars: &Vars, common: WebhookSettings) -> Result<Vec<Receiver>, Failure> {
-    let circleci = CircleciReceiverSettings::parse(vars).map_err(failure)?;
-    let gitlab = GitlabReceiverSettings::parse(vars).map_err(failure)?;
     let mut receivers = Vec::new();
-    for receiver in
-        [Receiver::circleci(circleci, common).await, Receiver::gitlab(gitlab, common).await]
-    {
-        match receiver {
+    for provider in Provider::with_webhooks() {
+        match Receiver::open(provider, vars, common).await {
             Ok(receiver) => receivers.push(receiver),
             Err(ReceiverError::Settings(SettingsError::Missing { .. })) => {}
             Err(error) => return Err(failure(error)),
         }
     }
     if receivers.is_empty() {
-        return Err(failure(
-            "no webhook secret is set; set CIRCLECI_HOOK_SECRET to the secret token of CircleCI's webhook, \
-             or GITLAB_SIGNING_TOKEN (or GITLAB_SECRET_TOKEN) to GitLab's \
-             (or ALLOW_UNSIGNED=true to accept anybody's deliveries)",
-        ));
+        let missing: Vec<_> = Provider::with_webhooks().map(secrets).collect();
+        return Err(failure(format!(
+            "no webhook secret is set; set {} (or ALLOW_UNSIGNED=true to accept anybody's deliveries)",
+            missing.join(", or ")
+        )));
     }
     Ok(receivers)
 }
 
-/// A provider without a secret is told apart from a wrong path.
+/// The variables with a provider's secrets, one of which is needed.
+fn secrets(provider: Provider) -> String {
+    let names: Vec<_> = provider.room().checks.iter().map(|it| it.variable.name).collect();
+    format!("{} for {}", names.join(" or "), provider.room().title)
+}
+
+/// A service without a secret is told apart from a wrong path.
 fn unconfigured(mut router: Router, configured: &[&'static str]) -> Router {
-    let missing = [
-        ("circleci", "CircleCI is not set up here; set CIRCLECI_HOOK_SECRET"),
-        (
-            "build-events",
-            "build events are not set up here; set BUILD_EVENTS_SIGNING_KEY, BUILD_EVENTS_TOKEN or OIDC_ISSUERS",
-        ),
-        ("gitlab", "GitLab is not set up here; set GITLAB_SIGNING_TOKEN or GITLAB_SECRET_TOKEN"),
-    ];
-    for (provider, detail) in missing {
-        if !configured.contains(&provider) {
-            let answer = move || async move { Problem { status: StatusCode::NOT_FOUND, detail } };
-            router = router.route(&format!("/{provider}"), any(answer));
+    let build_events = "BUILD_EVENTS_SIGNING_KEY, BUILD_EVENTS_TOKEN or OIDC_ISSUERS";
+    let webhooks = Provider::with_webhooks().map(|it| (it.as_str(), secrets(it)));
+    for (path, variables) in webhooks.chain([("build-events", build_events.to_owned())]) {
+        if !configured.contains(&path) {
+            let detail = format!("{path} is not set up here; set {variables}");
+            let answer = move || async move { problem(StatusCode::NOT_FOUND, &detail) };
+            router = router.route(&format!("/{path}"), any(answer));
         }
     }
     router

@@ -17,7 +17,8 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use serde::Serialize;
 use spanhook_core::{
-    message::{Content, unpack},
+    message::{self, Content, OTLP, unpack},
+    otlp::Signal,
     semconv::{
         CICD_PIPELINE_NAME, CICD_PIPELINE_RESULT, CICD_PIPELINE_RUN_URL_FULL,
         CICD_PIPELINE_TASK_NAME, CICD_PIPELINE_TASK_RUN_ID, CICD_PIPELINE_TASK_RUN_RESULT,
@@ -145,20 +146,19 @@ pub(crate) fn traces_of(message: &Received) -> Option<Vec<String>> {
     if let Some(trace) = message.attributes.get("trace_id") {
         return Some(vec![trace.clone()]);
     }
-    let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
     let traces: BTreeSet<String> =
-        match unpack(&message.body, attribute("encoding"), attribute("signal")).ok()? {
-            Content::Metrics(raw) => {
+        match message::read(&message.body, &message.attributes).ok()? {
+            Content::Otlp(Signal::Metrics, raw) => {
                 let request = ExportMetricsServiceRequest::decode(raw.as_slice()).ok()?;
                 measures(request).into_iter().flat_map(|it| it.traces).collect()
             }
-            Content::Logs(raw) => {
+            Content::Otlp(Signal::Logs, raw) => {
                 let request = ExportLogsServiceRequest::decode(raw.as_slice()).ok()?;
                 let scopes = request.resource_logs.into_iter().flat_map(|it| it.scope_logs);
                 let records = scopes.flat_map(|it| it.log_records);
                 records.map(|it| hex(&it.trace_id)).filter(|it| !it.is_empty()).collect()
             }
-            Content::Traces(_) | Content::Quarantined(_) => return None,
+            Content::Otlp(Signal::Traces, _) | Content::Quarantined(_) => return None,
         };
     Some(traces.into_iter().collect())
 }
@@ -179,15 +179,15 @@ pub(crate) fn traces(bodies: impl IntoIterator<Item = String>) -> Vec<Trace> {
             break;
         }
         let (signal, body) = body.split_once(':').unwrap_or(("traces", &body));
-        let content = unpack(body, Some("otlp-proto+zstd"), Some(signal));
-        if let Ok(Content::Traces(raw) | Content::Metrics(raw)) = &content {
+        let content = unpack(body, Some(OTLP), Some(signal));
+        if let Ok(Content::Otlp(Signal::Traces | Signal::Metrics, raw)) = &content {
             decoded += raw.len();
         }
         match content {
-            Ok(Content::Traces(raw)) => {
+            Ok(Content::Otlp(Signal::Traces, raw)) => {
                 requests.extend(ExportTraceServiceRequest::decode(raw.as_slice()).ok());
             }
-            Ok(Content::Metrics(raw)) => {
+            Ok(Content::Otlp(Signal::Metrics, raw)) => {
                 let request = ExportMetricsServiceRequest::decode(raw.as_slice());
                 measured.extend(request.ok().into_iter().flat_map(measures));
             }

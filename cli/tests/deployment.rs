@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use spanhook_core::{
-    mapping::{Provider, Unmappable},
+    delivery::{Delivery, Unmappable},
     message::{Message, pack},
+    provider::Provider,
 };
 use spanhook_tests::{
     Parts, collector::Collector, eventually, front, lambda::Function, mapping::poll, parts,
@@ -63,7 +64,8 @@ fn refused(number: usize) -> Message {
 
 fn quarantined(body: &str) -> Vec<Message> {
     let reason = Unmappable::UnknownShape;
-    Message::quarantine(Provider::Gitlab, "x", &BTreeMap::new(), reason, body.as_bytes())
+    let delivery = Delivery { headers: &reqwest::header::HeaderMap::new(), body: body.as_bytes() };
+    Message::quarantine(Provider::Gitlab, &delivery, reason)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,10 +26,11 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use serde_json::{Value, json};
 use spanhook_core::{
-    build_event::{Batch, Sender, map},
+    build_event::{Sender, map},
+    check::{WebhookHeaders, signing_key, verify_standard},
+    otlp::Telemetry,
     secret::Secrets,
-    signature::{WebhookHeaders, signing_key, verify_standard},
-    traceparent::TraceparentSettings,
+    settings::Settings,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -84,9 +85,11 @@ impl Request {
     }
 
     /// What the endpoint makes of it.
-    fn batch(&self) -> Batch {
+    fn batch(&self) -> Telemetry<'static> {
         let received = u64::try_from(now().as_nanos()).unwrap();
-        map(&self.body, received, &TraceparentSettings::default(), Sender::Trusted).unwrap()
+        let batch = map(&self.body, received, &Settings::default(), Sender::Trusted).unwrap();
+        let [telemetry] = batch.telemetry.try_into().unwrap();
+        telemetry
     }
 
     fn spans(&self) -> Vec<Span> {

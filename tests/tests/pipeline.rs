@@ -14,8 +14,8 @@ use std::{
 
 use serde_json::Value;
 use spanhook_core::{
-    message::{Content, unpack},
-    signature::{sign_circleci, sign_standard, signing_key},
+    check::{sign_hex, sign_standard, signing_key},
+    message::{Content, RAW, unpack},
 };
 use spanhook_tests::{
     Parts, collector::Collector, eventually, fixtures, lambda::Function, mapping::poll, parts,
@@ -69,7 +69,7 @@ impl Stack {
     }
 
     async fn post_circleci(&self, body: &[u8]) -> (u16, Value) {
-        let signature = sign_circleci(body, SECRET.as_bytes()).unwrap();
+        let signature = format!("v1={}", sign_hex(body, SECRET.as_bytes()).unwrap());
         let headers = [("circleci-signature".to_owned(), signature)];
         let (status, body) = self.circleci.request("POST", "/", &headers, body).await;
         (status, serde_json::from_str(&body).unwrap())
@@ -349,7 +349,7 @@ async fn a_verified_delivery_that_can_not_be_mapped_is_quarantined_with_its_reas
             .any(|it| it.string_value.as_ref().is_some_and(|it| it.contains("v1,")))
     );
     let body = dead[0].body.as_ref().unwrap();
-    let Ok(Content::Quarantined(raw)) = unpack(body, Some("raw+zstd"), None) else {
+    let Ok(Content::Quarantined(raw)) = unpack(body, Some(RAW), None) else {
         panic!("not the payload")
     };
     let raw = String::from_utf8(raw).unwrap();
@@ -364,7 +364,7 @@ async fn a_queue_that_can_not_be_reached_makes_the_provider_retry() {
     let Stack { sqs, circleci, .. } = stack;
     sqs.stop().await;
     let ping = br#"{"type":"ping","id":"92e0554a-837f-4086-913b-0dc7665d2a84","happened_at":"2022-09-19T15:59:36Z"}"#;
-    let signature = sign_circleci(ping, SECRET.as_bytes()).unwrap();
+    let signature = format!("v1={}", sign_hex(ping, SECRET.as_bytes()).unwrap());
     let headers = [("circleci-signature".to_owned(), signature)];
     assert_eq!(circleci.request("POST", "/", &headers, ping).await.0, 503);
 }

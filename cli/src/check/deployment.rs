@@ -6,14 +6,16 @@ use clap::Args;
 use reqwest::Client;
 use serde_json::{Value, json};
 use spanhook_core::{
-    mapping::Provider,
-    traceparent::{Format, Job},
+    job::Claim,
+    provider::Provider,
+    settings::{Settings, Vars},
+    traceparent::{self, Context, Format},
 };
 use spanhook_service::{
     clock::Clock,
     export::innermost,
     queue::{Depth, SqsQueue},
-    settings::{TRACEPARENT_TOKEN, Vars, traceparent_settings},
+    settings::TRACEPARENT_TOKEN,
     startup::project_rules,
 };
 use tokio::time::{Instant, sleep};
@@ -163,11 +165,16 @@ async fn context(vars: &Vars, url: &str) -> Finding {
         Ok(rules) => rules.get().await,
         Err(error) => return Finding::Bad(error.to_string()),
     };
-    let expected = traceparent_settings(vars).ok().and_then(|settings| {
-        let job = Job::new(Provider::Circleci, run, job, None, None).ok()?;
-        Some(Format::Value.render(job.context(&settings, &rules, None)))
+    let claim = Claim {
+        run_id: Some(run.to_owned()),
+        job_id: Some(job.to_owned()),
+        ..Claim::default()
+    };
+    let expected = Settings::parse(vars).ok().and_then(|settings| {
+        let job = traceparent::job(Provider::Circleci, &claim).ok()?;
+        Some(Format::Value.render(Context::of(&job, &settings, &rules, None)))
     });
-    let token = match first(vars, TRACEPARENT_TOKEN) {
+    let token = match first(vars, &TRACEPARENT_TOKEN) {
         Ok(token) => token.unwrap_or_default(),
         Err(error) => return Finding::Bad(error.to_string()),
     };

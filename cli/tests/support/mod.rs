@@ -27,7 +27,7 @@ use axum::{
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
-use spanhook_core::signature::sign_circleci;
+use spanhook_core::check::sign_hex;
 use tokio::time::{Instant, sleep};
 
 pub const SECRET: &str = "a-secret-of-the-tests";
@@ -94,7 +94,7 @@ impl Serve {
     }
 
     pub async fn post(&self, client: &reqwest::Client, body: &str) -> reqwest::Result<u16> {
-        let signature = sign_circleci(body.as_bytes(), SECRET.as_bytes()).unwrap();
+        let signature = format!("v1={}", sign_hex(body.as_bytes(), SECRET.as_bytes()).unwrap());
         let request = client.post(format!("{}/circleci", self.url)).body(body.to_owned());
         let answer = request.header("circleci-signature", signature).send().await?;
         Ok(answer.status().as_u16())

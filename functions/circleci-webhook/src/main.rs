@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
+use spanhook_core::provider::Provider;
 use spanhook_service::{settings::environment, startup, telemetry::init_logs};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let vars = environment();
     init_logs(&vars);
-    let service = match startup::circleci_webhook(&vars).await {
+    let service = match startup::webhook(&vars, Provider::Circleci).await {
         Ok(service) => service,
         Err(error) => return startup::refuse(&error),
     };

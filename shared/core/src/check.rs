@@ -99,8 +99,7 @@ impl Check {
     pub fn sign(&self, headers: &mut HeaderMap, body: &[u8], key: &[u8], id: &str, now: u64) {
         let (name, value) = match self.scheme {
             Scheme::Hmac { header, prefix, .. } => {
-                let digits = mac(key, &[body]).map(|it| hex::encode(it.finalize().into_bytes()));
-                (header, digits.map(|it| format!("{prefix}{it}").into_bytes()))
+                (header, sign_hex(body, key).map(|it| format!("{prefix}{it}").into_bytes()))
             }
             Scheme::StandardWebhooks => {
                 headers.insert("webhook-timestamp", HeaderValue::from(now));
@@ -198,6 +197,12 @@ fn any_matches(secrets: &Secrets, parts: &[&[u8]], signatures: &[Vec<u8>]) -> bo
 
 fn judge(matches: bool) -> Result<(), Rejection> {
     if matches { Ok(()) } else { Err(Rejection::Mismatch) }
+}
+
+/// The HMAC-SHA256 of a body in hex.
+#[must_use]
+pub fn sign_hex(body: &[u8], key: &[u8]) -> Option<String> {
+    mac(key, &[body]).map(|mac| hex::encode(mac.finalize().into_bytes()))
 }
 
 /// The headers that Standard Webhooks signs, as they arrived.

@@ -89,6 +89,16 @@ impl Receiver {
         self.provider
     }
 
+    /// What proves a delivery, in words for an operator.
+    #[must_use]
+    pub fn proofs(&self) -> String {
+        let names: Vec<_> = self.checks.iter().map(|(check, _)| check.variable.name).collect();
+        match names.as_slice() {
+            [] => "unsigned deliveries are accepted".to_owned(),
+            names => format!("proved by {}", names.join(" and ")),
+        }
+    }
+
     /// Checks what needs no body: whether what proves it is there and can be right.
     async fn screen(&self, headers: &HeaderMap, now: u64) -> Result<(), Rejection> {
         // What is too old is read again at the same time: one wait, not one for each.
