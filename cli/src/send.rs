@@ -201,13 +201,10 @@ mod tests {
 
     #[test]
     fn a_mistyped_secret_signs_nothing() {
-        let vars = |text: &str| Vars::from([(CIRCLECI_SECRET.to_owned(), text.to_owned())]);
-        assert_eq!(
-            first(&vars("[\"new-secret\"]"), CIRCLECI_SECRET).unwrap().unwrap(),
-            b"new-secret"
-        );
-        let error =
-            first(&vars("[\n \"old-secret\",\n]"), CIRCLECI_SECRET).unwrap_err().to_string();
+        let secret = Provider::Circleci.room().checks[0].variable;
+        let vars = |text: &str| Vars::from([(secret.name.to_owned(), text.to_owned())]);
+        assert_eq!(first(&vars("[\"new-secret\"]"), secret).unwrap().unwrap(), b"new-secret");
+        let error = first(&vars("[\n \"old-secret\",\n]"), secret).unwrap_err().to_string();
         assert!(error.starts_with("CIRCLECI_HOOK_SECRET can't be used; "), "{error}");
     }
 

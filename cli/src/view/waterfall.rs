@@ -172,27 +172,25 @@ fn pad(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderMap;
     use spanhook_core::{
-        encode::{Limits, encode},
-        gitlab::{self, GitlabSettings, JobSpans},
-        id::{GitlabJobKind, TraceIds},
-        mapping::{Mapped, Provider},
+        delivery::{Delivery, Outcome},
+        provider::Provider,
+        rules::ProjectRules,
+        settings::Settings,
     };
 
     use super::*;
     use crate::view::traces;
 
     fn trace(body: &str) -> Trace {
-        let settings = GitlabSettings {
-            trace_ids: TraceIds::Hashed,
-            job_kind: GitlabJobKind::Default,
-            job_spans: JobSpans::Pipeline,
-            host: "gitlab.com".into(),
-            service_name: "gitlab".parse().unwrap(),
+        let delivery = Delivery { headers: &HeaderMap::new(), body: body.as_bytes() };
+        let (settings, rules) = (Settings::default(), ProjectRules::default());
+        let Outcome::Accepted(accepted) = delivery.process(Provider::Gitlab, &settings, &rules)
+        else {
+            panic!("no spans")
         };
-        let mapped = gitlab::map(body.as_bytes(), &settings).unwrap();
-        let Mapped::Trace { trace, project } = mapped else { panic!("no spans") };
-        let messages = encode(&trace, Provider::Gitlab, &project, Limits::default());
+        let messages = accepted.messages;
         // Twice, as a queue may deliver.
         let bodies = messages.iter().chain(&messages).map(|it| it.body.clone());
         traces(bodies).remove(0)
