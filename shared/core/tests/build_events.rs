@@ -955,9 +955,8 @@ fn a_confined_sender_enters_no_run_and_no_others_trace() {
     let gitlab = json!({ "provider": "gitlab", "run_id": "2722508965", "job_id": "15651125844" });
     let place = |event: &Value, sender| {
         let body = event.to_string();
-        let batch =
-            map(body.as_bytes(), RECEIVED, &TraceparentSettings::default(), sender).unwrap();
-        (batch.traces[0].id.to_string(), batch.confined)
+        let batch = map(body.as_bytes(), RECEIVED, &Settings::default(), sender).unwrap();
+        (traces(&batch)[0].id.to_string(), batch.confined)
     };
     let proofs = [Sender::Trusted, Sender::Confined("signature"), Sender::Confined("bearer")];
     let own = proofs.map(|sender| place(&with(Value::Null), sender));

@@ -12,15 +12,14 @@
 mod conventions;
 mod deliveries;
 mod describe;
+mod support;
 
 use std::path::{Path, PathBuf};
 
-use deliveries::{circleci, describe, gitlab, ids, payloads};
+use deliveries::{describe, ids, payloads, settings};
 use spanhook_core::{
-    circleci,
-    gitlab::{self, JobSpans},
     id::TraceIds,
-    mapping::Provider,
+    provider::{Provider, gitlab::JobSpans},
 };
 
 fn fixtures(folder: &str) -> PathBuf {
@@ -39,24 +38,22 @@ fn snapshot(name: &str, folder: &Path, map: impl Fn(&[u8]) -> String) {
 #[test]
 #[ignore = "needs SPANHOOK_FIXTURES"]
 fn circleci_deliveries_become_these_spans() {
-    let map = |body: &[u8]| {
-        describe(Provider::Circleci, circleci::map(body, &circleci(TraceIds::Hashed)))
-    };
+    let settings = settings(TraceIds::Hashed, JobSpans::Pipeline);
+    let map = |body: &[u8]| describe(Provider::Circleci, body, &settings);
     snapshot("circleci", &fixtures("circleci"), map);
 }
 
 #[test]
 #[ignore = "needs SPANHOOK_FIXTURES"]
 fn circleci_deliveries_take_circleci_hooks_ids_in_native_mode() {
-    let map = |body: &[u8]| {
-        ids(&describe(Provider::Circleci, circleci::map(body, &circleci(TraceIds::Native))))
-    };
+    let settings = settings(TraceIds::Native, JobSpans::Pipeline);
+    let map = |body: &[u8]| ids(&describe(Provider::Circleci, body, &settings));
     snapshot("circleci-native", &fixtures("circleci"), map);
 }
 
 fn gitlab_snapshot(name: &str, folder: &str, trace_ids: TraceIds, job_spans: JobSpans) {
-    let settings = gitlab(trace_ids, job_spans);
-    let map = |body: &[u8]| describe(Provider::Gitlab, gitlab::map(body, &settings));
+    let settings = settings(trace_ids, job_spans);
+    let map = |body: &[u8]| describe(Provider::Gitlab, body, &settings);
     snapshot(name, &fixtures(&format!("gitlab/{folder}")), map);
 }
 

@@ -278,7 +278,7 @@ fn a_run_with_too_many_events_for_one_message_keeps_what_fits_and_counts_the_res
 /// Eight million empty jobs fit a delivery of 24 MB; their spans took 5.9 GB.
 #[test]
 fn a_pipeline_of_absurdly_many_jobs_is_kept_and_not_mapped() {
-    let settings = gitlab_settings(TraceIds::Hashed, JobSpans::Pipeline);
+    const MAX_JOBS: usize = 20_000;
     let pipeline = |builds: usize, bridges: usize| {
         let empty = |count| vec!["{}"; count].join(",");
         format!(
@@ -288,14 +288,14 @@ fn a_pipeline_of_absurdly_many_jobs_is_kept_and_not_mapped() {
         )
     };
     for (builds, bridges, mapped) in [
-        (gitlab::MAX_JOBS, 0, true),
-        (gitlab::MAX_JOBS + 1, 0, false),
-        (0, gitlab::MAX_JOBS + 1, false),
-        (gitlab::MAX_JOBS / 2, gitlab::MAX_JOBS / 2 + 1, false),
+        (MAX_JOBS, 0, true),
+        (MAX_JOBS + 1, 0, false),
+        (0, MAX_JOBS + 1, false),
+        (MAX_JOBS / 2, MAX_JOBS / 2 + 1, false),
     ] {
         let body = pipeline(builds, bridges);
-        let result = gitlab::map(body.as_bytes(), &settings).map(|_| ());
-        let expected = if mapped { Ok(()) } else { Err(Unmappable::TooManyJobs) };
+        let result = map(Provider::Gitlab, body.as_bytes(), &Settings::default()).map(|_| ());
+        let expected = if mapped { Ok(()) } else { Err(Unmappable::TooManyJobs(MAX_JOBS)) };
         assert_eq!(result, expected, "{builds} builds, {bridges} bridges");
     }
 }

@@ -4,49 +4,38 @@
 mod conventions;
 mod deliveries;
 mod describe;
+mod support;
 
 use std::path::Path;
 
-use deliveries::{describe, ids, payloads};
+use deliveries::{describe, ids, payloads, settings};
 use spanhook_core::{
-    circleci,
-    gitlab::{self, JobSpans},
     id::TraceIds,
-    mapping::Provider,
+    provider::{Provider, gitlab::JobSpans},
 };
-
-fn circleci(body: &[u8], trace_ids: TraceIds) -> String {
-    describe(Provider::Circleci, circleci::map(body, &deliveries::circleci(trace_ids)))
-}
-
-fn gitlab(body: &[u8], trace_ids: TraceIds, job_spans: JobSpans) -> String {
-    describe(Provider::Gitlab, gitlab::map(body, &deliveries::gitlab(trace_ids, job_spans)))
-}
 
 /// What the provider's samples become, by default and under each setting that changes it.
 fn samples(provider: Provider) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events");
+    let map = |body: &[u8], ids, spans| describe(provider, body, &settings(ids, spans));
     let describe = |(file, body): (String, Vec<u8>)| {
-        let text = match provider {
-            Provider::Circleci => {
-                let native = ids(&circleci(&body, TraceIds::Native));
-                circleci(&body, TraceIds::Hashed) + "=== with native ids\n" + &native
-            }
-            Provider::Gitlab => {
-                let text = gitlab(&body, TraceIds::Hashed, JobSpans::Pipeline);
-                let from_jobs = gitlab(&body, TraceIds::Hashed, JobSpans::Job);
-                // What only one of the events gives is told once in full.
-                let (from_jobs, spans) = if text.starts_with("ignored: ") {
-                    (from_jobs, JobSpans::Job)
-                } else {
-                    (ids(&from_jobs), JobSpans::Pipeline)
-                };
-                let native = ids(&gitlab(&body, TraceIds::Native, spans));
-                text + "=== with the spans of jobs from job events\n"
-                    + &from_jobs
-                    + "=== with native ids\n"
-                    + &native
-            }
+        let text = map(&body, TraceIds::Hashed, JobSpans::Pipeline);
+        let text = if provider == Provider::Gitlab {
+            let from_jobs = map(&body, TraceIds::Hashed, JobSpans::Job);
+            // What only one of the events gives is told once in full.
+            let (from_jobs, spans) = if text.starts_with("ignored: ") {
+                (from_jobs, JobSpans::Job)
+            } else {
+                (ids(&from_jobs), JobSpans::Pipeline)
+            };
+            let native = ids(&map(&body, TraceIds::Native, spans));
+            text + "=== with the spans of jobs from job events\n"
+                + &from_jobs
+                + "=== with native ids\n"
+                + &native
+        } else {
+            let native = ids(&map(&body, TraceIds::Native, JobSpans::Pipeline));
+            text + "=== with native ids\n" + &native
         };
         (format!("{provider}-{}", file.trim_end_matches(".json")), text)
     };
@@ -91,6 +80,11 @@ fn the_samples_show_everything_that_the_mappings_tell_apart() {
         "circleci.vcs.fork = false",
         "circleci.vcs.origin_repository.url = \"https://github.com/visitor/shop\"",
         "circleci.trigger.type = \"scheduled_pipeline\"",
+        "spanhook.provider = \"circleci\"",
+        "spanhook.kind = \"run\"",
+        "spanhook.kind = \"job\"",
+        "spanhook.kind = \"ping\"",
+        "spanhook.trigger = \"webhook\"",
         "spanhook.time_repaired = true",
     ] {
         assert!(circleci.contains(shape), "no sample gives {shape}");
@@ -166,6 +160,14 @@ fn the_samples_show_everything_that_the_mappings_tell_apart() {
         "gitlab.runner.type = \"instance_type\"",
         "gitlab.runner.type = \"group_type\"",
         "gitlab.runner.type = \"project_type\"",
+        "spanhook.provider = \"gitlab\"",
+        "spanhook.kind = \"run\"",
+        "spanhook.kind = \"stage\"",
+        "spanhook.kind = \"job\"",
+        "spanhook.kind = \"queue\"",
+        "spanhook.stage = \"test\"",
+        "spanhook.attempt = 2",
+        "spanhook.trigger = \"merge_request_event\"",
         "spanhook.time_repaired = true",
     ] {
         assert!(gitlab.contains(shape), "no sample gives {shape}");

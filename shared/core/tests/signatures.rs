@@ -85,9 +85,9 @@ fn every_shape_of_circlecis_list_has_its_verdict() {
         (one(format!("v1=zz,,=,v1,v1={good}")), Ok(())),
         (one(format!("v2={good}")), Err(Rejection::Malformed)),
         (one("v1=abc".to_owned()), Err(Rejection::Malformed)),
-        (one("v1=".to_owned()), Err(Rejection::Mismatch)),
-        (one(format!("v1={}", &good[..32])), Err(Rejection::Mismatch)),
-        (one(format!("v1={good}00")), Err(Rejection::Mismatch)),
+        (one("v1=".to_owned()), Err(Rejection::Malformed)),
+        (one(format!("v1={}", &good[..32])), Err(Rejection::Malformed)),
+        (one(format!("v1={good}00")), Err(Rejection::Malformed)),
         (one(format!("v1={wrong}")), Err(Rejection::Mismatch)),
         (one(good.to_owned()), Err(Rejection::Malformed)),
         // A list may come in several lines.

@@ -43,6 +43,15 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
     ("app.build_id", Resource, &[]),
     // Of no convention: the name that senders of build events know it by.
     ("correlation_id", Resource, &[]),
+    // Of no convention, and the same for every provider.
+    ("spanhook.provider", Resource, &["circleci", "gitlab", "github"]),
+    (
+        "spanhook.kind",
+        OnSpan,
+        &["run", "stage", "job", "queue", "step", "marker", "ping"],
+    ),
+    ("spanhook.stage", OnSpan, &[]),
+    ("spanhook.trigger", OnSpan, &[]),
     ("artifact.filename", OnSpan, &[]),
     ("artifact.version", OnSpan, &[]),
     ("artifact.hash", OnSpan, &[]),
@@ -56,6 +65,15 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
     ("error.type", OnSpan, &[]),
     ("deployment.environment.name", OnSpan, &[]),
 ];
+
+/// Of spanhook's own those that are no text.
+const OWN: &[(&str, Place)] = &[
+    ("spanhook.attempt", OnSpan),
+    ("spanhook.time_repaired", OnSpan),
+];
+
+/// Providers', and what build events say.
+const PREFIXES: &[&str] = &["build.", "circleci.", "gitlab."];
 
 /// What a pipeline run span, and what a task span must have.
 const RUN: &[&str] = &["cicd.pipeline.result"];
@@ -101,9 +119,8 @@ fn placed(attributes: &[KeyValue], place: Place) {
         let rule = ATTRIBUTES.iter().find(|(name, _, _)| *name == key);
         match rule {
             None => assert!(
-                ["build.", "circleci.", "gitlab.", "spanhook."]
-                    .iter()
-                    .any(|prefix| key.starts_with(prefix)),
+                OWN.contains(&(key, place))
+                    || PREFIXES.iter().any(|prefix| key.starts_with(prefix)),
                 "{key} is neither of the conventions nor of a provider"
             ),
             Some((_, right, values)) => {

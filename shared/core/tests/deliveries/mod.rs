@@ -5,20 +5,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message as _;
 use spanhook_core::{
-    circleci::CircleciSettings,
-    encode::{Limits, encode},
-    gitlab::{GitlabSettings, JobSpans},
-    id::{GitlabJobKind, TraceIds},
-    mapping::{Mapped, Provider, Unmappable},
-    message::{Content, unpack},
+    delivery::Mapped,
+    id::TraceIds,
+    otlp::{
+        Signal,
+        encode::{Limits, messages},
+    },
+    provider::{
+        Provider,
+        gitlab::{self, JobSpans},
+    },
+    settings::Settings,
 };
 
 use crate::{
     conventions,
     describe::{write_attributes, write_span},
+    support::{self, map, with_jobs},
 };
 
 /// Payloads below a folder in the order of their names; a recorded delivery is `{headers, body}`.
@@ -47,50 +51,39 @@ pub(crate) fn payloads(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found.into_iter().map(read).collect()
 }
 
-pub(crate) fn circleci(trace_ids: TraceIds) -> CircleciSettings {
-    CircleciSettings {
-        trace_ids,
-        host: "circleci.com".into(),
-        service_name: "circleci".parse().unwrap(),
-    }
+/// The settings of the snapshots: the services of GitLab's projects are named apart.
+pub(crate) fn settings(trace_ids: TraceIds, job_spans: JobSpans) -> Settings {
+    let settings = with_jobs(trace_ids, job_spans);
+    let service_name = "{repository}".parse().unwrap();
+    let gitlab = gitlab::Settings { service_name, ..settings.gitlab };
+    Settings { gitlab, ..settings }
 }
 
-pub(crate) fn gitlab(trace_ids: TraceIds, job_spans: JobSpans) -> GitlabSettings {
-    GitlabSettings {
-        trace_ids,
-        job_kind: GitlabJobKind::Default,
-        job_spans,
-        host: "gitlab.com".into(),
-        service_name: "{repository}".parse().unwrap(),
-    }
-}
-
-pub(crate) fn describe(provider: Provider, mapped: Result<Mapped<'_>, Unmappable>) -> String {
-    match mapped {
-        Err(reason) => format!("quarantined: {reason}\n"),
-        Ok(Mapped::Ignored(reason)) => format!("ignored: {reason}\n"),
-        Ok(Mapped::Trace { trace, project }) => {
-            let messages = encode(&trace, provider, &project, Limits::default());
-            let mut text = format!("trace {} of {project}\n", trace.id);
-            for message in messages {
-                let encoding = message.attributes.get("encoding").map(String::as_str);
-                let Content::Traces(raw) = unpack(&message.body, encoding, None).unwrap() else {
-                    panic!("not a traces message")
-                };
-                let request = ExportTraceServiceRequest::decode(raw.as_slice()).unwrap();
-                conventions::check(&request);
-                for group in request.resource_spans {
-                    assert_eq!(group.schema_url, "https://opentelemetry.io/schemas/1.44.0");
-                    text += "resource\n";
-                    write_attributes(&group.resource.unwrap().attributes, "  ", &mut text);
-                    for span in group.scope_spans.into_iter().flat_map(|it| it.spans) {
-                        write_span(&span, &mut text);
-                    }
-                }
+/// What a delivery becomes.
+pub(crate) fn describe(provider: Provider, body: &[u8], settings: &Settings) -> String {
+    let telemetry = match map(provider, body, settings) {
+        Err(reason) => return format!("quarantined: {reason}\n"),
+        Ok(Mapped::Ignored(reason)) => return format!("ignored: {reason}\n"),
+        Ok(Mapped::Telemetry(telemetry)) => telemetry,
+    };
+    // Of a delivery of these providers comes one trace of one project, and nothing beside it.
+    let [telemetry] = telemetry.as_slice() else { panic!("{telemetry:?}") };
+    let [trace] = telemetry.traces.as_slice() else { panic!("{telemetry:?}") };
+    assert_eq!((telemetry.count(Signal::Metrics), telemetry.count(Signal::Logs)), (0, 0));
+    let mut text = format!("trace {} of {}\n", trace.id, telemetry.project);
+    for message in messages(telemetry, provider.as_str(), Limits::default()) {
+        let request = support::request(&message);
+        conventions::check(&request);
+        for group in request.resource_spans {
+            assert_eq!(group.schema_url, "https://opentelemetry.io/schemas/1.44.0");
+            text += "resource\n";
+            write_attributes(&group.resource.unwrap().attributes, "  ", &mut text);
+            for span in group.scope_spans.into_iter().flat_map(|it| it.spans) {
+                write_span(&span, &mut text);
             }
-            text
         }
     }
+    text
 }
 
 /// Of a description, only the ids.
