@@ -5,15 +5,17 @@ use std::{hint::black_box, time::Duration};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use http::HeaderMap;
 use spanhook_core::{
-    encode::{Limits, encode},
-    gitlab::{self, GitlabSettings, JobSpans},
-    id::{GitlabJobKind, TraceIds},
-    mapping::{Mapped, Provider},
+    delivery::{Delivery, Outcome as Processed},
     message::{Content, unpack},
+    otlp::Signal,
+    provider::Provider,
+    rules::ProjectRules,
+    settings::Settings,
 };
 use spanhook_service::{
-    export::{Export, Outcome, Signal},
+    export::{Export, Outcome},
     forward::{Tally, forward},
     queue::Received,
 };
@@ -30,17 +32,15 @@ impl Export for TakingExporter {
 
 fn merge(criterion: &mut Criterion) {
     let body = include_bytes!("../../../events/gitlab/pipeline-failed.json");
-    let settings = GitlabSettings {
-        trace_ids: TraceIds::Hashed,
-        job_kind: GitlabJobKind::Default,
-        job_spans: JobSpans::Pipeline,
-        host: "gitlab.com".into(),
-        service_name: "gitlab".parse().unwrap(),
-    };
-    let Ok(Mapped::Trace { trace, project }) = gitlab::map(body, &settings) else { panic!() };
-    let message = encode(&trace, Provider::Gitlab, &project, Limits::default()).remove(0);
+    let (headers, rules) = (HeaderMap::new(), ProjectRules::default());
+    let delivery = Delivery { headers: &headers, body };
+    let processed = delivery.process(Provider::Gitlab, &Settings::default(), &rules);
+    let Processed::Accepted(mut accepted) = processed else { panic!() };
+    let message = accepted.messages.remove(0);
     let encoding = message.attributes.get("encoding").map(String::as_str);
-    let Ok(Content::Traces(raw)) = unpack(&message.body, encoding, None) else { panic!() };
+    let Ok(Content::Otlp(Signal::Traces, raw)) = unpack(&message.body, encoding, None) else {
+        panic!()
+    };
     let batch: Vec<_> = (0..1000)
         .map(|id| Received {
             id: format!("{id}"),

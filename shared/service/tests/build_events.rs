@@ -9,19 +9,18 @@ use axum::{Router, body::Body, http::Request};
 use proptest::prelude::*;
 use spanhook_core::{
     build_event::PROVIDER,
-    signature::{sign_standard, signing_key},
-    traceparent::TraceparentSettings,
+    message::{Content, unpack},
+    settings::{Settings, Vars},
 };
 use spanhook_service::{
     build_events::BuildEvents,
     clock::Clock,
     identity::{Gate, GateSettings},
     intake::Intake,
-    settings::Vars,
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
 };
-use support::{MemoryOutbox, NOW, TOKEN, ask, at, vars};
+use support::{MemoryOutbox, NOW, TOKEN, ask, at, broken_off, signed_standard, spans, vars};
 
 const METADATA: &str = include_str!("../../../events/build-events/ci-build-metadata.json");
 const BUNDLE: &str = include_str!("../../../events/build-events/webpack-build-stats.json");
@@ -31,7 +30,7 @@ async fn service(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router {
     vars.insert("BUILD_EVENTS_SIGNING_KEY".to_owned(), TOKEN.to_owned());
     let service = BuildEvents {
         gate: Gate::open(GateSettings::build_events(&vars).unwrap()).await.unwrap(),
-        ids: TraceparentSettings::default(),
+        settings: Arc::new(Settings::parse(&vars).unwrap()),
         rules: project_rules(&vars).await.unwrap(),
         queue: Arc::clone(queue),
         intake: Intake::new(),
@@ -42,14 +41,7 @@ async fn service(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router {
 }
 
 fn signed(body: impl Into<Vec<u8>>) -> Request<Body> {
-    let body = body.into();
-    let signature = sign_standard("id", NOW, &body, &signing_key(TOKEN).unwrap()).unwrap();
-    Request::post("/build-events")
-        .header("webhook-id", "id")
-        .header("webhook-timestamp", NOW.to_string())
-        .header("webhook-signature", signature)
-        .body(Body::from(body))
-        .unwrap()
+    signed_standard("/build-events", body)
 }
 
 fn signals(queue: &MemoryOutbox) -> Vec<String> {
@@ -121,6 +113,47 @@ async fn a_project_that_is_switched_off_or_forbidden_sends_nothing() {
         assert_eq!(ask(service, event("acme/shop")).await.0, 202);
         assert_eq!(signals(&queue), ["metrics"]);
     }
+}
+
+#[tokio::test]
+async fn each_project_of_a_batch_is_judged_by_itself() {
+    let event = |project: &str| {
+        format!(
+            r#"{{"type": "mark", "correlation_id": "7", "project": "{project}", "name": "of {project}"}}"#
+        )
+    };
+    for (projects, expected) in [
+        (["acme/secret", "acme/shop"], &["of acme/shop"][..]),
+        (["acme/shop", "acme/secret"], &["of acme/shop"]),
+        (["acme/shop", "acme/site"], &["of acme/shop", "of acme/site"]),
+        (["acme/secret", "ACME/Secret"], &[]),
+    ] {
+        let queue = Arc::new(MemoryOutbox::default());
+        let rules = r#"{"deny": ["acme/secret"]}"#;
+        let service = service(&queue, &[("PROJECT_RULES", rules)]).await;
+        let body = format!("[{}]", projects.map(event).join(","));
+        let (status, answer) = ask(service, signed(body)).await;
+        assert_eq!(status, 202, "{answer}");
+        assert!(answer.contains(&format!(r#""spans":{}"#, expected.len())), "{answer}");
+        let names: Vec<_> = spans(&queue).into_iter().map(|it| it.name).collect();
+        assert_eq!(names, expected, "{projects:?}");
+        // Nor does a point or a record of it remain.
+        for message in queue.sent.lock().unwrap().iter() {
+            let signal = message.attributes.get("signal").map(String::as_str);
+            let content = unpack(&message.body, Some("otlp-proto+zstd"), signal).unwrap();
+            let Content::Otlp(_, raw) = content else { panic!("no OTLP") };
+            assert!(!raw.to_ascii_lowercase().windows(6).any(|it| it == b"secret"), "{signal:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_no_body_that_is_too_large() {
+    let queue = Arc::new(MemoryOutbox::default());
+    let (status, answer) = ask(service(&queue, &[]).await, broken_off(signed(METADATA))).await;
+    assert_eq!(status, 400, "{answer}");
+    assert!(answer.contains("could not be read to its end"), "{answer}");
+    assert!(queue.sent.lock().unwrap().is_empty());
 }
 
 /// A project that asks for a job's token keeps its runs to itself, also when an event names one of

@@ -7,12 +7,9 @@ mod support;
 
 use std::sync::Arc;
 
-use spanhook_service::{
-    export::Export,
-    settings::{CircleciReceiverSettings, GitlabReceiverSettings, WebhookSettings},
-    webhook::Receiver,
-};
-use support::{Captured, MemoryOutbox, SECRET, TOKEN, ask, post, router, signed, vars};
+use spanhook_core::{message::Content, otlp::Signal, provider::Provider};
+use spanhook_service::export::Export;
+use support::{Captured, MemoryOutbox, SECRET, TOKEN, ask, post, receiver, router, signed, vars};
 
 #[tokio::test]
 async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
@@ -32,11 +29,9 @@ async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
     ]);
     let export = spanhook_service::export::ExportSettings::parse(&vars).unwrap().unwrap();
     let exporter = spanhook_service::export::Exporter::new(&export).unwrap();
-    let common = WebhookSettings::parse(&vars).unwrap();
-    let receiver =
-        Receiver::circleci(CircleciReceiverSettings::parse(&vars).unwrap(), common).await.unwrap();
-    let mut said =
-        format!("{export:?} {exporter:?} {receiver:?} {:?}", GitlabReceiverSettings::parse(&vars));
+    let gitlab = receiver(Provider::Gitlab, &vars).await;
+    let receiver = receiver(Provider::Circleci, &vars).await;
+    let mut said = format!("{export:?} {exporter:?} {receiver:?} {gitlab:?}");
 
     let queue = Arc::new(MemoryOutbox::default());
     let service = router(receiver, &queue, 100_000).await;
@@ -54,7 +49,7 @@ async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
     );
     said += &String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
     for message in queue.sent.lock().unwrap().iter() {
-        let Ok(spanhook_core::message::Content::Traces(raw)) =
+        let Ok(Content::Otlp(Signal::Traces, raw)) =
             spanhook_core::message::unpack(&message.body, Some("otlp-proto+zstd"), None)
         else {
             panic!("no spans");

@@ -13,14 +13,17 @@ use axum::{
     http::{Method, Request, StatusCode},
 };
 use proptest::prelude::*;
-use spanhook_core::signature::{sign_circleci, sign_standard, signing_key};
+use spanhook_core::{
+    check::{sign_standard, signing_key},
+    provider::Provider,
+};
 use spanhook_service::{
     startup,
     telemetry::{Telemetry, TelemetrySettings},
 };
 use support::{
-    MemoryOutbox, NOW, PING, SECRET, TOKEN, ask, circleci, circleci_with, gitlab, post, signed,
-    vars,
+    MemoryOutbox, NOW, PING, SECRET, TOKEN, ask, broken_off, circleci, circleci_with, gitlab, post,
+    sign_circleci, signed, signed_standard, spans, vars,
 };
 use tower::ServiceExt;
 
@@ -61,7 +64,7 @@ async fn every_answer_has_its_shape() {
 async fn circleci_hooks_faults_are_not_repeated() {
     let queue = Arc::new(MemoryOutbox::default());
     let service = circleci(&queue).await;
-    let good = sign_circleci(PING.as_bytes(), SECRET.as_bytes()).unwrap();
+    let good = sign_circleci(PING.as_bytes());
     for (what, signature, expected) in [
         ("odd length: dropped the connection", "v1=abc".to_owned(), 401),
         ("no hex: dropped the connection", "v1=zz".to_owned(), 401),
@@ -110,15 +113,16 @@ async fn without_a_secret_a_function_does_not_start_and_says_which() {
     for (empty, variable) in [("", "CIRCLECI_HOOK_SECRET"), (" ", "CIRCLECI_HOOK_SECRET")] {
         let mut pairs = queues.to_vec();
         pairs.push((variable, empty));
-        let error = startup::circleci_webhook(&vars(&pairs)).await.unwrap_err().to_string();
+        let error =
+            startup::webhook(&vars(&pairs), Provider::Circleci).await.unwrap_err().to_string();
         assert!(error.starts_with("CIRCLECI_HOOK_SECRET is not set; set it to"), "{error}");
     }
-    let error = startup::gitlab_webhook(&vars(&queues)).await.unwrap_err().to_string();
+    let error = startup::webhook(&vars(&queues), Provider::Gitlab).await.unwrap_err().to_string();
     assert!(error.starts_with("GITLAB_SIGNING_TOKEN is not set"), "{error}");
     let error = startup::forwarder(&vars(&queues)).await.unwrap_err().to_string();
     assert!(error.starts_with("OTEL_EXPORTER_OTLP_ENDPOINT is not set"), "{error}");
     let bad = vars(&[("GITLAB_SIGNING_TOKEN", "not-a-token")]);
-    let error = startup::gitlab_webhook(&bad).await.unwrap_err().to_string();
+    let error = startup::webhook(&bad, Provider::Gitlab).await.unwrap_err().to_string();
     assert!(error.contains("whsec_") && !error.contains("not-a-token"), "{error}");
 }
 
@@ -289,6 +293,51 @@ async fn the_sampled_flag_and_the_webhooks_spans_agree() {
     assert!(kept > 3 && left_out > 3, "{kept} of {}", kept + left_out);
 }
 
+/// However the instance is written, a job's own spans and its pipeline's are one trace.
+#[tokio::test]
+async fn every_spelling_of_an_instance_gives_the_webhooks_ids() {
+    let body = |project: &str| {
+        format!(
+            r#"{{"object_kind":"pipeline","project":{project},
+                "object_attributes":{{"id":9,"status":"success","created_at":"2026-11-02 09:30:00 UTC",
+                    "finished_at":"2026-11-02 09:40:00 UTC"}},
+                "builds":[{{"id":12,"stage":"test","name":"unit","status":"success",
+                    "started_at":"2026-11-02 09:31:00 UTC","finished_at":"2026-11-02 09:32:00 UTC"}}]}}"#
+        )
+    };
+    let named =
+        body(r#"{"id":1,"web_url":"https://gitlab.example.com/a/b","path_with_namespace":"a/b"}"#);
+    let unnamed = body(r#"{"id":1,"path_with_namespace":"a/b"}"#);
+    let hex = |id: &[u8]| id.iter().map(|it| format!("{it:02x}")).collect::<String>();
+    let ids = async |host: &str, body: &str| {
+        let queue = Arc::new(MemoryOutbox::default());
+        let pairs = [("GITLAB_SIGNING_TOKEN", TOKEN), ("GITLAB_HOST", host)];
+        let service = gitlab(&queue, &pairs).await;
+        let (status, answer) = ask(service, signed_standard("/gitlab", body)).await;
+        assert_eq!(status, 202, "{answer}");
+        let job = spans(&queue).into_iter().find(|it| it.name == "unit").unwrap();
+        (hex(&job.trace_id), hex(&job.span_id))
+    };
+    let (trace, span) = ids("gitlab.com", &named).await;
+    let expected = format!("00-{trace}-{span}-01");
+    for host in ["gitlab.example.com", "gitlab.example.com:443", "GitLab.Example.com:443"] {
+        let service = startup::traceparent(&vars(&[("GITLAB_HOST", host)])).await.unwrap();
+        let request = Request::get("/traceparent/gitlab/9/12?format=value");
+        let (_, context) = ask(service, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(context.trim_end(), expected, "{host}");
+        assert_eq!(ids(host, &unnamed).await, (trace.clone(), span.clone()), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_that_breaks_off_is_none_that_is_too_large() {
+    let queue = Arc::new(MemoryOutbox::default());
+    let (status, answer) = ask(circleci(&queue).await, broken_off(signed(PING))).await;
+    assert_eq!(status, 400, "{answer}");
+    assert!(answer.contains("could not be read to its end"), "{answer}");
+    assert!(queue.sent.lock().unwrap().is_empty() && queue.dead.lock().unwrap().is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -299,7 +348,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let queue = Arc::new(MemoryOutbox::default());
-            let signature = sign_circleci(&body, SECRET.as_bytes()).unwrap();
+            let signature = sign_circleci(&body);
             let value = if sign { signature.into_bytes() } else { header };
             let Ok(value) = axum::http::HeaderValue::from_bytes(&value) else { return Ok(()) };
             for uri in ["/", path.as_str()] {

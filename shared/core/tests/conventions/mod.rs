@@ -45,11 +45,7 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
     ("correlation_id", Resource, &[]),
     // Of no convention, and the same for every provider.
     ("spanhook.provider", Resource, &["circleci", "gitlab", "github"]),
-    (
-        "spanhook.kind",
-        OnSpan,
-        &["run", "stage", "job", "queue", "step", "marker", "ping"],
-    ),
+    ("spanhook.kind", OnSpan, &["run", "stage", "job", "queue", "step", "marker", "ping"]),
     ("spanhook.stage", OnSpan, &[]),
     ("spanhook.trigger", OnSpan, &[]),
     ("artifact.filename", OnSpan, &[]),
@@ -67,10 +63,7 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
 ];
 
 /// Of spanhook's own those that are no text.
-const OWN: &[(&str, Place)] = &[
-    ("spanhook.attempt", OnSpan),
-    ("spanhook.time_repaired", OnSpan),
-];
+const OWN: &[(&str, Place)] = &[("spanhook.attempt", OnSpan), ("spanhook.time_repaired", OnSpan)];
 
 /// Providers', and what build events say.
 const PREFIXES: &[&str] = &["build.", "circleci.", "gitlab."];

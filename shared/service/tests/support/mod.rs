@@ -16,14 +16,23 @@ use std::{
 use axum::{
     Router,
     body::{Body, to_bytes},
-    http::{Method, Request},
+    http::{HeaderMap, Method, Request},
 };
-use spanhook_core::{message::Message, signature::sign_circleci};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span,
+};
+use prost::Message as _;
+use spanhook_core::{
+    check::{sign_standard, signing_key},
+    message::{Content, Message, unpack},
+    otlp::Signal,
+    provider::Provider,
+    settings::{Settings, Vars, WebhookSettings},
+};
 use spanhook_service::{
     clock::Clock,
     intake::Intake,
     queue::{Outbox, QueueError},
-    settings::{CircleciReceiverSettings, GitlabReceiverSettings, Vars, WebhookSettings},
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
     webhook::{Receiver, Webhook},
@@ -92,8 +101,18 @@ pub fn at(seconds: u64) -> SystemTime {
 }
 
 pub async fn router(receiver: Receiver, queue: &Arc<MemoryOutbox>, max_body: usize) -> Router {
-    let telemetry = Telemetry::queued("test", &TelemetrySettings::default());
-    telling(receiver, queue, max_body, telemetry, &Vars::new()).await
+    telling(receiver, queue, max_body, quiet(), &Vars::new()).await
+}
+
+/// Own telemetry without an endpoint.
+pub fn quiet() -> Telemetry {
+    Telemetry::queued("test", &TelemetrySettings::default())
+}
+
+/// What proves a provider's deliveries, as the variables say.
+pub async fn receiver(provider: Provider, vars: &Vars) -> Receiver {
+    let common = WebhookSettings::parse(vars).unwrap();
+    Receiver::open(provider, vars, common).await.unwrap()
 }
 
 async fn telling(
@@ -105,13 +124,12 @@ async fn telling(
 ) -> Router {
     let clock = Clock::new(|| at(NOW));
     let (queue, rules) = (Arc::clone(queue), project_rules(vars).await.unwrap());
-    let intake = Intake::new();
-    Webhook { receiver, max_body, rules, queue, intake, telemetry, clock }.into_router()
+    let (intake, settings) = (Intake::new(), Arc::new(Settings::parse(vars).unwrap()));
+    Webhook { receiver, settings, max_body, rules, queue, intake, telemetry, clock }.into_router()
 }
 
 pub async fn circleci(queue: &Arc<MemoryOutbox>) -> Router {
-    let telemetry = Telemetry::queued("test", &TelemetrySettings::default());
-    circleci_with(queue, telemetry, &[]).await
+    circleci_with(queue, quiet(), &[]).await
 }
 
 pub async fn circleci_with(
@@ -121,17 +139,12 @@ pub async fn circleci_with(
 ) -> Router {
     let mut vars = vars(pairs);
     vars.insert("CIRCLECI_HOOK_SECRET".to_owned(), SECRET.to_owned());
-    let settings = CircleciReceiverSettings::parse(&vars).unwrap();
-    let common = WebhookSettings::parse(&vars).unwrap();
-    let receiver = Receiver::circleci(settings, common).await.unwrap();
-    telling(receiver, queue, 100_000, telemetry, &vars).await
+    telling(receiver(Provider::Circleci, &vars).await, queue, 100_000, telemetry, &vars).await
 }
 
 pub async fn gitlab(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router {
     let vars = vars(pairs);
-    let settings = GitlabReceiverSettings::parse(&vars).unwrap();
-    let common = WebhookSettings::parse(&vars).unwrap();
-    router(Receiver::gitlab(settings, common).await.unwrap(), queue, 100_000).await
+    telling(receiver(Provider::Gitlab, &vars).await, queue, 100_000, quiet(), &vars).await
 }
 
 pub async fn ask(router: Router, request: Request<Body>) -> (u16, String) {
@@ -151,6 +164,49 @@ pub fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Requ
 }
 
 pub fn signed(body: &str) -> Request<Body> {
-    let signature = sign_circleci(body.as_bytes(), SECRET.as_bytes()).unwrap();
+    let signature = sign_circleci(body.as_bytes());
     post("/", &[("circleci-signature", &signature)], body.to_owned())
+}
+
+/// The `circleci-signature` of a body.
+pub fn sign_circleci(body: &[u8]) -> String {
+    let mut headers = HeaderMap::new();
+    let [check] = Provider::Circleci.room().checks else { panic!("one check") };
+    check.sign(&mut headers, body, SECRET.as_bytes(), "id", NOW);
+    headers["circleci-signature"].to_str().unwrap().to_owned()
+}
+
+/// Signed as GitLab does, and as a sender of build events.
+pub fn signed_standard(path: &str, body: impl Into<Vec<u8>>) -> Request<Body> {
+    let body = body.into();
+    let signature = sign_standard("id", NOW, &body, &signing_key(TOKEN).unwrap()).unwrap();
+    let timestamp = NOW.to_string();
+    let headers = [
+        ("webhook-id", "id"),
+        ("webhook-timestamp", &timestamp),
+        ("webhook-signature", &signature),
+    ];
+    post(path, &headers, body)
+}
+
+/// The same request, whose body breaks off in the middle.
+pub fn broken_off(request: Request<Body>) -> Request<Body> {
+    let pieces = [Ok("{\"type\":"), Err(std::io::Error::other("the connection ended"))];
+    request.map(|_| Body::from_stream(futures_util::stream::iter(pieces)))
+}
+
+/// The spans in the queue, decoded by types that spanhook did not write.
+pub fn spans(queue: &MemoryOutbox) -> Vec<Span> {
+    let sent = queue.sent.lock().unwrap();
+    let requests = sent.iter().filter_map(|message| {
+        let get = |name: &str| message.attributes.get(name).map(String::as_str);
+        match unpack(&message.body, get("encoding"), get("signal")).unwrap() {
+            Content::Otlp(Signal::Traces, raw) => {
+                Some(ExportTraceServiceRequest::decode(&*raw).unwrap())
+            }
+            _ => None,
+        }
+    });
+    let groups = requests.flat_map(|it| it.resource_spans);
+    groups.flat_map(|it| it.scope_spans).flat_map(|it| it.spans).collect()
 }
