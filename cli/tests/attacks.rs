@@ -138,11 +138,13 @@ async fn bodies_that_lack_one_byte_hold_no_more_memory_than_their_share() {
     assert_eq!(serve.post(&client, &job("small")).await.unwrap(), 202);
     for _ in 0..20 {
         let answer = senders.join_next().await.unwrap().unwrap();
-        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        // For want of room, or because nothing more came.
+        let sent_away = ["HTTP/1.1 503", "HTTP/1.1 408"].iter().any(|it| answer.starts_with(it));
+        assert!(sent_away, "{answer}");
         assert!(is_healthy(&serve).await);
     }
     let peak = serve.peak_memory();
-    assert!(peak < 200 * MB as u64, "{peak} bytes");
+    assert!(peak < 150 * MB as u64, "{peak} bytes");
 }
 
 /// One of 24 MB took 5.9 GB.

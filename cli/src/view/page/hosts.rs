@@ -4,11 +4,14 @@
 //! of any website, whose name its owner may point at this address (DNS rebinding); then the name
 //! that the browser asks for gives it away.
 
-use std::{net::Ipv4Addr, net::Ipv6Addr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header::HOST},
+    http::{HeaderMap, HeaderValue, StatusCode, header::HOST},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -53,7 +56,7 @@ pub(super) async fn guard(State(hosts): State<Hosts>, request: Request, next: Ne
         return Problem { status: StatusCode::MISDIRECTED_REQUEST, detail }.into_response();
     }
     // Browsers say who asks; a link to the page from elsewhere is fine, a script's request is not.
-    let site = request.headers().get("sec-fetch-site").map(|it| it.as_bytes());
+    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
     let is_foreign = site.is_some_and(|it| it != b"same-origin" && it != b"none");
     if is_foreign && request.uri().path().starts_with("/api/") {
         let detail = "another website asks for this";

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Serialize,
-    de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor},
 };
 
 /// GitLab sends pipeline variables in clear text; their values are secrets more often than not.
@@ -26,14 +26,12 @@ struct Copy<'o> {
 }
 
 impl Copy<'_> {
-    fn scalar<E>(self, value: impl Serialize) -> Result<(), E> {
+    fn scalar<E: Error>(self, value: impl Serialize) -> Result<(), E> {
         if self.blank {
             self.out.extend_from_slice(br#""[blanked]""#);
-        } else {
-            // A number or a text is written to memory without fail.
-            let _ = serde_json::to_writer(self.out, &value);
+            return Ok(());
         }
-        Ok(())
+        serde_json::to_writer(self.out, &value).map_err(E::custom)
     }
 }
 
@@ -57,23 +55,23 @@ impl<'de> Visitor<'de> for Copy<'_> {
         Ok(())
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
         self.scalar(value)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
         self.scalar(value)
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
         self.scalar(value)
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
         self.scalar(value)
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
         self.scalar(value)
     }
 
@@ -102,8 +100,7 @@ impl<'de> Visitor<'de> for Copy<'_> {
             if out.len() > empty {
                 out.push(b',');
             }
-            // As above; a key that is read is text.
-            let _ = serde_json::to_writer(&mut *out, &key);
+            serde_json::to_writer(&mut *out, &key).map_err(A::Error::custom)?;
             out.push(b':');
             let blank = if blank { key != "key" } else { key == "variables" };
             fields.next_value_seed(Copy { out, blank })?;
