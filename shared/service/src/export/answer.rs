@@ -116,6 +116,9 @@ fn json_partial(answer: &Map<String, Value>) -> Option<(u64, String)> {
 mod tests {
     use super::*;
 
+    /// Content type, body, and how many were refused with which words.
+    type Case<'c> = (&'c str, &'c [u8], Option<(u64, &'c str)>);
+
     const PAGE: &[u8] = b"<!doctype html><title>Sign in</title>";
 
     #[test]
@@ -131,7 +134,7 @@ mod tests {
         // A field 9 that this version does not know.
         let later = [protobuf(2, ""), vec![0x48, 1]].concat();
         let (none, two) = (Some((0, "")), Some((2, "too old")));
-        let cases: &[(&str, &[u8], Option<(u64, &str)>)] = &[
+        let cases: &[Case<'_>] = &[
             ("application/x-protobuf", b"", none),
             ("text/plain", b"", none),
             ("text/html", b"", none),

@@ -307,7 +307,10 @@ async fn who_refuses_everything_in_other_words_than_otlps_is_the_operators_mista
 #[tokio::test(start_paused = true)]
 async fn who_mumbles_and_then_asks_to_wait_is_given_the_time() {
     let unclear = || Outcome::Unclear { reason: "HTTP 400".into() };
-    let exporter = ScriptedExporter::new(vec![unclear(), unclear(), unclear(), retry(Some(600))]);
+    // All eight, four, two, one, the other one; then two.
+    let mut answers: Vec<_> = std::iter::repeat_with(unclear).take(5).collect();
+    answers.push(retry(Some(600)));
+    let exporter = ScriptedExporter::new(answers);
     let verdicts = forward(&batch(8), &exporter, soon(), &mut Tally::default()).await;
     let expected = Verdict::Retry { after: Some(Duration::from_secs(600)), reason: "busy".into() };
     assert_eq!(verdicts, vec![expected; 8]);
