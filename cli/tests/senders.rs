@@ -26,7 +26,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use serde_json::{Value, json};
 use spanhook_core::{
-    build_event::{Batch, map},
+    build_event::{Batch, Sender, map},
     secret::Secrets,
     signature::{WebhookHeaders, signing_key, verify_standard},
     traceparent::TraceparentSettings,
@@ -86,7 +86,7 @@ impl Request {
     /// What the endpoint makes of it.
     fn batch(&self) -> Batch {
         let received = u64::try_from(now().as_nanos()).unwrap();
-        map(&self.body, received, &TraceparentSettings::default(), None).unwrap()
+        map(&self.body, received, &TraceparentSettings::default(), Sender::Trusted).unwrap()
     }
 
     fn spans(&self) -> Vec<Span> {
