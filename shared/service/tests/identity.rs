@@ -884,7 +884,7 @@ async fn everything_that_was_shown_must_hold_and_the_identity_wins() {
         ),
         ("a token", authorized("Bearer hunter2-the-token"), Ok(Proof::Bearer)),
         ("a token in small letters", authorized("bearer  hunter2-the-token "), Ok(Proof::Bearer)),
-        ("the other token", authorized("Bearer other"), Ok(Proof::Bearer)),
+        ("the other token", authorized("Bearer another-token"), Ok(Proof::Bearer)),
         ("a wrong token", authorized("Bearer hunter2-the-toke"), Err(Denied::Bearer)),
         ("no token", authorized("Bearer "), Err(Denied::Missing)),
         ("another scheme", authorized("Basic aHVudGVyMg=="), Err(Denied::Missing)),
@@ -906,8 +906,16 @@ async fn everything_that_was_shown_must_hold_and_the_identity_wins() {
             and(&right, &authorized("Bearer x")),
             Err(Denied::Bearer),
         ),
-        ("a token and a signature", and(&right, &authorized("Bearer other")), Ok(Proof::Signature)),
-        ("two tokens", and(&authorized(&job), &authorized("Bearer other")), Err(Denied::Header)),
+        (
+            "a token and a signature",
+            and(&right, &authorized("Bearer another-token")),
+            Ok(Proof::Signature),
+        ),
+        (
+            "two tokens",
+            and(&authorized(&job), &authorized("Bearer another-token")),
+            Err(Denied::Header),
+        ),
         ("two signatures", and(&right, &right), Err(Denied::Header)),
     ] {
         let caller = gate.admit(&all(&headers), body, NOW).await;
