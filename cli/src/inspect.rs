@@ -341,7 +341,10 @@ mod tests {
         let part = format!("1/2{EVIL}");
         let bad =
             BTreeMap::from([pair("part", &part), pair("delivery", EVIL), pair("reason", EVIL)]);
-        let text = render(&[(pack(&request.encode_to_vec()), good), ("x".to_owned(), bad)]);
+        let text = render(&[
+            (pack(&prost::Message::encode_to_vec(&request)), good),
+            ("x".to_owned(), bad),
+        ]);
         assert!(text.contains("a·]0;x·2J·· = "), "{text}");
         let steers = |it: char| it != '\n' && printable(&it.to_string()) == "·";
         assert!(!text.contains(|it| steers(it) && it != '·'), "{text:?}");
