@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,40 @@ def test_every_function_is_built_for_the_architecture_that_is_asked_for(architec
         f"{word}Function": (ROOT / "functions" / name, name, [architecture]) for word, name in names.items()
     }
     assert all((ROOT / "functions" / name / "Cargo.toml").is_file() for name in names.values())
+
+
+STAND_IN = """#!/bin/sh
+# A cargo whose builds take no time: the binary says who it is.
+[ "$1" = lambda ] || exec "{cargo}" "$@"
+while [ "$1" != --bin ]; do shift; done
+mkdir -p "$CARGO_TARGET_DIR/lambda/$2"
+echo "$2" > "$CARGO_TARGET_DIR/lambda/$2/bootstrap"
+"""
+
+
+@pytest.mark.skipif(not shutil.which("cargo"), reason="cargo is not here")
+def test_a_build_gives_every_function_its_own_code(tmp_path):
+    """What SAM CLI writes into the loop for CloudFormation, which would otherwise deploy one code for all."""
+    for name in ("cargo", "cargo-lambda"):
+        (tmp_path / name).write_text(STAND_IN.format(cargo=shutil.which("cargo")))
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "CARGO_TARGET_DIR": str(tmp_path / "target"),
+        "SAM_CLI_TELEMETRY": "0",
+    }
+    sam = Path(sys.executable).with_name("sam")
+    command = [sam, "build", "-t", ROOT / "template.yaml", "--build-dir", tmp_path / "out", "--region", "us-east-1"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    built = yaml_parse((tmp_path / "out/template.yaml").read_text())
+    variable, _, body = built["Resources"]["Fn::ForEach::Http"]
+    mapping, key, column = body["${Part}Function"]["Properties"]["CodeUri"]["Fn::FindInMap"]
+    assert key == {"Ref": variable}
+    for word, row in rows().items():
+        folder = tmp_path / "out" / built["Mappings"][mapping][word][column]
+        assert (folder / "bootstrap").read_text().strip() == row["Name"]
 
 
 def test_sam_cli_is_told_to_read_the_loops():
