@@ -59,6 +59,7 @@ fn gitlabs_samples_become_these_spans() {
 /// What the mappings know to tell apart is in some sample, so that no shape is checked only where
 /// the recorded deliveries are.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn the_samples_show_everything_that_the_mappings_tell_apart() {
     let all = |provider| samples(provider).into_iter().map(|it| it.1).collect::<String>();
     let circleci = all(Provider::Circleci);

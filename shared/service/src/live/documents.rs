@@ -46,10 +46,8 @@ pub async fn with_documents(vars: &Vars) -> Result<Vars, LiveError> {
             }
             // What names a place of its own is read there.
             let inline = matches!(Source::of(value), Source::Inline(_));
-            let value = match LIVE.contains(&line) && inline {
-                true => Source::line(value, name),
-                false => value.to_owned(),
-            };
+            let live = LIVE.contains(&line) && inline;
+            let value = if live { Source::line(value, name) } else { value.to_owned() };
             vars.insert(line.to_owned(), value);
         }
     }
