@@ -34,7 +34,8 @@ impl Context {
 
     /// Whether an event with this context finds a trace without a correlation id.
     pub(crate) fn is_placed(&self) -> bool {
-        self.claim.run_id.is_some() || self.traceparent.as_deref().and_then(parse_traceparent).is_some()
+        self.claim.run_id.is_some()
+            || self.traceparent.as_deref().and_then(parse_traceparent).is_some()
     }
 }
 

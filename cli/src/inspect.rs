@@ -281,7 +281,6 @@ fn one(text: &mut String, span: Span) {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
     use axum::http::HeaderMap;
     use spanhook_core::{
         delivery::{Delivery, Unmappable},

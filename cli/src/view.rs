@@ -146,20 +146,19 @@ pub(crate) fn traces_of(message: &Received) -> Option<Vec<String>> {
     if let Some(trace) = message.attributes.get("trace_id") {
         return Some(vec![trace.clone()]);
     }
-    let traces: BTreeSet<String> =
-        match message::read(&message.body, &message.attributes).ok()? {
-            Content::Otlp(Signal::Metrics, raw) => {
-                let request = ExportMetricsServiceRequest::decode(raw.as_slice()).ok()?;
-                measures(request).into_iter().flat_map(|it| it.traces).collect()
-            }
-            Content::Otlp(Signal::Logs, raw) => {
-                let request = ExportLogsServiceRequest::decode(raw.as_slice()).ok()?;
-                let scopes = request.resource_logs.into_iter().flat_map(|it| it.scope_logs);
-                let records = scopes.flat_map(|it| it.log_records);
-                records.map(|it| hex(&it.trace_id)).filter(|it| !it.is_empty()).collect()
-            }
-            Content::Otlp(Signal::Traces, _) | Content::Quarantined(_) => return None,
-        };
+    let traces: BTreeSet<String> = match message::read(&message.body, &message.attributes).ok()? {
+        Content::Otlp(Signal::Metrics, raw) => {
+            let request = ExportMetricsServiceRequest::decode(raw.as_slice()).ok()?;
+            measures(request).into_iter().flat_map(|it| it.traces).collect()
+        }
+        Content::Otlp(Signal::Logs, raw) => {
+            let request = ExportLogsServiceRequest::decode(raw.as_slice()).ok()?;
+            let scopes = request.resource_logs.into_iter().flat_map(|it| it.scope_logs);
+            let records = scopes.flat_map(|it| it.log_records);
+            records.map(|it| hex(&it.trace_id)).filter(|it| !it.is_empty()).collect()
+        }
+        Content::Otlp(Signal::Traces, _) | Content::Quarantined(_) => return None,
+    };
     Some(traces.into_iter().collect())
 }
 

@@ -165,11 +165,8 @@ async fn context(vars: &Vars, url: &str) -> Finding {
         Ok(rules) => rules.get().await,
         Err(error) => return Finding::Bad(error.to_string()),
     };
-    let claim = Claim {
-        run_id: Some(run.to_owned()),
-        job_id: Some(job.to_owned()),
-        ..Claim::default()
-    };
+    let claim =
+        Claim { run_id: Some(run.to_owned()), job_id: Some(job.to_owned()), ..Claim::default() };
     let expected = Settings::parse(vars).ok().and_then(|settings| {
         let job = traceparent::job(Provider::Circleci, &claim).ok()?;
         Some(Format::Value.render(Context::of(&job, &settings, &rules, None)))

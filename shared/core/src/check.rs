@@ -88,9 +88,7 @@ impl Check {
             Scheme::Hmac { header, prefix, list } => {
                 hex_signatures(headers, header, prefix, list).map(drop)
             }
-            Scheme::StandardWebhooks => {
-                screen_standard(WebhookHeaders::of(headers), now)
-            }
+            Scheme::StandardWebhooks => screen_standard(WebhookHeaders::of(headers), now),
             Scheme::Token { .. } => self.verify(headers, b"", secrets, now),
         }
     }
@@ -128,7 +126,11 @@ fn hex_signatures(
     let lines: Vec<_> = headers.get_all(name).iter().collect();
     let texts: Vec<_> = lines.iter().filter_map(|it| it.to_str().ok()).collect();
     if texts.iter().all(|it| it.trim().is_empty()) {
-        return Err(if texts.len() < lines.len() { Rejection::Malformed } else { Rejection::Missing });
+        return Err(if texts.len() < lines.len() {
+            Rejection::Malformed
+        } else {
+            Rejection::Missing
+        });
     }
     if !list && lines.len() != 1 {
         return Err(Rejection::Malformed);

@@ -100,7 +100,22 @@ mod tests {
 
     #[test]
     fn what_names_no_host_is_refused() {
-        for text in ["", "https://h", "a b", "h/path", "h:", "h:0", "h:99999", "h:+1", "a..b", ".", "$(id)", "[::1", "[::1]x", "[g]"] {
+        for text in [
+            "",
+            "https://h",
+            "a b",
+            "h/path",
+            "h:",
+            "h:0",
+            "h:99999",
+            "h:+1",
+            "a..b",
+            ".",
+            "$(id)",
+            "[::1",
+            "[::1]x",
+            "[g]",
+        ] {
             assert_eq!(Host::parse(text), Err(BadHost), "{text}");
         }
         for url in ["", "h", "ssh://h", "https://", "https://:443", "javascript://h"] {

@@ -80,7 +80,11 @@ impl Message {
     /// matter. What its provider's room calls private is blanked wherever the body parses. One that
     /// is too large for a message is cut into several, numbered `part` of `1/3`.
     #[must_use]
-    pub fn quarantine(provider: Provider, delivery: &Delivery<'_>, reason: Unmappable) -> Vec<Self> {
+    pub fn quarantine(
+        provider: Provider,
+        delivery: &Delivery<'_>,
+        reason: Unmappable,
+    ) -> Vec<Self> {
         let room = provider.room();
         let header = |name: &'static str| Some((name, delivery.headers.get(name)?.to_str().ok()?));
         let headers: BTreeMap<_, _> = room.headers.iter().filter_map(|it| header(it)).collect();
@@ -298,7 +302,10 @@ mod tests {
     #[test]
     fn the_headers_that_were_kept_are_headers_again() {
         let headers = kept_headers(r#"{"x-gitlab-event":"Pipeline Hook","bad name":"x"}"#);
-        assert_eq!((headers.len(), &headers["x-gitlab-event"]), (1, &"Pipeline Hook".parse().unwrap()));
+        assert_eq!(
+            (headers.len(), &headers["x-gitlab-event"]),
+            (1, &"Pipeline Hook".parse().unwrap())
+        );
         assert!(kept_headers("{").is_empty());
     }
 }

@@ -87,7 +87,10 @@ mod tests {
         let gitlab = Project::new("gitlab.example.com", "acme/web/shop");
         assert_eq!(names(gitlab), ["acme/web/shop", "gitlab.example.com/acme/web/shop"]);
         let circleci = Project::new("circleci", "org-id/project-id").also("acme/shop".into());
-        assert_eq!(names(circleci), ["org-id/project-id", "circleci/org-id/project-id", "acme/shop"]);
+        assert_eq!(
+            names(circleci),
+            ["org-id/project-id", "circleci/org-id/project-id", "acme/shop"]
+        );
         assert_eq!(names(Project::named("acme/shop").also("acme/shop".into())), ["acme/shop"]);
         assert!(names(Project::default()).is_empty() && Project::default().is_unknown());
     }

@@ -242,7 +242,11 @@ mod tests {
             ("gitlab.example.com/*", Decision::Denied),
         ] {
             let rules = rules(&format!(r#"{{"deny": ["{pattern}"]}}"#));
-            assert_eq!(rules.decide(Some(&shop), trace(1), TraceIds::Hashed), expected, "{pattern}");
+            assert_eq!(
+                rules.decide(Some(&shop), trace(1), TraceIds::Hashed),
+                expected,
+                "{pattern}"
+            );
         }
     }
 
@@ -259,7 +263,8 @@ mod tests {
     fn the_share_follows_the_specifications_threshold() {
         // `th:8` is a half: kept is what has the first of the 56 bits set.
         let half = rules(r#"{"share": {"*": 0.5}}"#);
-        let decide = |last| half.decide(Some(&Project::named("a/b")), trace(last), TraceIds::Hashed);
+        let decide =
+            |last| half.decide(Some(&Project::named("a/b")), trace(last), TraceIds::Hashed);
         assert_eq!(decide(0x0080_0000_0000_0000), Decision::Keep);
         assert_eq!(decide(0xFFFF_FFFF_FFFF_FFFF), Decision::Keep);
         assert_eq!(decide(0xFF7F_FFFF_FFFF_FFFF), Decision::NotSampled);

@@ -47,11 +47,7 @@ impl Variable {
 
     /// A secret.
     #[must_use]
-    pub const fn secret(
-        name: &'static str,
-        expected: &'static str,
-        meaning: &'static str,
-    ) -> Self {
+    pub const fn secret(name: &'static str, expected: &'static str, meaning: &'static str) -> Self {
         Self { name, default: "", expected, meaning, secret: true }
     }
 

@@ -297,8 +297,7 @@ impl<T: PartialEq> Kept<T> {
         let Some(keeper) = &self.keeper else { return };
         let text = keeper.fetch(self.variable, LIMIT).await;
         let value = text.and_then(|text| {
-            let text =
-                if self.is_line { documents::line(&text, self.variable)? } else { &*text };
+            let text = if self.is_line { documents::line(&text, self.variable)? } else { &*text };
             (self.read)(self.variable, text)
         });
         match value {

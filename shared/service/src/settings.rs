@@ -50,9 +50,6 @@ impl QueueSettings {
             let whole = url.starts_with("https://") || url.starts_with("http://");
             if whole { Ok(url.to_owned()) } else { Err(variable.invalid()) }
         };
-        Ok(Self {
-            queue_url: url(QUEUE_URL)?,
-            dead_letter_queue_url: url(DEAD_LETTER_QUEUE_URL)?,
-        })
+        Ok(Self { queue_url: url(QUEUE_URL)?, dead_letter_queue_url: url(DEAD_LETTER_QUEUE_URL)? })
     }
 }

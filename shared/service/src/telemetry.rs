@@ -190,10 +190,7 @@ const METRICS: [Metric; 13] = [
 
 impl Telemetry {
     /// Telemetry of a function that exports over the network itself.
-    pub fn exporting(
-        function: &str,
-        settings: &TelemetrySettings,
-    ) -> Result<Self, TelemetryError> {
+    pub fn exporting(function: &str, settings: &TelemetrySettings) -> Result<Self, TelemetryError> {
         let otlp = settings.endpoint.as_deref().map(|it| Otlp::new(function, it)).transpose()?;
         Ok(Self::new(function.to_owned(), settings, otlp))
     }

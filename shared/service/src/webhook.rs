@@ -221,7 +221,10 @@ impl<Q: Outbox> Webhook<Q> {
         match outcome {
             Outcome::Ignored { as_str, reason } => {
                 tracing::debug!(%provider, reason, "delivery ignored");
-                count(as_str, &[(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)]);
+                count(
+                    as_str,
+                    &[(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)],
+                );
                 Answer::Ignored { reason }.into_response()
             }
             Outcome::Accepted(accepted) => {

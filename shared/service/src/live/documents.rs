@@ -57,7 +57,8 @@ pub async fn with_documents(vars: &Vars) -> Result<Vars, LiveError> {
 /// The lines of a document; one that is none makes the document invalid, for whatever stands there
 /// was meant to say something.
 fn lines(text: &str) -> Result<Vec<(&str, &str)>, SettingsError> {
-    let expected = "write a document of SETTINGS as lines NAME=value, JSON on one line, comments after #";
+    let expected =
+        "write a document of SETTINGS as lines NAME=value, JSON on one line, comments after #";
     let invalid = || SettingsError::Invalid { variable: SETTINGS.to_owned(), expected };
     let lines = text.lines().map(str::trim).filter(|it| !it.is_empty() && !it.starts_with('#'));
     lines
@@ -89,9 +90,14 @@ mod tests {
         assert_eq!(lines(text).unwrap(), expected);
         assert_eq!(line(text, "CIRCLECI_HOST"), Ok("h"));
         assert_eq!(line(text, "OTHER"), Ok(""));
-        for wrong in ["hunter2-secret", "=x", "A B=x", "{\"A\": \"x\"}", "SETTINGS=x", "A=[\n\"x\"]"] {
+        for wrong in
+            ["hunter2-secret", "=x", "A B=x", "{\"A\": \"x\"}", "SETTINGS=x", "A=[\n\"x\"]"]
+        {
             let error = lines(wrong).unwrap_err().to_string();
-            assert!(error.starts_with("SETTINGS can't be used; ") && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.starts_with("SETTINGS can't be used; ") && !error.contains("hunter2"),
+                "{error}"
+            );
         }
     }
 

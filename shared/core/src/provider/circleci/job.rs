@@ -44,7 +44,8 @@ fn environment(vars: &Vars) -> Option<Claim> {
         host: Some(server.map_or_else(|| "circleci.com".to_owned(), |it| it.to_string())),
         run_id: text("CIRCLE_WORKFLOW_ID"),
         job_id: text("CIRCLE_WORKFLOW_JOB_ID"),
-        project: match (var(vars, "CIRCLE_PROJECT_USERNAME"), var(vars, "CIRCLE_PROJECT_REPONAME")) {
+        project: match (var(vars, "CIRCLE_PROJECT_USERNAME"), var(vars, "CIRCLE_PROJECT_REPONAME"))
+        {
             (Some(owner), Some(name)) => Some(format!("{owner}/{name}")),
             (_, name) => name.map(str::to_owned),
         },

@@ -211,7 +211,8 @@ impl<'a, 's> Run<'a, 's> {
             repository.name.into()
         };
         let mut resource = Attributes::with_capacity(16);
-        let service = self.settings.circleci.service_name.render(&name, self.workflow.name.as_str());
+        let service =
+            self.settings.circleci.service_name.render(&name, self.workflow.name.as_str());
         resource.set(sc::SERVICE_NAME, service);
         resource.set(sc::PROVIDER, super::ROOM.name);
         resource.set(sc::CICD_PIPELINE_NAME, self.workflow.name.cow());

@@ -27,7 +27,12 @@ pub(super) static ROOM: Room = Room {
     unproved: "set it to the secret token of the webhook",
     headers: &["content-type", "user-agent", "circleci-event-type"],
     event: "circleci-event-type",
-    variables: &[&settings::SECRET, &settings::HOST, &settings::SERVICE_NAME, &settings::HOOK_SERVICE],
+    variables: &[
+        &settings::SECRET,
+        &settings::HOST,
+        &settings::SERVICE_NAME,
+        &settings::HOOK_SERVICE,
+    ],
     map: map::map,
     redact: |body| body.into(),
     recognises: |json| json.get("type").and(json.get("webhook")).is_some(),

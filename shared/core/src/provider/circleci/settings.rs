@@ -58,6 +58,9 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { host: Host::known(HOST.default), service_name: ServiceName::known(SERVICE_NAME.default) }
+        Self {
+            host: Host::known(HOST.default),
+            service_name: ServiceName::known(SERVICE_NAME.default),
+        }
     }
 }

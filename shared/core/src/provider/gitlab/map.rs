@@ -198,7 +198,8 @@ impl<'a, 's> Run<'a, 's> {
         };
 
         let mut resource = Attributes::with_capacity(20);
-        resource.set(sc::SERVICE_NAME, settings.gitlab.service_name.render(&repository_name, &name));
+        resource
+            .set(sc::SERVICE_NAME, settings.gitlab.service_name.render(&repository_name, &name));
         resource.set(sc::PROVIDER, super::ROOM.name);
         resource.set(sc::CICD_PIPELINE_NAME, name.clone());
         resource.set(sc::CICD_PIPELINE_RUN_ID, id.to_string());
