@@ -12,7 +12,7 @@ pub use opentelemetry_semantic_conventions::attribute::{
     CICD_PIPELINE_TASK_RUN_RESULT, CICD_PIPELINE_TASK_RUN_URL_FULL, CICD_PIPELINE_TASK_TYPE,
     CICD_WORKER_ID, CICD_WORKER_NAME, DEPLOYMENT_ENVIRONMENT_NAME, ERROR_TYPE, SERVICE_NAME,
     VCS_CHANGE_ID, VCS_CHANGE_STATE, VCS_CHANGE_TITLE, VCS_OWNER_NAME, VCS_PROVIDER_NAME,
-    VCS_REF_BASE_NAME, VCS_REF_BASE_TYPE, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
+    VCS_REF_BASE_NAME, VCS_REF_BASE_REVISION, VCS_REF_BASE_TYPE, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
     VCS_REF_HEAD_TYPE, VCS_REF_TYPE, VCS_REPOSITORY_NAME, VCS_REPOSITORY_URL_FULL,
 };
 
@@ -32,6 +32,21 @@ pub const ACTION_RUN: &str = "RUN";
 
 /// Set on a span whose times were missing or reversed in the payload.
 pub const TIME_REPAIRED: &str = "spanhook.time_repaired";
+
+/// The provider, by spanhook's name for it, whose pipelines a resource is of.
+pub const PROVIDER: &str = "spanhook.provider";
+
+/// What a span is: `run`, `stage`, `job`, `queue`, `step`, `marker` or `ping`.
+pub const KIND: &str = "spanhook.kind";
+
+/// The stage of a job, where its provider has stages.
+pub const STAGE: &str = "spanhook.stage";
+
+/// Which try of a run or a job it is, from 1.
+pub const ATTEMPT: &str = "spanhook.attempt";
+
+/// What set a run off, in the provider's own word.
+pub const TRIGGER: &str = "spanhook.trigger";
 
 /// `cicd.pipeline.result` and `cicd.pipeline.task.run.result`.
 ///

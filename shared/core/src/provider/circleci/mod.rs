@@ -28,6 +28,7 @@ pub(super) static ROOM: Room = Room {
     headers: &["content-type", "user-agent", "circleci-event-type"],
     event: "circleci-event-type",
     variables: &[&settings::SECRET, &settings::HOST, &settings::SERVICE_NAME, &settings::HOOK_SERVICE],
+    decode: |body| body.into(),
     map: map::map,
     redact: |_| (),
     recognises: |json| json.get("type").and(json.get("webhook")).is_some(),
