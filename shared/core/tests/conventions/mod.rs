@@ -36,6 +36,7 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
     ("vcs.ref.head.type", Resource, &["branch", "tag"]),
     ("vcs.ref.type", Resource, &["branch", "tag"]),
     ("vcs.ref.base.name", Resource, &[]),
+    ("vcs.ref.base.revision", Resource, &[]),
     ("vcs.ref.base.type", Resource, &["branch", "tag"]),
     ("vcs.change.id", Resource, &[]),
     ("vcs.change.title", Resource, &[]),
@@ -101,7 +102,7 @@ fn placed(attributes: &[KeyValue], place: Place) {
         let rule = ATTRIBUTES.iter().find(|(name, _, _)| *name == key);
         match rule {
             None => assert!(
-                ["build.", "circleci.", "gitlab.", "spanhook."]
+                ["build.", "circleci.", "github.", "gitlab.", "spanhook."]
                     .iter()
                     .any(|prefix| key.starts_with(prefix)),
                 "{key} is neither of the conventions nor of a provider"
