@@ -84,7 +84,7 @@ fn check(body: &str, native: bool, names: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(800))]
 
     #[test]
     fn any_payload_is_mapped_by_the_conventions_or_refused(payload in payload(), native: bool, names: bool) {

@@ -72,7 +72,7 @@ pub(super) static ROOM: Room = Room {
     },
 };
 
-/// Events by the key of what they are about; a later one may hold the earlier one's too.
+/// Events by the key of what they are about, of which one may hold several: the first counts.
 const EVENTS: [&str; 9] = [
     "workflow_job",
     "deployment_status",
@@ -87,12 +87,8 @@ const EVENTS: [&str; 9] = [
 
 fn sends(json: &Value, id: &str) -> Vec<(&'static str, String)> {
     let about = EVENTS.into_iter().find(|it| json.get(it).is_some());
-    let event = match about {
-        // A job's environment comes beside it.
-        Some(event) => event,
-        None if json.get("zen").is_some() => "ping",
-        None => "push",
-    };
+    let unnamed = if json.get("zen").is_some() { "ping" } else { "push" };
+    let event = about.unwrap_or(unnamed);
     let hook = json["hook_id"].as_u64().unwrap_or(1);
     let repository = json["repository"]["id"].as_u64().unwrap_or(1);
     vec![

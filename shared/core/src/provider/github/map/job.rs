@@ -62,18 +62,12 @@ pub(super) fn map<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a
         spans[0].events = steps.not_run;
         spans.extend(steps.spans);
     }
-    let waited = queue(&this, key, &times, &run);
-    let groups = match worker(&this, &run) {
-        Some(resource) => waited
-            .map(|it| own(vec![it]))
-            .into_iter()
-            .chain([Group { resource, spans }])
-            .collect(),
-        None => {
-            spans.extend(waited);
-            vec![own(spans)]
-        }
-    };
+    let mut groups = vec![own(queue(&this, key, &times, &run).into_iter().collect())];
+    match worker(&this, &run) {
+        Some(resource) => groups.push(Group { resource, spans }),
+        None => groups[0].spans.extend(spans),
+    }
+    groups.retain(|it| !it.spans.is_empty());
     Ok(run.finish(groups))
 }
 

@@ -202,8 +202,8 @@ impl<'a, 's> Run<'a, 's> {
         [&self.branch, &self.sha, short, &id].into_iter().any(|it| mentions(name, it))
     }
 
-    /// Whether a name is the repository's own, as far as a fork goes.
-    pub(super) fn is(&self, full_name: &str) -> bool {
+    /// Whether it is the repository of this name, and no fork of it.
+    pub(super) fn is_of(&self, full_name: &str) -> bool {
         self.path.eq_ignore_ascii_case(full_name)
     }
 

@@ -79,7 +79,7 @@ fn describe<'a>(
         referenced.map(|it| it.path.cow()).filter(|it| !it.is_empty()).collect();
     attributes.set("github.referenced_workflows", referenced);
     let head = this.head_repository.get().map(|it| &it.full_name);
-    let fork = head.filter(|it| !run.is(it.as_str()));
+    let fork = head.filter(|it| !run.is_of(it.as_str()));
     attributes.set("github.head_repository", fork.map(|it| it.cow()));
 }
 
