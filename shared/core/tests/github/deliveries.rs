@@ -18,7 +18,11 @@ const FORM: &str = "payload=%7B%22zen%22%3A%22Keep+it+logically+awesome.%22%2C%2
 const OF_JSON: &str = "ae8951f50ab87ba47d298c0511bb1d0d80b1ee963458ccef865aa62f53c0be7f";
 const OF_FORM: &str = "fddacfb7d7106fd32f5d94dc8846df6694e2ed5e2aed3806b11ab82cccff8d01";
 
-fn verify(headers: &[(&'static str, String)], body: &str, secrets: &[&str]) -> Result<(), Rejection> {
+fn verify(
+    headers: &[(&'static str, String)],
+    body: &str,
+    secrets: &[&str],
+) -> Result<(), Rejection> {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.append(*name, value.parse().unwrap());
@@ -119,7 +123,10 @@ fn what_is_no_event_is_kept_with_what_is_private_in_it_blanked() {
         ("{}", Unmappable::UnknownShape),
         (r#"{"zen":"only"}"#, Unmappable::UnknownShape),
         (r#"{"workflow_job":{"labels":["x"],"conclusion":"success"}}"#, Unmappable::NoRun),
-        (r#"{"workflow_job":{"labels":["x"],"conclusion":"success","run_id":1,"id":2}}"#, Unmappable::NoTime),
+        (
+            r#"{"workflow_job":{"labels":["x"],"conclusion":"success","run_id":1,"id":2}}"#,
+            Unmappable::NoTime,
+        ),
         (r#"{"workflow":{},"workflow_run":{"conclusion":"success"}}"#, Unmappable::NoRun),
         (r#"{"workflow":{},"workflow_run":{"conclusion":"success","id":1}}"#, Unmappable::NoTime),
     ] {

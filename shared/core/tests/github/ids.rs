@@ -50,14 +50,16 @@ fn vectors() -> Vec<Vector> {
 
 fn ask(path: &str, settings: &Settings) -> Result<String, BadRequest> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let context = Context::of(&parse(path, Some(query), None).job?, settings, &ProjectRules::default(), None);
+    let context =
+        Context::of(&parse(path, Some(query), None).job?, settings, &ProjectRules::default(), None);
     Ok(traceparent(context.trace, context.span, context.sampled))
 }
 
 #[test]
 fn the_endpoint_a_job_and_a_delivery_come_to_every_vector() {
     assert_eq!(vectors().len(), 9);
-    for Vector { ids, host, run: run_id, attempt, job: job_id, traceparent: expected } in vectors() {
+    for Vector { ids, host, run: run_id, attempt, job: job_id, traceparent: expected } in vectors()
+    {
         let settings = with(ids);
         let path = format!("/traceparent/github/{run_id}/{attempt}/{job_id}?instance={host}");
         assert_eq!(ask(&path, &settings).as_ref(), Ok(&expected), "{path}");
@@ -69,7 +71,8 @@ fn the_endpoint_a_job_and_a_delivery_come_to_every_vector() {
             ("GITHUB_RUN_ATTEMPT", attempt.clone()),
             ("SPANHOOK_JOB_ID", job_id.clone()),
         ];
-        let vars: BTreeMap<_, _> = set.into_iter().map(|(name, it)| (name.to_owned(), it)).collect();
+        let vars: BTreeMap<_, _> =
+            set.into_iter().map(|(name, it)| (name.to_owned(), it)).collect();
         let claim = (Provider::Github.room().job.environment)(&vars).unwrap();
         let place = Job::new(Provider::Github, &claim).unwrap().place(&settings);
         assert_eq!(traceparent(place.trace, place.span(), true), expected);
@@ -77,7 +80,10 @@ fn the_endpoint_a_job_and_a_delivery_come_to_every_vector() {
         let number = |it: &str| json!(it.parse::<u64>().unwrap());
         let url = json!(format!("https://{host}/acme/shop"));
         let mut payload = if job_id.is_empty() {
-            run("workflow-run-failed", &[("id", number(&run_id)), ("run_attempt", number(&attempt))])
+            run(
+                "workflow-run-failed",
+                &[("id", number(&run_id)), ("run_attempt", number(&attempt))],
+            )
         } else {
             let steps = json!([]);
             let fields = [
@@ -121,12 +127,21 @@ fn the_shell_lines_of_the_docs_come_to_every_hashed_vector() {
 #[test]
 fn queue_and_step_ids_are_those_of_the_design() {
     for (host, run_id, attempt, id, number, queue, step) in [
-        ("github.com", 14_460_881_260_u64, 13, 40_685_651_258_u64, 4, "693faea273e584a8", "05762d1e1ee2841b"),
+        (
+            "github.com",
+            14_460_881_260_u64,
+            13,
+            40_685_651_258_u64,
+            4,
+            "693faea273e584a8",
+            "05762d1e1ee2841b",
+        ),
         ("github.com", 6_757_418_578, 1, 18_368_542_663, 5, "cd83eb61856bf419", "ab899dc7d8aeff0f"),
         ("ghes.example.com", 9, 1, 7, 1, "567ddda675899d1a", "08d1acd6efc328e8"),
         ("ghes.example.com:8443", 9, 1, 7, 1, "25c43a8dadc91dd1", "22eda1d687846542"),
     ] {
-        let fields = [("id", json!(id)), ("run_id", json!(run_id)), ("run_attempt", json!(attempt))];
+        let fields =
+            [("id", json!(id)), ("run_id", json!(run_id)), ("run_attempt", json!(attempt))];
         let mut payload = job("workflow-job-started-before-its-record", &fields);
         payload["workflow_job"]["created_at"] = json!("2026-11-02T09:00:02Z");
         payload["workflow_job"]["steps"][0]["number"] = json!(number);
@@ -145,7 +160,11 @@ fn an_empty_last_segment_is_the_runs_span() {
     assert_eq!(ask("/traceparent/github/9/1/", &settings), run);
     assert_ne!(ask("/traceparent/github/9/1/7", &settings), run);
     for path in ["", "/", "/9", "/9/", "/9/1/7/5"] {
-        assert_eq!(ask(&format!("/traceparent/github{path}"), &settings), Err(BadRequest::Path), "{path}");
+        assert_eq!(
+            ask(&format!("/traceparent/github{path}"), &settings),
+            Err(BadRequest::Path),
+            "{path}"
+        );
     }
     for path in ["/0/1", "/9/0", "/9/1/x", "/9/1/07", "/x/1", "/9//7", "/-9/1", "/9/1/1e3"] {
         let answer = ask(&format!("/traceparent/github{path}"), &settings);

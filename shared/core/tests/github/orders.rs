@@ -59,7 +59,8 @@ fn issue_25_every_permutation_of_six_deliveries_gives_the_same_spans() {
     ];
     let sequence = names.map(sample);
     let settings = Settings::default();
-    let single: Vec<_> = sequence.iter().map(|it| left(std::slice::from_ref(it), &settings)).collect();
+    let single: Vec<_> =
+        sequence.iter().map(|it| left(std::slice::from_ref(it), &settings)).collect();
     let expected = left(&sequence, &settings);
     // No delivery knows of another, so a permutation is the same sets joined in another order.
     assert_eq!(expected, single.iter().flatten().cloned().collect());
@@ -91,7 +92,8 @@ fn a_job_that_waits_for_an_approval_is_one_job() {
     queued["workflow_job"]["status"] = json!("queued");
     let mut running = waiting.clone();
     running["workflow_job"]["status"] = json!("in_progress");
-    let sequence = [waiting, queued.clone(), queued, running, sample("workflow-job-deploy-attempt-2")];
+    let sequence =
+        [waiting, queued.clone(), queued, running, sample("workflow-job-deploy-attempt-2")];
     let alone = left(&sequence[4..], &Settings::default());
     assert_eq!(left(&sequence, &Settings::default()), alone);
     assert_eq!(with_word(&alone, "cicd.pipeline.task.run.id"), 1);
@@ -100,7 +102,9 @@ fn a_job_that_waits_for_an_approval_is_one_job() {
 /// Issue 25: any single field that is missing or null.
 #[test]
 fn whichever_field_is_missing_there_are_spans_or_a_clear_refusal() {
-    for name in ["workflow-job-build", "workflow-job-deploy-attempt-2", "workflow-run-attempt-2", "ping"] {
+    for name in
+        ["workflow-job-build", "workflow-job-deploy-attempt-2", "workflow-run-attempt-2", "ping"]
+    {
         let payload = sample(name);
         for pointer in pointers(&payload) {
             for remove in [true, false] {
@@ -115,7 +119,10 @@ fn whichever_field_is_missing_there_are_spans_or_a_clear_refusal() {
                 }
                 match process(payload.to_string().as_bytes(), &Settings::default()) {
                     Outcome::Quarantined { reason, .. } => {
-                        assert!(matches!(reason, Unmappable::NoRun | Unmappable::NoTime), "{pointer}");
+                        assert!(
+                            matches!(reason, Unmappable::NoRun | Unmappable::NoTime),
+                            "{pointer}"
+                        );
                     }
                     Outcome::Accepted(_) => {
                         requests(payload.to_string().as_bytes(), &Settings::default());
@@ -135,7 +142,9 @@ fn pointers(json: &Value) -> Vec<String> {
         [vec![own], inner].concat()
     };
     match json {
-        Value::Object(fields) => fields.iter().flat_map(|(key, it)| below(key.clone(), it)).collect(),
+        Value::Object(fields) => {
+            fields.iter().flat_map(|(key, it)| below(key.clone(), it)).collect()
+        }
         Value::Array(items) => {
             items.iter().enumerate().flat_map(|(at, it)| below(at.to_string(), it)).collect()
         }
@@ -160,8 +169,17 @@ pub(crate) fn personal(payload: &Value) -> Vec<String> {
 
 fn collect(json: &Value, of_person: bool, found: &mut Vec<String>) {
     const PEOPLE: [&str; 11] = [
-        "sender", "actor", "triggering_actor", "author", "committer", "pusher", "creator", "requestor",
-        "reviewers", "assignees", "user",
+        "sender",
+        "actor",
+        "triggering_actor",
+        "author",
+        "committer",
+        "pusher",
+        "creator",
+        "requestor",
+        "reviewers",
+        "assignees",
+        "user",
     ];
     match json {
         Value::Object(fields) => {

@@ -13,10 +13,27 @@ use crate::support::{process, requests, with};
 /// JSON with GitHub's keys and values of every type.
 fn payload() -> impl Strategy<Value = Value> {
     let word = prop::sample::select(vec![
-        "completed", "queued", "in_progress", "success", "failure", "cancelled", "skipped", "neutral",
-        "timed_out", "action_required", "2026-11-02T09:30:00Z", "2026-11-02T09:31:00.000Z",
-        "0001-01-01T00:00:00Z", "https://github.com/acme/shop", "acme/shop", "main", "push", "dynamic",
-        "gh-readonly-queue/main/pr-1-0", "GitHub Actions", "self-hosted",
+        "completed",
+        "queued",
+        "in_progress",
+        "success",
+        "failure",
+        "cancelled",
+        "skipped",
+        "neutral",
+        "timed_out",
+        "action_required",
+        "2026-11-02T09:30:00Z",
+        "2026-11-02T09:31:00.000Z",
+        "0001-01-01T00:00:00Z",
+        "https://github.com/acme/shop",
+        "acme/shop",
+        "main",
+        "push",
+        "dynamic",
+        "gh-readonly-queue/main/pr-1-0",
+        "GitHub Actions",
+        "self-hosted",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -29,13 +46,52 @@ fn payload() -> impl Strategy<Value = Value> {
         word.prop_map(Value::from),
     ];
     let key = prop::sample::select(vec![
-        "id", "run_id", "run_attempt", "run_number", "name", "workflow_name", "head_branch", "head_sha",
-        "status", "conclusion", "created_at", "started_at", "completed_at", "updated_at",
-        "run_started_at", "html_url", "steps", "number", "labels", "runner_id", "runner_name",
-        "runner_group_name", "path", "event", "display_title", "pull_requests", "base", "ref", "sha",
-        "referenced_workflows", "head_repository", "full_name", "owner", "login", "default_branch",
-        "custom_properties", "environment", "workflow", "workflow_run", "workflow_job", "repository",
-        "deployment", "zen", "hook", "hook_id", "action",
+        "id",
+        "run_id",
+        "run_attempt",
+        "run_number",
+        "name",
+        "workflow_name",
+        "head_branch",
+        "head_sha",
+        "status",
+        "conclusion",
+        "created_at",
+        "started_at",
+        "completed_at",
+        "updated_at",
+        "run_started_at",
+        "html_url",
+        "steps",
+        "number",
+        "labels",
+        "runner_id",
+        "runner_name",
+        "runner_group_name",
+        "path",
+        "event",
+        "display_title",
+        "pull_requests",
+        "base",
+        "ref",
+        "sha",
+        "referenced_workflows",
+        "head_repository",
+        "full_name",
+        "owner",
+        "login",
+        "default_branch",
+        "custom_properties",
+        "environment",
+        "workflow",
+        "workflow_run",
+        "workflow_job",
+        "repository",
+        "deployment",
+        "zen",
+        "hook",
+        "hook_id",
+        "action",
     ]);
     leaf.prop_recursive(4, 120, 10, move |inner| {
         prop_oneof![
@@ -48,7 +104,12 @@ fn payload() -> impl Strategy<Value = Value> {
 /// Events that are likely to be finished, with anything in them.
 fn event() -> impl Strategy<Value = Value> {
     let about = prop::sample::select(vec!["workflow_job", "workflow_run", "hook"]);
-    (about, payload(), payload(), prop::sample::select(vec!["success", "failure", "cancelled", "pink"]))
+    (
+        about,
+        payload(),
+        payload(),
+        prop::sample::select(vec!["success", "failure", "cancelled", "pink"]),
+    )
         .prop_map(|(about, mut this, other, conclusion)| {
             if let Value::Object(fields) = &mut this {
                 fields.insert("status".to_owned(), json!("completed"));
@@ -77,7 +138,9 @@ fn check(body: &str, native: bool, names: bool) {
     }
     let mut spans = std::collections::HashSet::new();
     for request in requests(body.as_bytes(), &settings) {
-        for span in request.resource_spans.into_iter().flat_map(|it| it.scope_spans).flat_map(|it| it.spans) {
+        for span in
+            request.resource_spans.into_iter().flat_map(|it| it.scope_spans).flat_map(|it| it.spans)
+        {
             assert!(spans.insert(span.span_id), "an id twice in {body}");
         }
     }

@@ -88,7 +88,8 @@ fn every_fixture_keeps_to_the_conventions_and_names_nobody() {
         let payload = read(&path);
         for ids in [TraceIds::Hashed, TraceIds::Native] {
             let body = payload.to_string();
-            let quarantined = matches!(process(body.as_bytes(), &with(ids)), Outcome::Quarantined { .. });
+            let quarantined =
+                matches!(process(body.as_bytes(), &with(ids)), Outcome::Quarantined { .. });
             assert!(!quarantined, "{name}");
             requests(body.as_bytes(), &with(ids));
         }
@@ -125,7 +126,8 @@ fn every_other_event_is_acknowledged() {
 fn native_ids_are_the_golden_ones() {
     let golden: Value = fixture("GOLDEN_IDS.json");
     let payload = fixture(golden["source_payload"].as_str().unwrap());
-    let gate = golden.as_object().unwrap().iter().find(|(key, _)| key.starts_with("check_run_id_gate"));
+    let gate =
+        golden.as_object().unwrap().iter().find(|(key, _)| key.starts_with("check_run_id_gate"));
     for (kind, expected) in
         [(NativeJobId::CheckRun, gate.unwrap().1), (NativeJobId::Name, &golden["legacy"])]
     {
@@ -149,7 +151,8 @@ fn native_ids_are_the_golden_ones() {
 
     let golden: Value = fixture("extra/contrib-githubreceiver-reduced/GOLDEN_IDS_2.json");
     let payload = fixture("contrib-githubreceiver/workflow-job-skipped.json");
-    for (kind, key) in [(NativeJobId::CheckRun, "check_run_id_gate"), (NativeJobId::Name, "legacy")] {
+    for (kind, key) in [(NativeJobId::CheckRun, "check_run_id_gate"), (NativeJobId::Name, "legacy")]
+    {
         let mut settings = with(TraceIds::Native);
         settings.github.native_job_id = kind;
         let job = spans_of(&payload, &settings).remove(0).1;
@@ -173,7 +176,10 @@ fn collected_shapes_become_what_they_should() {
     let reused = of("extra/synthetic/rerun-failed-jobs/4.json");
     assert_eq!((reused.len(), reused[0].name.as_str()), (1, "reused build"));
     let skipped = of("contrib-githubreceiver/workflow-job-skipped.json");
-    assert_eq!((skipped.len(), text(&skipped[0].attributes, "cicd.pipeline.task.run.result").as_str()), (1, "skip"));
+    assert_eq!(
+        (skipped.len(), text(&skipped[0].attributes, "cicd.pipeline.task.run.result").as_str()),
+        (1, "skip")
+    );
     let folder = "extra/contrib-githubreceiver-reduced";
     let (job, run) = (
         of(&format!("{folder}/workflow_job.completed.reusable.json")),
@@ -223,7 +229,8 @@ fn native_ids_are_the_receivers_apart_from_these() {
         for delivery in golden["deliveries"].as_array().unwrap() {
             let (_, name) = delivery["file"].as_str().unwrap().split_once("/github/").unwrap();
             let spans = spans_of(&fixture(name), &settings);
-            let ours = spans.iter().map(|(_, it)| (hex(&it.trace_id), hex(&it.span_id), it.name.clone()));
+            let ours =
+                spans.iter().map(|(_, it)| (hex(&it.trace_id), hex(&it.span_id), it.name.clone()));
             let word = |it: &Value, key: &str| it[key].as_str().unwrap().to_owned();
             let theirs = delivery["spans"].as_array().unwrap().iter();
             let theirs = theirs.map(|it| (word(it, "trace"), word(it, "span"), word(it, "name")));

@@ -2,9 +2,7 @@
 
 use opentelemetry_proto::tonic::{common::v1::KeyValue, trace::v1::Span};
 use serde_json::{Value, json};
-use spanhook_core::{
-    delivery::Outcome, id::TraceIds, provider::github, settings::Settings,
-};
+use spanhook_core::{delivery::Outcome, id::TraceIds, provider::github, settings::Settings};
 
 use crate::{
     describe::{write_attributes, write_span},
@@ -80,6 +78,7 @@ fn issue_1_no_times_are_no_span_of_centuries() {
         let found = spans(&payload);
         assert!(found.iter().all(|it| it.start_time_unix_nano > YEAR_2000), "{time}");
         assert_eq!((count(&found, "step"), lasts(only(&found, "job"))), (0, 0), "{time}");
+        assert_eq!(count(&found, "queue"), 0, "nothing tells how long it waited");
         let marked = text(&only(&found, "job").attributes, "spanhook.time_repaired");
         assert_eq!(marked, "true", "{time}");
     }
@@ -156,12 +155,12 @@ fn resource(payload: &Value, key: &str) -> String {
 fn issue_11_only_what_is_known_of_a_reference_is_said() {
     let head = "vcs.ref.head.type";
     for (name, expected) in [
-        ("workflow-run-failed", "branch"),       // a pull request
-        ("workflow-run-merge-queue", "branch"),  // by the event
-        ("workflow-run-timed-out", "branch"),    // a schedule
-        ("workflow-run-release", "tag"),         // by the event
-        ("workflow-run-tag-push", "tag"),        // by a workflow that was called at it
-        ("workflow-run-cancelled", "branch"),    // the default branch
+        ("workflow-run-failed", "branch"),      // a pull request
+        ("workflow-run-merge-queue", "branch"), // by the event
+        ("workflow-run-timed-out", "branch"),   // a schedule
+        ("workflow-run-release", "tag"),        // by the event
+        ("workflow-run-tag-push", "tag"),       // by a workflow that was called at it
+        ("workflow-run-cancelled", "branch"),   // the default branch
         ("workflow-run-nulls", ""),
         ("workflow-job-build", ""),
         ("workflow-job-enterprise-server", "branch"),
@@ -187,7 +186,10 @@ fn issue_11_ids_are_text() {
             for attribute in resource.iter().chain(&span.attributes) {
                 let value = attribute.value.as_ref().and_then(|it| it.value.as_ref());
                 let is_number = matches!(value, Some(IntValue(_)));
-                assert!(!is_number || numbers.contains(&attribute.key.as_str()), "{name} {attribute:?}");
+                assert!(
+                    !is_number || numbers.contains(&attribute.key.as_str()),
+                    "{name} {attribute:?}"
+                );
             }
         }
     }
@@ -336,7 +338,11 @@ fn issue_26_the_file_names_the_pipeline_and_not_the_runs_title() {
         ("workflow-run-run-name", "Deploy", "RUN Deploy"),
         ("workflow-run-dynamic", "Dependabot Updates", "RUN Dependabot Updates"),
         ("workflow-run-nulls", "ci.yml", "RUN ci.yml"),
-        ("workflow-run-startup-failure", ".github/workflows/ci.yml", "RUN .github/workflows/ci.yml"),
+        (
+            "workflow-run-startup-failure",
+            ".github/workflows/ci.yml",
+            "RUN .github/workflows/ci.yml",
+        ),
         ("workflow-run-timed-out", "CI", "RUN CI"), // of which the title is the workflow's name
     ] {
         assert_eq!(resource(&sample(name), "cicd.pipeline.name"), pipeline, "{name}");
@@ -354,7 +360,10 @@ fn issue_26_the_file_names_the_pipeline_and_not_the_runs_title() {
         assert_eq!(spans(&payload)[0].name, expected);
         let found = spans(&job(JOB, &[("name", json!("Test (discount-codes)"))]));
         assert_eq!(only(&found, "job").name, "job");
-        assert_eq!(text(&only(&found, "job").attributes, "cicd.pipeline.task.name"), "Test (discount-codes)");
+        assert_eq!(
+            text(&only(&found, "job").attributes, "cicd.pipeline.task.name"),
+            "Test (discount-codes)"
+        );
     }
     let mut nameless = sample("workflow-run-dynamic");
     nameless["workflow"] = json!({});

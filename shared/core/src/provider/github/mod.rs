@@ -53,7 +53,9 @@ pub(super) static ROOM: Room = Room {
     map: map::map,
     redact: redact::redact,
     recognises: |json| {
-        ["workflow_job", "workflow_run", "hook_id", "sender"].iter().any(|it| json.get(it).is_some())
+        ["workflow_job", "workflow_run", "hook_id", "sender"]
+            .iter()
+            .any(|it| json.get(it).is_some())
     },
     sends,
     host: |settings| Some(&settings.github.host),

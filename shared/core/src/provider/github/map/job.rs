@@ -117,7 +117,8 @@ impl Times {
             return Some(Self { created, interval, waited: None });
         }
         let given_up = matches!(job.conclusion.as_str(), "cancelled" | "failure");
-        let never_ran = given_up && !has_runner(job) && job.steps.0.is_empty();
+        let ran = has_runner(job) || !job.steps.0.is_empty();
+        let never_ran = given_up && !ran;
         let interval = match started {
             Some(start) if !never_ran => {
                 let steps = job.steps.0.iter().filter_map(|it| it.get());
@@ -131,6 +132,8 @@ impl Times {
             ),
         };
         let waited = created.map(|it| (it, interval.start)).filter(|(from, to)| from < to);
+        // A job that ran, at a time that is not told, did not wait until its end.
+        let waited = waited.filter(|_| started.is_some() || !ran);
         Some(Self { created, interval, waited })
     }
 }
@@ -190,16 +193,10 @@ fn seconds((from, to): (Nanos, Nanos)) -> f64 {
 
 /// The time that the job waited for a runner, and before that for an approval: nothing tells them
 /// apart.
-fn queue<'a>(
-    job: &Job<'a>,
-    key: JobKey<'_>,
-    times: &Times,
-    run: &Run<'a, '_>,
-) -> Option<Span<'a>> {
+fn queue<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) -> Option<Span<'a>> {
     let ids = run.ids();
     let name = prefixed("queue", name(job, run));
-    let mut span =
-        Span::new(ids.queue(key), Some(ids.run()), name, Kind::Internal, times.waited?);
+    let mut span = Span::new(ids.queue(key), Some(ids.run()), name, Kind::Internal, times.waited?);
     span.links.push(Link { trace: ids.trace(), span: ids.job(key) });
     span.attributes.set(sc::KIND, "queue");
     span.attributes.set("github.job.id", key.id.to_string());

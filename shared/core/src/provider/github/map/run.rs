@@ -228,11 +228,14 @@ mod tests {
 
     #[test]
     fn the_branch_of_a_merge_queue_tells_its_pull_request() {
-        let read = |branch: &str| Change::queued(branch).map(|it| (it.number, it.base.into_owned()));
+        let read =
+            |branch: &str| Change::queued(branch).map(|it| (it.number, it.base.into_owned()));
         let found = |number: &str, base: &str| Some((number.to_owned(), base.to_owned()));
         assert_eq!(read("gh-readonly-queue/main/pr-104-0123abcd"), found("104", "main"));
         assert_eq!(read("gh-readonly-queue/a/pr-1-x/b/pr-9-0123"), found("9", "a/pr-1-x/b"));
-        for branch in ["main", "gh-readonly-queue/main", "gh-readonly-queue/main/pr-x-0", "x/pr-1-2"] {
+        for branch in
+            ["main", "gh-readonly-queue/main", "gh-readonly-queue/main/pr-x-0", "x/pr-1-2"]
+        {
             assert_eq!(read(branch), None, "{branch}");
         }
     }

@@ -60,10 +60,8 @@ impl<'a> Steps<'a> {
             };
             let name = if step.name.is_empty() { "step".into() } else { step.name.cow() };
             let times = (interval.start, interval.end);
-            let mut span = Span {
-                attributes,
-                ..Span::new(id, parent, name, Kind::Internal, times)
-            };
+            let mut span =
+                Span { attributes, ..Span::new(id, parent, name, Kind::Internal, times) };
             span.attributes.set(sc::KIND, "step");
             if step.conclusion.as_str() == FAILURE {
                 span.status = Status::Error("step_failure".into());

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     delivery::{Mapped, Unmappable},
+    lenient::Text,
     mapping::{first_line, mark_repaired, mentions},
     otlp::span::{Group, Kind, Span},
     semconv as sc,
@@ -80,7 +81,7 @@ fn describe<'a>(
     attributes.set("github.referenced_workflows", referenced);
     let head = this.head_repository.get().map(|it| &it.full_name);
     let fork = head.filter(|it| !run.is_of(it.as_str()));
-    attributes.set("github.head_repository", fork.map(|it| it.cow()));
+    attributes.set("github.head_repository", fork.map(Text::cow));
 }
 
 /// The name that the file gives itself. A run's own name is its title where the file says so
