@@ -4,133 +4,50 @@
 //! <https://docs.gitlab.com/ci/variables/predefined_variables/>,
 //! <https://docs.github.com/actions/reference/workflows-and-actions/variables>
 
-use reqwest::Url;
 use serde::Serialize;
-use spanhook_core::{id::parse_traceparent, identity::CiProvider};
-use spanhook_service::settings::{Vars, var};
+use spanhook_core::{
+    id::parse_traceparent,
+    job::Claim,
+    provider::Provider,
+    settings::{Vars, var},
+};
 
 /// The `context` of an event. No field names a person.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Context {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) provider: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) host: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) run_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) job_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) attempt: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) project: Option<String>,
-    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
-    pub(crate) ref_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) revision: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) root_id: Option<String>,
+    #[serde(flatten)]
+    pub(crate) claim: Claim,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) traceparent: Option<String>,
 }
 
 impl Context {
-    /// Reads the variables that CircleCI, GitLab and GitHub set by themselves.
+    /// Reads the variables that CI systems set by themselves.
     pub(crate) fn read(vars: &Vars) -> Self {
-        let is_set = |name| var(vars, name).is_some();
-        let context = if is_set("GITLAB_CI") {
-            gitlab(vars)
-        } else if is_set("CIRCLECI") {
-            circleci(vars)
-        } else if is_set("GITHUB_ACTIONS") {
-            github(vars)
-        } else {
-            Self::default()
-        };
-        Self { traceparent: first(vars, &["TRACEPARENT"]), ..context }
+        let told = |it: Provider| Some((it.as_str(), (it.room().job.environment)(vars)?));
+        let (provider, claim) = Provider::ALL.into_iter().find_map(told).unzip();
+        let traceparent = first(vars, &["TRACEPARENT"]);
+        Self { provider, claim: claim.unwrap_or_default(), traceparent }
     }
 
     /// Whether an event with this context finds a trace without a correlation id.
     pub(crate) fn is_placed(&self) -> bool {
-        self.run_id.is_some() || self.traceparent.as_deref().and_then(parse_traceparent).is_some()
+        self.claim.run_id.is_some() || self.traceparent.as_deref().and_then(parse_traceparent).is_some()
     }
 }
 
 /// The id that joins build events and webhook spans; none outside CI.
 pub(crate) fn correlation_id(vars: &Vars) -> Option<String> {
-    first(vars, &["CORRELATION_ID", "CI_PIPELINE_ID", "CIRCLE_WORKFLOW_ID", "GITHUB_RUN_ID"])
+    let runs = Provider::ALL.into_iter().map(|it| it.room().job.run_variable);
+    let names = ["CORRELATION_ID"].into_iter().chain(runs);
+    names.into_iter().find_map(|name| var(vars, name)).map(ToOwned::to_owned)
 }
 
 /// What is built: `SPANHOOK_PROJECT`, else the CI system's project.
 pub(crate) fn project(vars: &Vars, context: &Context) -> Option<String> {
-    first(vars, &["SPANHOOK_PROJECT"]).or_else(|| context.project.clone())
-}
-
-fn circleci(vars: &Vars) -> Context {
-    let owner = var(vars, "CIRCLE_PROJECT_USERNAME");
-    let name = var(vars, "CIRCLE_PROJECT_REPONAME");
-    // The cloud has many host names (app., www.) but is one instance.
-    let cloud = |host: &String| host == "circleci.com" || host.ends_with(".circleci.com");
-    let server = host_of(vars, "CIRCLE_BUILD_URL").filter(|host| !cloud(host));
-    Context {
-        provider: Some(CiProvider::Circleci.as_str()),
-        host: server.or_else(|| Some("circleci.com".to_owned())),
-        run_id: first(vars, &["CIRCLE_WORKFLOW_ID"]),
-        job_id: first(vars, &["CIRCLE_WORKFLOW_JOB_ID"]),
-        project: match (owner, name) {
-            (Some(owner), Some(name)) => Some(format!("{owner}/{name}")),
-            _ => name.map(ToOwned::to_owned),
-        },
-        ref_name: first(vars, &["CIRCLE_BRANCH", "CIRCLE_TAG"]),
-        revision: first(vars, &["CIRCLE_SHA1"]),
-        ..Context::default()
-    }
-}
-
-fn gitlab(vars: &Vars) -> Context {
-    let default_port = if var(vars, "CI_SERVER_PROTOCOL") == Some("http") { "80" } else { "443" };
-    let port = var(vars, "CI_SERVER_PORT").filter(|port| *port != default_port);
-    let host = var(vars, "CI_SERVER_HOST").map(str::to_ascii_lowercase);
-    Context {
-        provider: Some(CiProvider::Gitlab.as_str()),
-        host: host.map(|host| port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))),
-        run_id: first(vars, &["CI_PIPELINE_ID"]),
-        job_id: first(vars, &["CI_JOB_ID"]),
-        project: first(vars, &["CI_PROJECT_PATH"]),
-        ref_name: first(vars, &["CI_COMMIT_REF_NAME"]),
-        revision: first(vars, &["CI_COMMIT_SHA"]),
-        root_id: var(vars, "CI_TRACEPARENT").and_then(root),
-        ..Context::default()
-    }
-}
-
-fn github(vars: &Vars) -> Context {
-    Context {
-        provider: Some(CiProvider::Github.as_str()),
-        host: host_of(vars, "GITHUB_SERVER_URL").or_else(|| Some("github.com".to_owned())),
-        run_id: first(vars, &["GITHUB_RUN_ID"]),
-        // GITHUB_JOB is a name of the workflow file; no variable holds the number of the job.
-        attempt: first(vars, &["GITHUB_RUN_ATTEMPT"]),
-        project: first(vars, &["GITHUB_REPOSITORY"]),
-        // On a pull request GITHUB_REF_NAME is "12/merge"; the branch has its own variable.
-        ref_name: first(vars, &["GITHUB_HEAD_REF", "GITHUB_REF_NAME"]),
-        revision: first(vars, &["GITHUB_SHA"]),
-        ..Context::default()
-    }
-}
-
-/// GitLab's own trace id is the root pipeline's id as 32 hex digits: no other variable tells a
-/// child its root.
-fn root(traceparent: &str) -> Option<String> {
-    let (trace, _) = parse_traceparent(traceparent)?;
-    let root = u64::try_from(u128::from_be_bytes(*trace.as_bytes())).ok()?;
-    Some(root.to_string())
-}
-
-fn host_of(vars: &Vars, name: &str) -> Option<String> {
-    let url = Url::parse(var(vars, name)?).ok()?;
-    let host = url.host_str()?.to_ascii_lowercase();
-    Some(url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}")))
+    first(vars, &["SPANHOOK_PROJECT"]).or_else(|| context.claim.project.clone())
 }
 
 fn first(vars: &Vars, names: &[&str]) -> Option<String> {

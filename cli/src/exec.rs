@@ -11,17 +11,21 @@ use std::{
 use axum::http::HeaderMap;
 use clap::Args;
 use spanhook_core::{
-    encode,
     id::{SpanId, TraceId, parse_traceparent, traceparent},
-    identity::CiProvider,
+    job::Job,
+    otlp::{
+        encode,
+        span::{Attributes, Group, Kind, Span, Status, Trace},
+    },
+    provider::Provider,
     semconv as sc,
-    span::{Attributes, Group, Kind, Span, Status, Trace},
-    traceparent::{Context as TraceContext, Job},
+    settings::Settings,
+    traceparent::Context as TraceContext,
 };
 use spanhook_service::{
     clock::Clock,
     export::{Export, ExportSettings, Exporter, ExporterError, Outcome, Signal},
-    settings::{SettingsError, Vars, environment, traceparent_settings, var},
+    settings::{SettingsError, Vars, environment, var},
     startup::project_rules,
 };
 use thiserror::Error;
@@ -154,17 +158,17 @@ async fn parent(vars: &Vars) -> Result<Option<TraceContext>, SettingsError> {
         return Ok(Some(TraceContext { trace, span, sampled: flags.unwrap_or(0) & 1 == 1 }));
     }
     let context = Context::read(vars);
-    let provider = context.provider.and_then(CiProvider::named).and_then(CiProvider::webhooks);
-    let Some(provider) = provider else { return Ok(None) };
-    let (Some(run), Some(job)) = (&context.run_id, &context.job_id) else { return Ok(None) };
-    let (host, root) = (context.host.as_deref(), context.root_id.as_deref());
-    let Ok(job) = Job::new(provider, run, job, host, root) else { return Ok(None) };
-    let settings = traceparent_settings(vars)?;
-    let (rules, project) = (vars.clone(), context.project);
+    let provider = context.provider.and_then(Provider::named);
+    // Without webhooks there is no trace to join, and without its own span a job would hide in it.
+    let provider = provider.filter(|it| !it.room().checks.is_empty());
+    let (Some(provider), Some(_)) = (provider, &context.claim.job_id) else { return Ok(None) };
+    let Ok(job) = Job::new(provider, &context.claim) else { return Ok(None) };
+    let settings = Settings::parse(vars)?;
+    let rules = vars.clone();
     // Rules that can't be read leave no run out.
     let rules = within(LIMIT, async move { Some(project_rules(&rules).await.ok()?.get().await) });
     let rules = rules.await.flatten().unwrap_or_default();
-    Ok(Some(job.context(&settings, &rules, project.as_deref())))
+    Ok(Some(TraceContext::of(&job, &settings, &rules, job.project.as_deref())))
 }
 
 fn random_span() -> SpanId {
@@ -186,11 +190,11 @@ fn resource(vars: &Vars) -> Attributes<'static> {
     resource.set(sc::SERVICE_NAME, if service.is_empty() { "build" } else { service }.to_owned());
     resource.set(sc::APP_BUILD_ID, ci::correlation_id(vars));
     resource.set(sc::CICD_PIPELINE_NAME, project.clone());
-    resource.set(sc::CICD_PIPELINE_RUN_ID, context.run_id);
+    resource.set(sc::CICD_PIPELINE_RUN_ID, context.claim.run_id);
     resource.set(sc::VCS_REPOSITORY_NAME, name.to_owned());
     resource.set(sc::VCS_OWNER_NAME, owner.to_owned());
-    resource.set(sc::VCS_REF_HEAD_NAME, context.ref_name);
-    resource.set(sc::VCS_REF_HEAD_REVISION, context.revision);
+    resource.set(sc::VCS_REF_HEAD_NAME, context.claim.ref_name);
+    resource.set(sc::VCS_REF_HEAD_REVISION, context.claim.revision);
     resource
 }
 

@@ -10,22 +10,22 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io::{IsTerminal, Write, stderr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use clap::Args;
 use spanhook_core::{
-    circleci,
-    encode::{Limits, encode},
-    gitlab,
-    mapping::{Mapped, Provider},
-    message::{Message, join_parts, unpack_part},
+    delivery::{Delivery, Outcome},
+    message::{Message, RAW, join_parts, kept_headers, unpack_part},
+    provider::Provider,
+    rules::ProjectRules,
+    settings::{Settings, Vars},
 };
 use spanhook_service::{
     queue::{MoveTask, Received, SqsQueue},
-    settings::{
-        CircleciReceiverSettings, GitlabReceiverSettings, SettingsError, Vars, environment,
-    },
+    settings::environment,
+    startup::project_rules,
 };
 
 use crate::{
@@ -124,7 +124,7 @@ impl Redrive {
             return self.move_task().await;
         }
         let vars = environment();
-        let settings = Mappings::parse(&vars).map_err(failure)?;
+        let settings = Mappings::parse(&vars).await?;
         let mut letters = if let Some(folder) = &self.data {
             Letters::Folder(Store::open(folder).map_err(failure)?, false)
         } else {
@@ -255,27 +255,26 @@ fn progress(text: &str) {
     }
 }
 
-/// How deliveries are mapped.
+/// How deliveries are mapped and judged: as by the webhook functions.
 struct Mappings {
-    circleci: circleci::CircleciSettings,
-    gitlab: gitlab::GitlabSettings,
+    settings: Settings,
+    rules: Arc<ProjectRules>,
 }
 
 impl Mappings {
-    fn parse(vars: &Vars) -> Result<Self, SettingsError> {
-        Ok(Self {
-            circleci: CircleciReceiverSettings::parse(vars)?.mapping,
-            gitlab: GitlabReceiverSettings::parse(vars)?.mapping,
-        })
+    async fn parse(vars: &Vars) -> Result<Self, Failure> {
+        let settings = Settings::parse(vars).map_err(failure)?;
+        let rules = project_rules(vars).await.map_err(failure)?.get().await;
+        Ok(Self { settings, rules })
     }
 
     /// Decides; `payload` is the delivery when the letter holds one.
     fn fate(&self, letter: &Received, payload: Option<&[u8]>) -> Fate {
-        let encoding = letter.attributes.get("encoding").map(String::as_str);
-        match (encoding, payload) {
-            (Some("raw+zstd"), Some(payload)) => self.mapped(letter, payload),
-            (Some("raw+zstd"), None) => Fate::Left("the delivery in it can't be read".to_owned()),
-            _ => {
+        let raw = letter.attributes.get("encoding").is_some_and(|it| it == RAW);
+        match (raw, payload) {
+            (true, Some(payload)) => self.mapped(letter, payload),
+            (true, None) => Fate::Left("the delivery in it can't be read".to_owned()),
+            (false, _) => {
                 let mut attributes = letter.attributes.clone();
                 attributes.remove("reason");
                 let group =
@@ -286,18 +285,18 @@ impl Mappings {
     }
 
     fn mapped(&self, letter: &Received, payload: &[u8]) -> Fate {
-        let (provider, mapped) = match letter.attributes.get("provider").map(String::as_str) {
-            Some("circleci") => (Provider::Circleci, circleci::map(payload, &self.circleci)),
-            Some("gitlab") => (Provider::Gitlab, gitlab::map(payload, &self.gitlab)),
-            _ => return Fate::Left("its provider is none that this version knows".to_owned()),
+        let attribute = |name: &str| letter.attributes.get(name).map_or("", String::as_str);
+        let Some(provider) = Provider::named(attribute("provider")) else {
+            return Fate::Left("its provider is none that this version knows".to_owned());
         };
-        match mapped {
-            Ok(Mapped::Ignored(why)) => Fate::Nothing(why),
-            Ok(Mapped::Trace { trace, project }) => Fate::Mapped {
-                spans: trace.span_count(),
-                messages: encode(&trace, provider, &project, Limits::default()),
-            },
-            Err(reason) => Fate::Left(format!("still can't be mapped, {reason}")),
+        let headers = kept_headers(attribute("headers"));
+        let delivery = Delivery { headers: &headers, body: payload };
+        match delivery.process(provider, &self.settings, &self.rules) {
+            Outcome::Ignored { reason, .. } => Fate::Nothing(reason),
+            Outcome::Accepted(it) => Fate::Mapped { spans: it.spans, messages: it.messages },
+            Outcome::Quarantined { reason, .. } => {
+                Fate::Left(format!("still can't be mapped, {reason}"))
+            }
         }
     }
 }
@@ -309,7 +308,7 @@ struct Parts(HashMap<String, BTreeMap<usize, Received>>);
 impl Parts {
     /// Gives the letters of a whole delivery with its payload, or a single letter.
     fn collect(&mut self, letter: Received) -> Option<(Vec<Received>, Option<Vec<u8>>)> {
-        let raw = letter.attributes.get("encoding").is_some_and(|it| it == "raw+zstd");
+        let raw = letter.attributes.get("encoding").is_some_and(|it| it == RAW);
         let part = letter.attributes.get("part").and_then(|it| it.split_once('/'));
         let part = part.and_then(|(nth, of)| Some((nth.parse().ok()?, of.parse().ok()?)));
         let (nth, of) = part.unwrap_or((1_usize, 1_usize));
@@ -341,7 +340,11 @@ impl Parts {
 
 #[cfg(test)]
 mod tests {
-    use spanhook_core::{mapping::Unmappable, message::pack};
+    use axum::http::HeaderMap;
+    use spanhook_core::{
+        delivery::Unmappable,
+        message::{OTLP, pack},
+    };
     use tempfile::TempDir;
 
     use super::*;
@@ -353,13 +356,13 @@ mod tests {
                "started_at":"2026-11-02T10:00:00Z","stopped_at":"2026-11-02T10:00:09Z"}}"#;
 
     fn quarantined(body: &[u8]) -> Vec<Message> {
-        let headers = BTreeMap::new();
-        Message::quarantine(Provider::Circleci, "x", &headers, Unmappable::UnknownShape, body)
+        let delivery = Delivery { headers: &HeaderMap::new(), body };
+        Message::quarantine(Provider::Circleci, &delivery, Unmappable::UnknownShape)
     }
 
     fn refused(reason: &str) -> Message {
         let attributes = [
-            ("encoding", "otlp-proto+zstd"),
+            ("encoding", OTLP),
             ("reason", reason),
             ("spans", "3"),
             ("trace_id", "e8a005b2bbea3d6ab25bbccc6d8a0d9a"),
@@ -374,11 +377,19 @@ mod tests {
 
     /// Dead letters of every kind, and what is left of them.
     async fn redriven(command: &Redrive, dead: Vec<Message>) -> (String, usize, usize) {
+        redriven_with(command, dead, &Vars::new()).await
+    }
+
+    async fn redriven_with(
+        command: &Redrive,
+        dead: Vec<Message>,
+        vars: &Vars,
+    ) -> (String, usize, usize) {
         use spanhook_service::queue::Outbox;
         let folder = TempDir::new().unwrap();
         let store = Store::open(folder.path()).unwrap();
         store.dead_letter(dead).await.unwrap();
-        let settings = Mappings::parse(&Vars::new()).unwrap();
+        let settings = Mappings::parse(vars).await.unwrap();
         let mut letters = Letters::Folder(store.clone(), false);
         let report = command.redrive(&mut letters, &settings).await.unwrap();
         (report.render(command.dry_run), store.depth(), store.dead_letters())
@@ -409,6 +420,17 @@ mod tests {
         let (text, queued, dead) = redriven(&command(), every_kind()).await;
         insta::assert_snapshot!(text);
         assert_eq!((queued, dead), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn project_rules_hold_for_deliveries_that_are_mapped_again() {
+        let rules = r#"{"deny": ["acme/*"]}"#.to_owned();
+        let vars = Vars::from([("PROJECT_RULES".to_owned(), rules)]);
+        let job = quarantined(JOB.as_bytes());
+        let (text, queued, dead) = redriven_with(&command(), job.clone(), &vars).await;
+        assert!(text.contains("PROJECT_RULES switch the project off"), "{text}");
+        assert_eq!((queued, dead), (0, 0));
+        assert_eq!(redriven(&command(), job).await.1, 1, "without rules it is queued");
     }
 
     #[tokio::test]

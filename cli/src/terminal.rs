@@ -6,6 +6,8 @@ use std::{
     process::ExitCode,
 };
 
+use spanhook_core::provider::Provider;
+
 /// What ends a command: a text that says what to do.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -43,6 +45,14 @@ pub(crate) fn printable(text: &str) -> String {
                 | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
     };
     text.chars().map(|it| if hidden(it) { '·' } else { it }).collect()
+}
+
+/// Reads the name of a provider, for command lines.
+pub(crate) fn provider(name: &str) -> Result<Provider, String> {
+    Provider::named(name).ok_or_else(|| {
+        let names: Vec<_> = Provider::ALL.iter().map(|it| it.as_str()).collect();
+        format!("use one of {}", names.join(", "))
+    })
 }
 
 /// Whether to colour what goes to standard output; `NO_COLOR` is honoured (<https://no-color.org>).

@@ -1,16 +1,15 @@
 //! `spanhook traceparent`: the endpoint's answer, computed here.
 
 use clap::{Args, builder::PossibleValuesParser};
-use spanhook_core::traceparent::{Format, Job};
-use spanhook_service::{
-    settings::{environment, traceparent_settings},
-    startup::project_rules,
+use spanhook_core::{
+    job::Claim,
+    provider::Provider,
+    settings::Settings,
+    traceparent::{self, Context, Format},
 };
+use spanhook_service::{settings::environment, startup::project_rules};
 
-use crate::{
-    send::ProviderName,
-    terminal::{Failure, failure, print},
-};
+use crate::terminal::{Failure, failure, print, provider};
 
 #[derive(Args, Debug)]
 #[command(after_help = "In a job:
@@ -19,7 +18,8 @@ use crate::{
 TRACE_IDS, CIRCLECI_HOST and GITLAB_HOST must be set as for the webhook.")]
 pub(crate) struct Traceparent {
     /// Whose job it is
-    provider: ProviderName,
+    #[arg(value_parser = provider)]
+    provider: Provider,
     /// Workflow id (CircleCI) or pipeline id (GitLab)
     run: String,
     /// Job id
@@ -41,13 +41,18 @@ pub(crate) struct Traceparent {
 impl Traceparent {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let vars = environment();
-        let settings = traceparent_settings(&vars).map_err(failure)?;
+        let settings = Settings::parse(&vars).map_err(failure)?;
         let rules = project_rules(&vars).await.map_err(failure)?.get().await;
-        let (instance, root) = (self.instance.as_deref(), self.root.as_deref());
-        let job = Job::new(self.provider.into(), &self.run, &self.job, instance, root);
+        let claim = Claim {
+            run_id: Some(self.run),
+            job_id: Some(self.job),
+            host: self.instance,
+            root_id: self.root,
+            ..Claim::default()
+        };
         let format = Format::named(&self.format).unwrap_or_default();
-        let job = job.map_err(failure)?;
-        print(format.render(job.context(&settings, &rules, self.project.as_deref())));
+        let job = traceparent::job(self.provider, &claim).map_err(failure)?;
+        print(format.render(Context::of(&job, &settings, &rules, self.project.as_deref())));
         Ok(())
     }
 }

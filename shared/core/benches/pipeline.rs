@@ -2,40 +2,48 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use http::HeaderMap;
 use serde_json::json;
 use spanhook_core::{
-    circleci::{self, CircleciSettings},
-    encode::{Limits, encode},
-    gitlab::{self, GitlabSettings, JobSpans},
-    id::{GitlabJobKind, TraceIds},
-    mapping::{Mapped, Provider},
+    check::Check,
+    delivery::{Delivery, Outcome},
     message::Message,
+    provider::Provider,
+    rules::ProjectRules,
     secret::Secrets,
-    signature::{WebhookHeaders, sign_circleci, sign_standard, verify_circleci, verify_standard},
+    settings::Settings,
 };
 
 const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+/// When everything is signed and verified.
+const NOW: u64 = 1;
 
-fn messages(provider: Provider, mapped: Mapped<'_>) -> Vec<Message> {
-    let Mapped::Trace { trace, project } = mapped else { panic!("no spans") };
-    encode(&trace, provider, &project, Limits::default())
+/// The provider's first check, and the headers that a body needs to pass it.
+fn signed(provider: Provider, body: &[u8]) -> (&'static Check, HeaderMap) {
+    let check = &provider.room().checks[0];
+    let mut headers = HeaderMap::new();
+    check.sign(&mut headers, body, KEY, "id", NOW);
+    (check, headers)
+}
+
+fn messages(provider: Provider, delivery: &Delivery<'_>, settings: &Settings) -> Vec<Message> {
+    match delivery.process(provider, settings, &ProjectRules::default()) {
+        Outcome::Accepted(accepted) => accepted.messages,
+        other => panic!("no spans: {other:?}"),
+    }
 }
 
 fn circleci_job(criterion: &mut Criterion) {
     let body = include_bytes!("../../../events/circleci/job-completed-unit-tests.json");
     let body =
         serde_json::to_vec(&serde_json::from_slice::<serde_json::Value>(body).unwrap()).unwrap();
-    let secrets = Secrets::new([KEY]);
-    let signature = sign_circleci(&body, KEY).unwrap();
-    let settings = CircleciSettings {
-        trace_ids: TraceIds::Hashed,
-        host: "circleci.com".into(),
-        service_name: "circleci".parse().unwrap(),
-    };
+    let (secrets, settings) = (Secrets::new([KEY]), Settings::default());
+    let (check, headers) = signed(Provider::Circleci, &body);
+    let delivery = Delivery { headers: &headers, body: &body };
     criterion.bench_function("circleci job", |bencher| {
         bencher.iter(|| {
-            verify_circleci(Some(&signature), &body, &secrets).unwrap();
-            messages(Provider::Circleci, circleci::map(&body, &settings).unwrap())
+            check.verify(&headers, &body, &secrets, NOW).unwrap();
+            messages(Provider::Circleci, &delivery, &settings)
         });
     });
 }
@@ -68,32 +76,28 @@ fn pipeline(jobs: u64) -> Vec<u8> {
 
 fn gitlab_pipeline(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gitlab pipeline");
-    let keys = Secrets::new([KEY]);
-    let settings = GitlabSettings {
-        trace_ids: TraceIds::Hashed,
-        job_kind: GitlabJobKind::Default,
-        job_spans: JobSpans::Pipeline,
-        host: "gitlab.com".into(),
-        service_name: "gitlab".parse().unwrap(),
-    };
+    let (keys, settings) = (Secrets::new([KEY]), Settings::default());
     for jobs in [10, 100, 1_000, 10_000] {
         let body = pipeline(jobs);
-        let signature = sign_standard("id", 1, &body, KEY).unwrap();
-        let headers =
-            WebhookHeaders { id: Some("id"), timestamp: Some("1"), signature: Some(&signature) };
+        let (check, headers) = signed(Provider::Gitlab, &body);
+        let delivery = Delivery { headers: &headers, body: &body };
         group.throughput(Throughput::Elements(jobs));
-        group.bench_with_input(BenchmarkId::from_parameter(jobs), &body, |bencher, body| {
-            bencher.iter(|| {
-                verify_standard(headers, body, &keys, 1).unwrap();
-                messages(Provider::Gitlab, gitlab::map(body, &settings).unwrap())
-            });
-        });
+        group.bench_with_input(
+            BenchmarkId::from_parameter(jobs),
+            &delivery,
+            |bencher, delivery| {
+                bencher.iter(|| {
+                    check.verify(delivery.headers, delivery.body, &keys, NOW).unwrap();
+                    messages(Provider::Gitlab, delivery, &settings)
+                });
+            },
+        );
         if jobs == 1_000 {
             group.bench_function("1000, verify alone", |bencher| {
-                bencher.iter(|| verify_standard(headers, &body, &keys, 1));
+                bencher.iter(|| check.verify(&headers, &body, &keys, NOW));
             });
             group.bench_function("1000, map alone", |bencher| {
-                bencher.iter(|| gitlab::map(&body, &settings));
+                bencher.iter(|| (Provider::Gitlab.room().map)(&delivery, &settings));
             });
         }
     }

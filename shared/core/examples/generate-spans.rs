@@ -9,6 +9,7 @@ use std::{
 };
 
 use fastrand::Rng;
+use http::HeaderMap;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{AnyValue, KeyValue, any_value::Value as Any},
@@ -17,12 +18,12 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 use spanhook_core::{
-    circleci::{self, CircleciSettings},
-    encode::{Limits, encode},
-    gitlab::{self, GitlabSettings, JobSpans},
-    id::{GitlabJobKind, TraceIds},
-    mapping::{BadServiceName, Mapped, Provider},
+    delivery::{Delivery, Outcome},
     message::{Content, unpack},
+    otlp::Signal,
+    provider::Provider,
+    rules::ProjectRules,
+    settings::Settings,
 };
 
 const REPOSITORIES: usize = 40;
@@ -47,12 +48,12 @@ fn main() -> ExitCode {
 fn generate(count: usize) -> Result<(), Box<dyn std::error::Error>> {
     let mut out = BufWriter::new(stdout().lock());
     let mut ci = Ci { random: Rng::with_seed(7), next: 1_000_000 };
-    let settings = Settings::new()?;
+    let settings = Settings::default();
     let mut written = 0;
     while written < count {
         let deliveries = if ci.random.u8(..) < 180 { vec![ci.gitlab()] } else { ci.circleci() };
         for (provider, delivery) in deliveries {
-            for row in settings.rows(provider, &delivery) {
+            for row in delivered(provider, &delivery, &settings) {
                 serde_json::to_writer(&mut out, &row)?;
                 out.write_all(b"\n")?;
                 written += 1;
@@ -62,49 +63,22 @@ fn generate(count: usize) -> Result<(), Box<dyn std::error::Error>> {
     Ok(out.flush()?)
 }
 
-struct Settings {
-    circleci: CircleciSettings,
-    gitlab: GitlabSettings,
-}
-
-impl Settings {
-    fn new() -> Result<Self, BadServiceName> {
-        Ok(Self {
-            circleci: CircleciSettings {
-                trace_ids: TraceIds::Hashed,
-                host: "circleci.com".to_owned(),
-                service_name: "circleci".parse()?,
-            },
-            gitlab: GitlabSettings {
-                trace_ids: TraceIds::Hashed,
-                job_kind: GitlabJobKind::Default,
-                job_spans: JobSpans::Pipeline,
-                host: "gitlab.com".to_owned(),
-                service_name: "gitlab".parse()?,
-            },
-        })
-    }
-
-    fn rows(&self, provider: Provider, delivery: &Value) -> Vec<Value> {
-        let body = delivery.to_string();
-        let mapped = match provider {
-            Provider::Circleci => circleci::map(body.as_bytes(), &self.circleci),
-            Provider::Gitlab => gitlab::map(body.as_bytes(), &self.gitlab),
-        };
-        let Ok(Mapped::Trace { trace, project }) = mapped else { return Vec::new() };
-        encode(&trace, provider, &project, Limits::default())
-            .iter()
-            .filter_map(|message| {
-                let encoding = message.attributes.get("encoding").map(String::as_str);
-                let Ok(Content::Traces(raw)) = unpack(&message.body, encoding, None) else {
-                    return None;
-                };
+/// The rows of one delivery.
+fn delivered(provider: Provider, delivery: &Value, settings: &Settings) -> Vec<Value> {
+    let body = delivery.to_string();
+    let delivery = Delivery { headers: &HeaderMap::new(), body: body.as_bytes() };
+    let outcome = delivery.process(provider, settings, &ProjectRules::default());
+    let Outcome::Accepted(accepted) = outcome else { return Vec::new() };
+    let requests = accepted.messages.iter().filter_map(|message| {
+        let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
+        match unpack(&message.body, attribute("encoding"), attribute("signal")) {
+            Ok(Content::Otlp(Signal::Traces, raw)) => {
                 ExportTraceServiceRequest::decode(raw.as_slice()).ok()
-            })
-            .flat_map(|request| request.resource_spans)
-            .flat_map(rows)
-            .collect()
-    }
+            }
+            _ => None,
+        }
+    });
+    requests.flat_map(|request| request.resource_spans).flat_map(rows).collect()
 }
 
 /// The rows of one resource, as the Collector's exporter writes them.

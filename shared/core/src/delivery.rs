@@ -100,7 +100,6 @@ pub struct Accepted {
 
 impl Accepted {
     /// Judges telemetry project by project and encodes what is kept; nothing kept says why.
-    #[must_use]
     pub fn of(
         source: &str,
         mut telemetry: Vec<Telemetry<'_>>,

@@ -1,6 +1,6 @@
 //! The host of a provider's instance, which is a part of every id.
 
-use std::fmt;
+use std::{fmt, net::Ipv6Addr};
 
 use thiserror::Error;
 
@@ -24,7 +24,13 @@ impl Host {
     pub fn parse(text: &str) -> Result<Self, BadHost> {
         let text = text.trim().to_ascii_lowercase();
         let text = text.strip_suffix(":443").unwrap_or(&text);
-        let (name, port) = text.split_once(':').unwrap_or((text, "1"));
+        let (name, port) = match text.strip_prefix('[').and_then(|it| it.split_once(']')) {
+            // An IPv6 address has colons of its own.
+            Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => {
+                ("ipv6", port.strip_prefix(':').unwrap_or(if port.is_empty() { "1" } else { "" }))
+            }
+            _ => text.split_once(':').unwrap_or((text, "1")),
+        };
         let label = |it: &str| {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             !it.is_empty() && it.bytes().all(plain)
@@ -88,12 +94,13 @@ mod tests {
         }
         assert_eq!(Host::of_url("http://h:443/").unwrap().as_str(), "h");
         assert_eq!(Host::of_url("https://h:8443/").unwrap().as_str(), "h:8443");
+        assert_eq!(Host::of_url("http://[::1]:8080/").unwrap().as_str(), "[::1]:8080");
         assert_eq!(Host::parse("h:80").unwrap().as_str(), "h:80", "the scheme is not known");
     }
 
     #[test]
     fn what_names_no_host_is_refused() {
-        for text in ["", "https://h", "a b", "h/path", "h:", "h:0", "h:99999", "h:+1", "a..b", ".", "$(id)"] {
+        for text in ["", "https://h", "a b", "h/path", "h:", "h:0", "h:99999", "h:+1", "a..b", ".", "$(id)", "[::1", "[::1]x", "[g]"] {
             assert_eq!(Host::parse(text), Err(BadHost), "{text}");
         }
         for url in ["", "h", "ssh://h", "https://", "https://:443", "javascript://h"] {

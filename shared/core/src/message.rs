@@ -29,8 +29,11 @@ const DELIVERY_LIMIT: usize = 64 * 1024 * 1024;
 /// best ones, at a multiple of their speed.
 const ZSTD_LEVEL: i32 = 1;
 
-const OTLP: &str = "otlp-proto+zstd";
-const RAW: &str = "raw+zstd";
+/// The attribute `encoding` of an OTLP request.
+pub const OTLP: &str = "otlp-proto+zstd";
+
+/// The attribute `encoding` of a quarantined delivery.
+pub const RAW: &str = "raw+zstd";
 
 /// A message as it is queued.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +164,12 @@ pub enum Undecodable {
     /// The protobuf breaks off; joined to others it would swallow the next one's spans.
     #[error("the body is not a whole OTLP request")]
     Protobuf,
+}
+
+/// Reads a message with its attributes.
+pub fn read(body: &str, attributes: &BTreeMap<String, String>) -> Result<Content, Undecodable> {
+    let attribute = |name: &str| attributes.get(name).map(String::as_str);
+    unpack(body, attribute("encoding"), attribute("signal"))
 }
 
 /// Reads a message. `encoding` and `signal` are its attributes; one without a signal holds traces.

@@ -72,6 +72,10 @@ pub struct Room {
 pub struct Issuer {
     /// The public one, whose tokens strangers get too.
     pub public: &'static str,
+    /// An address that is not to be used, and what to type instead.
+    pub bare: Option<&'static str>,
+    /// What to type instead of that address.
+    pub expected: &'static str,
     /// Whether an issuer at this address is this provider's, where the operator does not say.
     pub owns: fn(&str) -> bool,
     /// The path of the key set below the issuer; none where discovery tells it.

@@ -194,6 +194,11 @@ fn sampled(share: f64, trace: TraceId, ids: TraceIds) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        job::{Claim, Job},
+        provider::Provider,
+        settings::Settings,
+    };
     use proptest::prelude::*;
 
     fn trace(last: u64) -> TraceId {
@@ -300,16 +305,13 @@ mod tests {
     fn the_share_is_a_share_of_runs_with_hashed_and_with_native_ids() {
         let tenth = rules(r#"{"share": {"*": 0.1}}"#);
         for ids in [TraceIds::Hashed, TraceIds::Native] {
+            let settings = Settings { trace_ids: ids, ..Settings::default() };
             let kept = (1..=20_000_u64)
                 .filter(|run| {
-                    let id = crate::id::GitlabIds::new(
-                        ids,
-                        crate::id::GitlabJobKind::Default,
-                        "gitlab.com",
-                        *run,
-                        *run,
-                    );
-                    tenth.decide(Some(&Project::named("a/b")), id.trace(), ids) == Decision::Keep
+                    let claim = Claim { run_id: Some(run.to_string()), ..Claim::default() };
+                    let job = Job::new(Provider::Gitlab, &claim).unwrap();
+                    let id = job.place(&settings).trace;
+                    tenth.decide(Some(&Project::named("a/b")), id, ids) == Decision::Keep
                 })
                 .count();
             assert!((1_850..2_150).contains(&kept), "{ids:?}: {kept}");

@@ -12,8 +12,9 @@ pub use opentelemetry_semantic_conventions::attribute::{
     CICD_PIPELINE_TASK_RUN_RESULT, CICD_PIPELINE_TASK_RUN_URL_FULL, CICD_PIPELINE_TASK_TYPE,
     CICD_WORKER_ID, CICD_WORKER_NAME, DEPLOYMENT_ENVIRONMENT_NAME, ERROR_TYPE, SERVICE_NAME,
     VCS_CHANGE_ID, VCS_CHANGE_STATE, VCS_CHANGE_TITLE, VCS_OWNER_NAME, VCS_PROVIDER_NAME,
-    VCS_REF_BASE_NAME, VCS_REF_BASE_REVISION, VCS_REF_BASE_TYPE, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
-    VCS_REF_HEAD_TYPE, VCS_REF_TYPE, VCS_REPOSITORY_NAME, VCS_REPOSITORY_URL_FULL,
+    VCS_REF_BASE_NAME, VCS_REF_BASE_REVISION, VCS_REF_BASE_TYPE, VCS_REF_HEAD_NAME,
+    VCS_REF_HEAD_REVISION, VCS_REF_HEAD_TYPE, VCS_REF_TYPE, VCS_REPOSITORY_NAME,
+    VCS_REPOSITORY_URL_FULL,
 };
 
 pub use opentelemetry_semantic_conventions::metric::CICD_PIPELINE_RUN_DURATION;
@@ -33,19 +34,21 @@ pub const ACTION_RUN: &str = "RUN";
 /// Set on a span whose times were missing or reversed in the payload.
 pub const TIME_REPAIRED: &str = "spanhook.time_repaired";
 
-/// The provider, by spanhook's name for it, whose pipelines a resource is of.
+/// On the resource: whose delivery the span comes from, as [`crate::provider::Provider::as_str`]
+/// names it, so that no query has to guess a provider from an address. No convention says it.
 pub const PROVIDER: &str = "spanhook.provider";
 
-/// What a span is: `run`, `stage`, `job`, `queue`, `step`, `marker` or `ping`.
+/// What a span stands for: `run`, `stage`, `job`, `queue`, `step`, `marker` or `ping`, so that no
+/// query has to guess that from a name. No convention says it.
 pub const KIND: &str = "spanhook.kind";
 
-/// The stage of a job, where its provider has stages.
+/// The stage of a job, of its queue time, and of a stage itself.
 pub const STAGE: &str = "spanhook.stage";
 
-/// Which try of a run or a job it is, from 1.
+/// Which try of the run or the job it is, from 1, where the provider counts them.
 pub const ATTEMPT: &str = "spanhook.attempt";
 
-/// What set a run off, in the provider's own word.
+/// Why the run began, in the provider's word, such as `push`.
 pub const TRIGGER: &str = "spanhook.trigger";
 
 /// `cicd.pipeline.result` and `cicd.pipeline.task.run.result`.

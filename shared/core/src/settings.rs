@@ -156,7 +156,7 @@ pub const PROJECT_RULES: Variable = Variable::new(
 );
 
 /// How deliveries are mapped and ids derived: all that the pure half has to be told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     /// How ids are derived.
     pub trace_ids: TraceIds,
@@ -178,17 +178,6 @@ impl Settings {
             gitlab: gitlab::Settings::parse(vars)?,
             github: github::Settings::parse(vars)?,
         })
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            trace_ids: TraceIds::default(),
-            circleci: circleci::Settings::default(),
-            gitlab: gitlab::Settings::default(),
-            github: github::Settings::default(),
-        }
     }
 }
 

@@ -3,8 +3,9 @@
 
 mod conventions;
 mod describe;
+mod support;
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use describe::{date, value, write_attributes, write_span};
 use opentelemetry_proto::tonic::{
@@ -23,23 +24,28 @@ use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value, json};
 use spanhook_core::{
-    build_event::{BadEvents, Batch, map},
-    encode::Limits,
-    id::{CircleciIds, GitlabIds, GitlabJobKind, Hashed, SpanId, TraceId, TraceIds},
-    identity::{CiProvider, Identity},
-    log::record_count,
+    build_event::{BadEvents, Batch, PROVIDER, map},
+    id::{Hashed, SpanId, TraceId, TraceIds},
+    job::{BadJob, Claim, Job},
     message::{Content, Message, unpack},
-    metric::{Kind, point_count},
-    span::{self, Attributes, Status},
-    traceparent::TraceparentSettings,
+    otlp::{
+        Signal, Telemetry,
+        encode::{self, Limits},
+        log,
+        metric::{self, Kind},
+        span::{self, Attributes, Status},
+    },
+    provider::Provider,
+    settings::Settings,
 };
+use support::{claim, place, with_ids};
 
 /// 2026-11-02T10:00:00Z
 const RECEIVED: u64 = 1_793_613_600_000_000_000;
 const CORRELATION: &str = "2722508965";
 
-fn mapped(event: &Value, identity: Option<&Identity>) -> Result<Batch, BadEvents> {
-    map(event.to_string().as_bytes(), RECEIVED, &TraceparentSettings::default(), identity)
+fn mapped(event: &Value, identity: Option<&Job>) -> Result<Batch, BadEvents> {
+    map(event.to_string().as_bytes(), RECEIVED, &Settings::default(), identity)
 }
 
 fn of(event: &Value) -> Batch {
@@ -82,13 +88,33 @@ fn at(event: Value, timestamp: &str) -> Value {
     with(event, "timestamp", timestamp.into())
 }
 
+/// The traces of all projects.
+fn traces(batch: &Batch) -> Vec<&span::Trace<'static>> {
+    batch.telemetry.iter().flat_map(|it| &it.traces).collect()
+}
+
+/// The metrics of all projects.
+fn metric_groups(batch: &Batch) -> Vec<&metric::Group<'static>> {
+    batch.telemetry.iter().flat_map(|it| &it.metrics).collect()
+}
+
+/// The log records of all projects.
+fn log_groups(batch: &Batch) -> Vec<&log::Group<'static>> {
+    batch.telemetry.iter().flat_map(|it| &it.logs).collect()
+}
+
 /// Traces and parents of the spans.
 fn parents(batch: &Batch) -> Vec<(TraceId, Option<SpanId>)> {
     let spans = |trace: &span::Trace<'static>| {
         let groups = trace.groups.iter().flat_map(|it| it.spans.iter());
         groups.map(|span| (trace.id, span.parent)).collect::<Vec<_>>()
     };
-    batch.traces.iter().flat_map(spans).collect()
+    traces(batch).into_iter().flat_map(spans).collect()
+}
+
+/// What is queued of the events.
+fn messages(batch: &Batch, limits: Limits) -> Vec<Message> {
+    batch.telemetry.iter().flat_map(|it| encode::messages(it, PROVIDER, limits)).collect()
 }
 
 /// What the messages hold, decoded by types that spanhook did not write.
@@ -108,10 +134,10 @@ fn decoded(messages: &[Message], limits: Limits) -> Decoded {
         assert_eq!(get("provider"), Some("build-events"));
         let count = |name: &str| get(name).unwrap().parse::<usize>().unwrap();
         match unpack(&message.body, get("encoding"), get("signal")).unwrap() {
-            Content::Traces(raw) => {
+            Content::Otlp(Signal::Traces, raw) => {
                 decoded.traces.push(ExportTraceServiceRequest::decode(raw.as_slice()).unwrap());
             }
-            Content::Metrics(raw) => {
+            Content::Otlp(Signal::Metrics, raw) => {
                 let request = ExportMetricsServiceRequest::decode(raw.as_slice()).unwrap();
                 assert_eq!(
                     count("points"),
@@ -119,7 +145,7 @@ fn decoded(messages: &[Message], limits: Limits) -> Decoded {
                 );
                 decoded.metrics.push(request);
             }
-            Content::Logs(raw) => {
+            Content::Otlp(Signal::Logs, raw) => {
                 let request = ExportLogsServiceRequest::decode(raw.as_slice()).unwrap();
                 assert_eq!(count("records"), records(&request).count());
                 decoded.logs.push(request);
@@ -187,8 +213,13 @@ fn points(metric: &Metric) -> Vec<String> {
 }
 
 fn describe(batch: &Batch) -> String {
-    let decoded = decoded(&batch.messages(Limits::default()), Limits::default());
-    let mut text = format!("project {}\n", batch.project);
+    batch.telemetry.iter().map(describe_project).collect()
+}
+
+fn describe_project(telemetry: &Telemetry<'static>) -> String {
+    let messages = encode::messages(telemetry, PROVIDER, Limits::default());
+    let decoded = decoded(&messages, Limits::default());
+    let mut text = format!("project {}\n", telemetry.project);
     for request in &decoded.traces {
         conventions::check(request);
         for group in &request.resource_spans {
@@ -233,7 +264,7 @@ fn the_samples_become_these_spans_metrics_and_logs() {
     files.sort();
     for file in files {
         let body = fs::read(&file).unwrap();
-        let batch = map(&body, RECEIVED, &TraceparentSettings::default(), None).unwrap();
+        let batch = map(&body, RECEIVED, &Settings::default(), None).unwrap();
         let name = format!("build-events-{}", file.file_stem().unwrap().to_str().unwrap());
         insta::assert_snapshot!(name, describe(&batch));
     }
@@ -250,7 +281,8 @@ fn every_type_gives_its_signals() {
         ("anything else", 0, 0, 1),
     ] {
         let batch = of(&event(kind));
-        let found = (parents(&batch).len(), point_count(&batch.metrics), record_count(&batch.logs));
+        let count = |signal| batch.telemetry.iter().map(|it| it.count(signal)).sum::<usize>();
+        let found = (parents(&batch).len(), count(Signal::Metrics), count(Signal::Logs));
         assert_eq!(found, (spans, points, records), "{kind}");
     }
     assert_eq!(of(&json!([])), Batch::default());
@@ -365,7 +397,7 @@ fn an_id_of_another_form_is_told_where_to_find_the_right_one() {
 fn a_body_of_another_shape_is_refused() {
     assert_eq!(mapped(&json!([1]), None), Err(BadEvents::NotObject(0)));
     assert_eq!(mapped(&json!(vec![0; 1001]), None), Err(BadEvents::TooMany));
-    let body = map(b"{", RECEIVED, &TraceparentSettings::default(), None);
+    let body = map(b"{", RECEIVED, &Settings::default(), None);
     assert_eq!(body, Err(BadEvents::NotJson));
 }
 
@@ -379,19 +411,19 @@ fn an_event_of_an_unknown_type_is_kept_whatever_it_holds() {
         "git_ref": 7.5, "context": { "provider": "s3cret", "run_id": {} }, "attributes": 3,
     });
     let batch = of(&odd);
-    let record = &batch.logs[0].records[0];
+    let record = &log_groups(&batch)[0].records[0];
     assert_eq!((record.event_name.as_ref(), record.time), ("from tomorrow", RECEIVED));
     assert_eq!(record.context, None);
     assert_eq!(serde_json::from_str::<Value>(&record.body).unwrap(), odd);
     let odd = json!({ "type": "x", "context": { "provider": "gitlab", "run_id": "x" } });
     let own = Hashed::new("build", "").trace("x");
-    assert_eq!(of(&odd).logs[0].records[0].context.unwrap().0, own, "no run, but a name");
+    assert_eq!(log_groups(&of(&odd))[0].records[0].context.unwrap().0, own, "no run, but a name");
 }
 
 #[test]
 fn a_body_is_cut_at_64_kib_between_characters() {
     let batch = of(&json!({ "type": "x", "text": "é".repeat(40_000) }));
-    let decoded = decoded(&batch.messages(Limits::default()), Limits::default());
+    let decoded = decoded(&messages(&batch, Limits::default()), Limits::default());
     let body = records(&decoded.logs[0]).next().unwrap().body.clone().unwrap().value;
     let Some(any_value::Value::StringValue(body)) = body else { panic!() };
     assert!((64 * 1024 - 1..=64 * 1024).contains(&body.len()), "{}", body.len());
@@ -411,66 +443,71 @@ fn every_form_of_timestamp_is_read() {
         (Value::Null, RECEIVED),
     ] {
         let batch = of(&with(event("mark"), "timestamp", timestamp.clone()));
-        let time = batch.logs[0].records[0].time;
+        let time = log_groups(&batch)[0].records[0].time;
         assert!(time.abs_diff(nanos) < 500, "{timestamp}: {time}");
     }
 }
 
 #[test]
 fn the_trace_is_the_runs_else_the_traceparents_else_the_correlation_ids() {
-    let place = |context: Value| {
+    let placed = |context: Value| {
         let found = parents(&of(&with(event("mark"), "context", context)));
         (found[0].0, found[0].1.unwrap())
     };
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let settings = Settings::default();
 
-    let ids = CircleciIds::new(TraceIds::Hashed, "circleci.com");
+    let there = place(Provider::Circleci, &claim(WORKFLOW, JOB), &settings);
     let run =
         json!({ "provider": "circleci", "run_id": WORKFLOW.to_uppercase(), "host": "x.test" });
-    assert_eq!(place(run.clone()), (ids.trace(WORKFLOW), ids.run(WORKFLOW)));
+    assert_eq!(placed(run.clone()), (there.trace, there.run));
     let job = with(run, "job_id", json!(JOB));
-    assert_eq!(place(job), (ids.trace(WORKFLOW), ids.job(JOB)));
+    assert_eq!(placed(job), (there.trace, there.job.unwrap()));
     // The vector of the contract.
-    assert_eq!(ids.trace(WORKFLOW).to_string(), "e8a005b2bbea3d6ab25bbccc6d8a0d9a");
+    assert_eq!(there.trace.to_string(), "e8a005b2bbea3d6ab25bbccc6d8a0d9a");
 
-    let ids = |host| GitlabIds::new(TraceIds::Hashed, GitlabJobKind::Default, host, 9, 9);
+    let there = |host: &str| {
+        let claim = Claim { host: Some(host.to_owned()), ..claim("9", "7") };
+        place(Provider::Gitlab, &claim, &settings)
+    };
     let run = json!({ "provider": "gitlab", "run_id": 9, "traceparent": traceparent });
-    assert_eq!(place(run.clone()), (ids("gitlab.com").trace(), ids("gitlab.com").run()));
+    assert_eq!(placed(run.clone()), (there("gitlab.com").trace, there("gitlab.com").run));
     let job = with(with(run, "job_id", json!("7")), "host", json!("GitLab.example.com:443"));
-    let there = ids("gitlab.example.com");
-    assert_eq!(place(job), (there.trace(), there.job(7)));
+    let there = there("gitlab.example.com");
+    assert_eq!(placed(job), (there.trace, there.job.unwrap()));
 
     let ids = Hashed::new("github", "github.com");
     let run = json!({ "provider": "github", "run_id": 9 });
-    assert_eq!(place(run.clone()), (ids.trace("9/1"), ids.span("run", &["9/1"])));
+    assert_eq!(placed(run.clone()), (ids.trace("9/1"), ids.span("run", &["9/1"])));
     let job = with(with(run, "attempt", json!(2)), "job_id", json!(7));
-    assert_eq!(place(job), (ids.trace("9/2"), ids.span("job", &["7"])));
+    assert_eq!(placed(job), (ids.trace("9/2"), ids.span("job", &["7"])));
 
-    let (trace, span) = place(json!({ "provider": "gitlab", "traceparent": traceparent }));
+    let (trace, span) = placed(json!({ "provider": "gitlab", "traceparent": traceparent }));
     assert_eq!(format!("00-{trace}-{span}-01"), traceparent);
 
     let ids = Hashed::new("build", "");
     let own = (ids.trace(CORRELATION), ids.span("run", &[CORRELATION]));
-    assert_eq!(place(json!({})), own);
-    assert_eq!(place(json!({ "traceparent": "00-0-0-00", "run_id": "x" })), own);
+    assert_eq!(placed(json!({})), own);
+    assert_eq!(placed(json!({ "traceparent": "00-0-0-00", "run_id": "x" })), own);
 }
 
 #[test]
 fn native_ids_put_a_child_pipeline_into_its_roots_trace() {
-    let settings =
-        TraceparentSettings { trace_ids: TraceIds::Native, ..TraceparentSettings::default() };
+    let settings = with_ids(TraceIds::Native);
     let context = json!({ "provider": "gitlab", "run_id": 9, "root_id": 5, "job_id": 7 });
     let body = with(event("mark"), "context", context).to_string();
     let batch = map(body.as_bytes(), RECEIVED, &settings, None).unwrap();
-    let ids = GitlabIds::new(TraceIds::Native, GitlabJobKind::Default, "gitlab.com", 5, 9);
-    assert_eq!(parents(&batch), [(ids.trace(), Some(ids.job(7)))]);
+    let child = Claim { root_id: Some("5".to_owned()), ..claim("9", "7") };
+    let there = place(Provider::Gitlab, &child, &settings);
+    assert_eq!(parents(&batch), [(there.trace, there.job)]);
+    assert_eq!(*there.trace.as_bytes(), 5u128.to_be_bytes());
 }
 
 #[test]
 fn in_a_trace_of_its_own_the_build_is_the_root() {
     let events = ["mark", "artifact", "webpack_build_stats", "ci_build_metadata"].map(event);
     let batch = of(&json!(events));
-    let spans = &batch.traces[0].groups[0].spans;
+    let spans = &traces(&batch)[0].groups[0].spans;
     let root = spans.iter().find(|it| it.parent.is_none()).unwrap();
     assert_eq!(root.name, "build");
     assert!(spans.iter().all(|it| it.id == root.id || it.parent == Some(root.id)));
@@ -484,25 +521,27 @@ fn in_a_trace_of_its_own_the_build_is_the_root() {
 fn the_events_of_one_build_meet_whether_or_not_they_name_the_project() {
     let build = with(event("ci_build_metadata"), "project", "acme/shop".into());
     let batch = of(&json!([build, event("webpack_build_stats")]));
-    assert_eq!(batch.traces.len(), 1);
+    assert_eq!(batch.telemetry.len(), 2, "each project is judged by itself");
+    let found: BTreeSet<_> = traces(&batch).iter().map(|it| it.id).collect();
+    assert_eq!((found.len(), &found), (1, &batch.trace_ids));
 }
 
 #[test]
 fn proved_projects_may_count_their_builds_alike() {
-    let trace = |project: &str| {
-        let identity =
-            Identity { project: Some(project.into()), ..Identity::new(CiProvider::Circleci) };
-        parents(&mapped(&event("mark"), Some(&identity)).unwrap())[0].0
+    let trace = |project: &str, run: &str| {
+        let claim = Claim { project: Some(project.into()), ..claim(run, "") };
+        let job = Job::new(Provider::Gitlab, &claim).unwrap();
+        parents(&mapped(&event("mark"), Some(&job)).unwrap())[0].0
     };
-    assert_ne!(trace("acme/shop"), trace("acme/site"));
+    assert_ne!(trace("acme/shop", "8"), trace("acme/site", "9"));
 }
 
 #[test]
 fn what_differs_has_a_span_of_its_own_and_what_is_sent_again_does_not() {
     let id = |event: &Value, received| {
         let body = event.to_string();
-        let batch = map(body.as_bytes(), received, &TraceparentSettings::default(), None).unwrap();
-        batch.traces[0].groups[0].spans[0].id
+        let batch = map(body.as_bytes(), received, &Settings::default(), None).unwrap();
+        traces(&batch)[0].groups[0].spans[0].id
     };
     let first = at(event("artifact"), "2026-11-02T09:30:00Z");
     for other in [
@@ -537,8 +576,8 @@ fn how_a_build_ended_is_told_in_the_words_of_the_conventions() {
         ("blocked", "blocked", None),
     ] {
         let batch = of(&with(event("ci_build_metadata"), "job_status", status.into()));
-        let span = &batch.traces[0].groups[0].spans[0];
-        let point = &batch.metrics[0].metrics[0].points[0];
+        let span = &traces(&batch)[0].groups[0].spans[0];
+        let point = &metric_groups(&batch)[0].metrics[0].points[0];
         let text = |value: Option<&span::Value<'_>>| match value {
             Some(span::Value::Text(text)) => Some(text.to_string()),
             _ => None,
@@ -558,13 +597,13 @@ fn a_failed_bundle_has_no_sizes() {
         let bundle =
             with(bundle, "details", json!({ "largest_assets": [{ "name": "a", "size": 1 }] }));
         let names = |batch: &Batch| -> Vec<String> {
-            batch.metrics[0].metrics.iter().map(|it| it.name.to_string()).collect()
+            metric_groups(batch)[0].metrics.iter().map(|it| it.name.to_string()).collect()
         };
         let all = ["build.compile.duration", "build.bundle.assets", "build.asset.size"];
         assert_eq!(names(&of(&bundle)), all);
         let batch = of(&with(bundle, field, value));
         assert_eq!(names(&batch), ["build.compile.duration"]);
-        let span = &batch.traces[0].groups[0].spans[0];
+        let span = &traces(&batch)[0].groups[0].spans[0];
         assert_ne!(span.status, Status::Unset);
         assert!(span.attributes.get("error.type").is_some());
     }
@@ -581,15 +620,15 @@ fn the_details_of_a_bundle_may_have_any_shape() {
         json!({ "largest_assets": [1, null, {}, { "name": 3 }, { "name": "a.js", "size": "big" }] }),
     ] {
         let batch = of(&with(event("webpack_build_stats"), "details", details));
-        assert_eq!(point_count(&batch.metrics), 1);
+        assert_eq!(batch.telemetry[0].count(Signal::Metrics), 1);
     }
     let assets: Vec<_> =
         (0..60).map(|it| json!({ "name": format!("{it}.js"), "size": it })).collect();
     let batch = of(&with(event("webpack_build_stats"), "details.largest_assets", json!(assets)));
-    let sizes = &batch.metrics[0].metrics[1].points;
+    let sizes = &metric_groups(&batch)[0].metrics[1].points;
     let values: Vec<_> = sizes.iter().map(|it| it.value).collect();
     assert_eq!(values, (50..60).rev().map(f64::from).collect::<Vec<_>>());
-    let body: Value = serde_json::from_str(&batch.logs[0].records[0].body).unwrap();
+    let body: Value = serde_json::from_str(&log_groups(&batch)[0].records[0].body).unwrap();
     assert_eq!(body["largest_assets"].as_array().unwrap().len(), 50);
 }
 
@@ -610,24 +649,23 @@ fn no_secret_and_no_person_is_kept() {
 
 #[test]
 fn an_identity_wins_over_what_the_event_says() {
-    let identity = Identity {
+    let identity = Claim {
         project: Some("acme/shop".into()),
-        run_id: Some("9".into()),
-        job_id: Some("7".into()),
         ref_name: Some("refs/heads/main".into()),
         revision: Some("abc".into()),
         host: Some("gitlab.example.com".into()),
-        ..Identity::new(CiProvider::Gitlab)
+        ..claim("9", "7")
     };
+    let identity = Job::new(Provider::Gitlab, &identity).unwrap();
     let claims = json!({
         "type": "mark", "name": "here", "project": "evil/shop", "git_ref": "evil", "commit_sha": "evil",
         "context": { "provider": "evil", "run_id": [], "traceparent": "evil" },
     });
     let batch = mapped(&claims, Some(&identity)).unwrap();
-    let ids = GitlabIds::new(TraceIds::Hashed, GitlabJobKind::Default, "gitlab.example.com", 9, 9);
-    assert_eq!(parents(&batch), [(ids.trace(), Some(ids.job(7)))]);
+    let there = identity.place(&Settings::default());
+    assert_eq!(parents(&batch), [(there.trace, there.job)]);
     assert!(!format!("{batch:?}").contains("evil"));
-    let resource = &batch.traces[0].groups[0].resource;
+    let resource = &traces(&batch)[0].groups[0].resource;
     let text = |key| match resource.get(key) {
         Some(span::Value::Text(text)) => text.to_string(),
         _ => String::new(),
@@ -640,19 +678,15 @@ fn an_identity_wins_over_what_the_event_says() {
 }
 
 #[test]
-fn a_token_that_names_no_run_leaves_the_correlation_id_within_its_project() {
-    let identity = Identity {
-        project: Some("acme/shop".into()),
-        run_id: Some("not a UUID".into()),
-        ..Identity::new(CiProvider::Circleci)
-    };
-    let batch =
-        mapped(&with(event("mark"), "project", "acme/site".into()), Some(&identity)).unwrap();
-    let ids = Hashed::new("build", "acme/shop");
-    assert_eq!(parents(&batch)[0].0, ids.trace(CORRELATION));
-    let nobody = Identity { project: None, ..identity };
-    let batch = mapped(&with(event("mark"), "project", "acme/shop".into()), Some(&nobody)).unwrap();
-    assert_ne!(parents(&batch)[0].0, ids.trace(CORRELATION), "an event proves no project");
+fn nobody_proves_a_job_without_its_run_and_an_event_proves_no_project() {
+    for run_id in [None, Some("not a UUID".to_owned())] {
+        let claim = Claim { project: Some("acme/shop".into()), run_id, ..Claim::default() };
+        let no_run = BadJob { field: "run_id", expected: "use $CIRCLE_WORKFLOW_ID" };
+        assert_eq!(Job::new(Provider::Circleci, &claim), Err(no_run));
+    }
+    let batch = of(&with(event("mark"), "project", "acme/shop".into()));
+    assert_ne!(parents(&batch)[0].0, Hashed::new("build", "acme/shop").trace(CORRELATION));
+    assert_eq!(parents(&batch)[0].0, Hashed::new("build", "").trace(CORRELATION));
 }
 
 #[test]
@@ -677,8 +711,7 @@ fn the_largest_allowed_events_fit_the_queue() {
         {
             huge[*field] = noise(seed + 900, 256).into();
         }
-        let messages = of(&huge).messages(Limits::default());
-        decoded(&messages, Limits::default());
+        decoded(&messages(&of(&huge), Limits::default()), Limits::default());
     }
 }
 
@@ -791,7 +824,7 @@ fn same(went_in: &Attributes<'_>, came_out: &[KeyValue]) -> bool {
 proptest! {
     #[test]
     fn any_bytes_are_mapped_or_refused(body: Vec<u8>) {
-        let _ = map(&body, RECEIVED, &TraceparentSettings::default(), None);
+        let _ = map(&body, RECEIVED, &Settings::default(), None);
     }
 
     #[test]
@@ -800,20 +833,20 @@ proptest! {
         received: u64,
     ) {
         let body = json!(events).to_string();
-        let settings = TraceparentSettings::default();
+        let settings = Settings::default();
         let first = map(body.as_bytes(), received, &settings, None);
         prop_assert_eq!(&first, &map(body.as_bytes(), received, &settings, None));
         if let Ok(batch) = first {
-            decoded(&batch.messages(Limits::default()), Limits::default());
+            decoded(&messages(&batch, Limits::default()), Limits::default());
         }
     }
 
     #[test]
     fn the_encoders_write_what_went_in(events in prop::collection::vec(any_event(), 1..6)) {
         let Ok(batch) = mapped(&json!(events), None) else { return Ok(()) };
-        let decoded = decoded(&batch.messages(Limits::default()), Limits::default());
+        let decoded = decoded(&messages(&batch, Limits::default()), Limits::default());
 
-        let went_in: Vec<_> = batch.metrics.iter().flat_map(|it| &it.metrics).collect();
+        let went_in: Vec<_> = metric_groups(&batch).into_iter().flat_map(|it| &it.metrics).collect();
         let came_out: Vec<_> = decoded.metrics.iter().flat_map(metrics).collect();
         prop_assert_eq!(went_in.len(), came_out.len());
         for (went_in, came_out) in went_in.into_iter().zip(came_out) {
@@ -832,7 +865,7 @@ proptest! {
             }
         }
 
-        let went_in: Vec<_> = batch.logs.iter().flat_map(|it| &it.records).collect();
+        let went_in: Vec<_> = log_groups(&batch).into_iter().flat_map(|it| &it.records).collect();
         let came_out: Vec<_> = decoded.logs.iter().flat_map(records).collect();
         prop_assert_eq!(went_in.len(), came_out.len());
         for (went_in, came_out) in went_in.into_iter().zip(came_out) {
@@ -852,22 +885,18 @@ proptest! {
 
     #[test]
     fn with_an_identity_no_event_moves_its_spans(events in prop::collection::vec(any_event(), 1..6)) {
-        let identity = Identity {
-            run_id: Some("9".into()),
-            job_id: Some("7".into()),
-            ..Identity::new(CiProvider::Gitlab)
-        };
-        let ids = GitlabIds::new(TraceIds::Hashed, GitlabJobKind::Default, "gitlab.com", 9, 9);
+        let identity = Job::new(Provider::Gitlab, &claim("9", "7")).unwrap();
+        let there = identity.place(&Settings::default());
         if let Ok(batch) = mapped(&json!(events), Some(&identity)) {
             for (trace, parent) in parents(&batch) {
-                prop_assert_eq!((trace, parent), (ids.trace(), Some(ids.job(7))));
+                prop_assert_eq!((trace, parent), (there.trace, there.job));
             }
-            for record in batch.logs.iter().flat_map(|it| &it.records) {
-                prop_assert_eq!(record.context.unwrap().0, ids.trace());
+            for record in log_groups(&batch).into_iter().flat_map(|it| &it.records) {
+                prop_assert_eq!(record.context.unwrap().0, there.trace);
             }
-            let metrics = batch.metrics.iter().flat_map(|it| &it.metrics);
+            let metrics = metric_groups(&batch).into_iter().flat_map(|it| &it.metrics);
             for point in metrics.flat_map(|it| &it.points) {
-                prop_assert_eq!(point.exemplar.unwrap().0, ids.trace());
+                prop_assert_eq!(point.exemplar.unwrap().0, there.trace);
             }
         }
     }
@@ -891,7 +920,7 @@ proptest! {
         let whole = Limits::default();
         let small = Limits { body, raw };
         let names = |limits| {
-            let decoded = decoded(&batch.messages(limits), Limits { body: whole.body, raw: whole.raw });
+            let decoded = decoded(&messages(&batch, limits), Limits { body: whole.body, raw: whole.raw });
             let groups = decoded.traces.iter().flat_map(|it| &it.resource_spans);
             let spans = groups.flat_map(|it| &it.scope_spans).flat_map(|it| &it.spans);
             let spans = spans.map(|it| hex::encode(&it.span_id));
@@ -900,9 +929,9 @@ proptest! {
             spans.chain(points).chain(records).collect::<Vec<_>>()
         };
         prop_assert_eq!(names(small), names(whole));
-        let more = batch.messages(small).len() >= batch.messages(whole).len();
+        let more = messages(&batch, small).len() >= messages(&batch, whole).len();
         prop_assert!(more);
-        for message in batch.messages(Limits { body, raw: usize::MAX }) {
+        for message in messages(&batch, Limits { body, raw: usize::MAX }) {
             let alone = ["spans", "points", "records"].iter().any(|it| {
                 message.attributes.get(*it).is_some_and(|count| count == "1")
             });

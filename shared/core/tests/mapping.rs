@@ -1,64 +1,39 @@
 //! Mappings beyond what was recorded: odd jobs, gaps, downstream pipelines, size, and anything.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and says when it is skipped"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking")]
 
 mod conventions;
+mod support;
 
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span,
 };
 use proptest::prelude::*;
-use prost::Message as _;
 use serde_json::{Value, json};
 use spanhook_core::{
-    circleci::{self, CircleciSettings},
-    encode::{Limits, encode},
-    gitlab::{self, GitlabSettings, JobSpans},
-    id::{GitlabJobKind, TraceIds},
-    mapping::{Mapped, Provider, Unmappable},
-    message::{BODY_LIMIT, Content, unpack},
+    delivery::{Mapped, Unmappable},
+    id::TraceIds,
+    job::{Claim, Job},
+    otlp::encode::{Limits, messages},
+    provider::{Provider, gitlab::JobSpans},
     rules::ProjectRules,
+    settings::Settings,
+    traceparent::Context,
 };
-
-fn circleci_settings() -> CircleciSettings {
-    CircleciSettings {
-        trace_ids: TraceIds::Hashed,
-        host: "circleci.com".into(),
-        service_name: "circleci".parse().unwrap(),
-    }
-}
-
-fn gitlab_settings(trace_ids: TraceIds, job_spans: JobSpans) -> GitlabSettings {
-    GitlabSettings {
-        trace_ids,
-        job_spans,
-        job_kind: GitlabJobKind::Default,
-        host: "gitlab.com".into(),
-        service_name: "gitlab".parse().unwrap(),
-    }
-}
+use support::{claim, map, with_ids, with_jobs};
 
 fn requests(
     provider: Provider,
     mapped: Mapped<'_>,
     limits: Limits,
 ) -> Vec<ExportTraceServiceRequest> {
-    let Mapped::Trace { trace, project } = mapped else { return Vec::new() };
-    let messages = encode(&trace, provider, &project, limits);
-    let decode = |message: spanhook_core::message::Message| {
-        assert!(message.body.len() <= BODY_LIMIT, "{} bytes", message.body.len());
-        let Ok(Content::Traces(raw)) = unpack(&message.body, Some("otlp-proto+zstd"), None) else {
-            panic!()
-        };
-        let request = ExportTraceServiceRequest::decode(raw.as_slice()).unwrap();
+    let Mapped::Telemetry(telemetry) = mapped else { return Vec::new() };
+    let messages = telemetry.iter().flat_map(|it| messages(it, provider.as_str(), limits));
+    let decode = |message| {
+        let request = support::request(&message);
         conventions::check(&request);
         request
     };
-    messages.into_iter().map(decode).collect()
+    messages.map(decode).collect()
 }
 
 fn spans(requests: Vec<ExportTraceServiceRequest>) -> Vec<Span> {
@@ -88,12 +63,8 @@ fn job(id: u64, status: &str) -> Value {
 
 fn of(body: &Value) -> Vec<Span> {
     let text = body.to_string();
-    let settings = gitlab_settings(TraceIds::Hashed, JobSpans::Pipeline);
-    spans(requests(
-        Provider::Gitlab,
-        gitlab::map(text.as_bytes(), &settings).unwrap(),
-        Limits::default(),
-    ))
+    let mapped = map(Provider::Gitlab, text.as_bytes(), &Settings::default()).unwrap();
+    spans(requests(Provider::Gitlab, mapped, Limits::default()))
 }
 
 fn attribute(span: &Span, key: &str) -> Option<String> {
@@ -221,21 +192,16 @@ fn a_span_name_holds_nothing_of_the_one_run() {
 #[test]
 fn a_downstream_pipeline_links_to_its_trigger_and_natively_hangs_under_it() {
     let source = |project: u64| json!({ "project": { "id": project, "web_url": "https://gitlab.example.com/a/b" }, "pipeline_id": 8, "job_id": 70, "bridge_id": 70 });
-    let map = |project, origin, trace_ids| {
+    let run = |project, origin, trace_ids| {
         let mut body = pipeline(json!([]));
         body["source_pipeline"] = source(project);
         body["object_attributes"]["source"] = json!(origin);
         body["object_attributes"]["root_pipeline_id"] = json!(if project == 1 { 8 } else { 9 });
         let text = body.to_string();
-        let settings = gitlab_settings(trace_ids, JobSpans::Pipeline);
-        spans(requests(
-            Provider::Gitlab,
-            gitlab::map(text.as_bytes(), &settings).unwrap(),
-            Limits::default(),
-        ))
-        .remove(0)
+        let mapped = map(Provider::Gitlab, text.as_bytes(), &with_ids(trace_ids)).unwrap();
+        spans(requests(Provider::Gitlab, mapped, Limits::default())).remove(0)
     };
-    let child = map(1, "parent_pipeline", TraceIds::Native);
+    let child = run(1, "parent_pipeline", TraceIds::Native);
     assert_eq!(child.trace_id, 8u128.to_be_bytes());
     assert_eq!(child.parent_span_id, 70u64.to_be_bytes());
     assert!(child.links.is_empty());
@@ -244,7 +210,7 @@ fn a_downstream_pipeline_links_to_its_trigger_and_natively_hangs_under_it() {
         (2, "pipeline", TraceIds::Hashed),
         (2, "pipeline", TraceIds::Native),
     ] {
-        let downstream = map(project, origin, ids);
+        let downstream = run(project, origin, ids);
         assert!(
             downstream.parent_span_id.is_empty() && downstream.links.len() == 1,
             "{origin} {ids:?}"
@@ -256,7 +222,7 @@ fn a_downstream_pipeline_links_to_its_trigger_and_natively_hangs_under_it() {
     upstream["object_attributes"]["id"] = json!(8);
     upstream["bridges"] = json!([job(70, "success")]);
     let upstream = of(&upstream);
-    let link = &map(2, "pipeline", TraceIds::Hashed).links[0];
+    let link = &run(2, "pipeline", TraceIds::Hashed).links[0];
     assert_eq!(
         (&link.trace_id, &link.span_id),
         (&named(&upstream, "job 70").trace_id, &named(&upstream, "job 70").span_id)
@@ -281,9 +247,9 @@ fn personal_data_and_variable_values_stay_out_of_spans() {
 fn a_pipeline_of_many_jobs_is_split_into_messages_that_fit() {
     let jobs: Vec<_> = (0..3000).map(|id| job(id, "success")).collect();
     let text = pipeline(json!(jobs)).to_string();
-    let settings = gitlab_settings(TraceIds::Hashed, JobSpans::Pipeline);
     let split = |limits| {
-        requests(Provider::Gitlab, gitlab::map(text.as_bytes(), &settings).unwrap(), limits)
+        let mapped = map(Provider::Gitlab, text.as_bytes(), &Settings::default()).unwrap();
+        requests(Provider::Gitlab, mapped, limits)
     };
     let small = split(Limits { body: 20_000, raw: 200_000 });
     assert!(small.len() > 5, "{} messages", small.len());
@@ -311,7 +277,7 @@ fn a_run_with_too_many_events_for_one_message_keeps_what_fits_and_counts_the_res
 
 #[test]
 fn what_can_not_be_mapped_says_why() {
-    let settings = gitlab_settings(TraceIds::Hashed, JobSpans::Pipeline);
+    let settings = Settings::default();
     for (body, reason) in [
         ("", Unmappable::NotJson),
         ("[", Unmappable::NotJson),
@@ -327,7 +293,7 @@ fn what_can_not_be_mapped_says_why() {
             Unmappable::NoTime,
         ),
     ] {
-        assert_eq!(gitlab::map(body.as_bytes(), &settings), Err(reason), "{body}");
+        assert_eq!(map(Provider::Gitlab, body.as_bytes(), &settings), Err(reason), "{body}");
     }
     for (body, reason) in [
         ("", Unmappable::NotJson),
@@ -337,7 +303,7 @@ fn what_can_not_be_mapped_says_why() {
         ("{\"type\":\"ping\"}", Unmappable::NoRun),
         ("{\"type\":\"ping\",\"id\":\"x\"}", Unmappable::NoTime),
     ] {
-        assert_eq!(circleci::map(body.as_bytes(), &circleci_settings()), Err(reason), "{body}");
+        assert_eq!(map(Provider::Circleci, body.as_bytes(), &settings), Err(reason), "{body}");
     }
 }
 
@@ -349,7 +315,7 @@ fn a_circleci_job_that_lacks_its_end_is_repaired_not_dropped() {
         "job": { "id": "3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34", "name": "x", "status": "canceled", "number": null, "started_at": null },
     })
     .to_string();
-    let mapped = circleci::map(text.as_bytes(), &circleci_settings()).unwrap();
+    let mapped = map(Provider::Circleci, text.as_bytes(), &Settings::default()).unwrap();
     let found = spans(requests(Provider::Circleci, mapped, Limits::default()));
     assert_eq!(attribute(&found[0], "spanhook.time_repaired").as_deref(), Some("true"));
     assert_eq!(
@@ -445,39 +411,19 @@ proptest! {
         let text = payload.to_string();
         let ids = if native { TraceIds::Native } else { TraceIds::Hashed };
         let mode = if jobs { JobSpans::Job } else { JobSpans::Pipeline };
-        if let Ok(mapped) = gitlab::map(text.as_bytes(), &gitlab_settings(ids, mode)) {
-            spans(requests(Provider::Gitlab, mapped, Limits::default()));
-        }
-        let settings = CircleciSettings { trace_ids: ids, ..circleci_settings() };
-        if let Ok(mapped) = circleci::map(text.as_bytes(), &settings) {
-            spans(requests(Provider::Circleci, mapped, Limits::default()));
+        let settings = with_jobs(ids, mode);
+        for provider in Provider::ALL {
+            if let Ok(mapped) = map(provider, text.as_bytes(), &settings) {
+                spans(requests(provider, mapped, Limits::default()));
+            }
         }
     }
 
     #[test]
     fn any_bytes_are_mapped_or_refused(body: Vec<u8>) {
-        let _ = gitlab::map(&body, &gitlab_settings(TraceIds::Hashed, JobSpans::Pipeline));
-        let _ = circleci::map(&body, &circleci_settings());
-    }
-
-    #[test]
-    fn ids_depend_on_every_field_and_are_never_zero(run in 0u64.., job in 0u64.., host in "[a-z.]{1,20}") {
-        use spanhook_core::id::{CircleciIds, GitlabIds};
-        for scheme in [TraceIds::Hashed, TraceIds::Native] {
-            let ids = GitlabIds::new(scheme, GitlabJobKind::Default, &host, run, run);
-            prop_assert_ne!(*ids.trace().as_bytes(), [0; 16]);
-            for span in [ids.run(), ids.job(job), ids.bridge(job), ids.stage(&host), ids.queue(job)] {
-                prop_assert_ne!(*span.as_bytes(), [0; 8]);
-            }
-            let nil = "00000000-0000-0000-0000-000000000000";
-            prop_assert_ne!(*CircleciIds::new(scheme, &host).trace(nil).as_bytes(), [0; 16]);
+        for provider in Provider::ALL {
+            let _ = map(provider, &body, &Settings::default());
         }
-        let ids = GitlabIds::new(TraceIds::Hashed, GitlabJobKind::Default, &host, run, run);
-        let elsewhere = format!("{host}x");
-        let other = GitlabIds::new(TraceIds::Hashed, GitlabJobKind::Default, &elsewhere, run, run);
-        prop_assert_ne!(ids.trace(), other.trace());
-        prop_assert_ne!(ids.job(job), ids.job(job ^ 1));
-        prop_assert_ne!(ids.job(job), ids.queue(job));
     }
 }
 
@@ -493,12 +439,10 @@ fn the_shell_function_of_the_docs_computes_every_vector() {
             panic!("{line}")
         };
         let trace_ids = if scheme == "native" { TraceIds::Native } else { TraceIds::Hashed };
-        let settings =
-            spanhook_core::traceparent::TraceparentSettings { trace_ids, ..Default::default() };
-        let whose = if provider == "gitlab" { Provider::Gitlab } else { Provider::Circleci };
-        let context = spanhook_core::traceparent::Job::new(whose, run, job, Some(host), None)
-            .unwrap()
-            .context(&settings, &ProjectRules::default(), None);
+        let told = Claim { host: Some(host.to_owned()), ..claim(run, job) };
+        let job_of_run = Job::new(Provider::named(provider).unwrap(), &told).unwrap();
+        let settings = with_ids(trace_ids);
+        let context = Context::of(&job_of_run, &settings, &ProjectRules::default(), None);
         assert_eq!(spanhook_core::id::traceparent(context.trace, context.span, true), expected);
         if scheme == "hashed" {
             let script = format!(

@@ -1,6 +1,6 @@
 //! The build-events service: check who calls, map, queue, answer.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -12,11 +12,7 @@ use axum::{
 };
 use serde::Serialize;
 use spanhook_core::{
-    build_event::{self, Batch},
-    encode::Limits,
-    log, metric,
-    rules::{Decision, ProjectRules},
-    traceparent::TraceparentSettings,
+    build_event, delivery::Accepted, id::TraceId, rules::ProjectRules, settings::Settings,
 };
 
 use crate::{
@@ -41,7 +37,7 @@ pub struct BuildEvents<Q> {
     /// Who may call.
     pub gate: Gate,
     /// How ids are derived: as for the traceparent endpoint.
-    pub ids: TraceparentSettings,
+    pub settings: Arc<Settings>,
     /// Which runs are kept.
     pub rules: Arc<Live<ProjectRules>>,
     /// Where messages go.
@@ -95,9 +91,9 @@ impl<Q: Outbox> BuildEvents<Q> {
             Ok(caller) => caller,
             Err(reason) => return denied(reason),
         };
-        let identity = caller.identity.as_ref().map(crate::identity::Identity::job);
-        let batch = build_event::map(body, self.clock.nanos(), &self.ids, identity.as_ref());
-        let mut batch = match batch {
+        let job = caller.identity.as_ref();
+        let batch = build_event::map(body, self.clock.nanos(), &self.settings, job);
+        let batch = match batch {
             Ok(batch) => batch,
             Err(error) => {
                 tracing::warn!(%error, "build events refused");
@@ -105,17 +101,19 @@ impl<Q: Outbox> BuildEvents<Q> {
                 return problem(StatusCode::BAD_REQUEST, &error.to_string());
             }
         };
-        for project in &batch.projects {
-            let named = Some(project.as_str()).filter(|it| !it.is_empty());
+        for telemetry in &batch.telemetry {
+            let named = Some(telemetry.project.path()).filter(|it| !it.is_empty());
             if let Err(reason) = caller.require(named) {
                 return denied(reason);
             }
         }
-        self.keep_sampled(&mut batch).await;
-        let answer = Answer::of(&batch);
-        let messages = batch.messages(Limits::default());
-        let queued = messages.len() as u64;
-        if let Err(error) = self.queue.send(messages).await {
+        let rules = self.rules.get().await;
+        // What the rules leave nothing of is acknowledged like everything else.
+        let accepted = Accepted::of(PROVIDER, batch.telemetry, &self.settings, &rules);
+        let accepted = accepted.unwrap_or_default();
+        let answer = Answer::of(&accepted, &batch.trace_ids);
+        let queued = accepted.messages.len() as u64;
+        if let Err(error) = self.queue.send(accepted.messages).await {
             tracing::error!(%error, "the queue refused; the sender is asked to retry");
             count("queue", &[(Metric::Received, 1), (Metric::Refused, 1)]);
             let detail = "the queue does not take messages at the moment; send the events again";
@@ -130,27 +128,6 @@ impl<Q: Outbox> BuildEvents<Q> {
         count("accepted", &counted);
         (StatusCode::ACCEPTED, Json(answer)).into_response()
     }
-
-    /// Runs that are switched off or not sampled get no spans. Metrics and logs are kept: they are
-    /// few, and a share of them would be no measurement.
-    async fn keep_sampled(&self, batch: &mut Batch) {
-        let rules = self.rules.get().await;
-        if rules.is_empty() {
-            return;
-        }
-        let named = |it: &String| match it.as_str() {
-            "" => rules.allows(&[]),
-            name => rules.allows(&[name]),
-        };
-        let traced = batch.projects.iter().any(named);
-        let project = batch.project.clone();
-        let ids = self.ids.trace_ids;
-        batch.traces.retain(|trace| rules.judge(trace, &project, ids) == Decision::Keep);
-        if !traced {
-            batch.metrics.clear();
-            batch.logs.clear();
-        }
-    }
 }
 
 /// The body of a 202.
@@ -164,18 +141,14 @@ struct Answer {
 }
 
 impl Answer {
-    fn of(batch: &Batch) -> Self {
-        let (spans, points, records) = (
-            batch.traces.iter().map(spanhook_core::span::Trace::span_count).sum(),
-            metric::point_count(&batch.metrics),
-            log::record_count(&batch.logs),
-        );
+    fn of(accepted: &Accepted, traces: &BTreeSet<TraceId>) -> Self {
+        let Accepted { spans, points, records, .. } = *accepted;
         Self {
             status: if spans + points + records > 0 { "accepted" } else { "ignored" },
             spans,
             points,
             records,
-            trace_ids: batch.trace_ids.iter().map(ToString::to_string).collect(),
+            trace_ids: traces.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -18,6 +18,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message;
 use thiserror::Error;
 
+pub use spanhook_core::otlp::Signal;
+
 pub use settings::{Compression, ExportSettings, Protocol};
 pub use target::{Target, TargetError};
 
@@ -60,32 +62,6 @@ pub struct Partial {
     pub rejected: u64,
     /// Why, in the receiver's words.
     pub message: String,
-}
-
-/// What a request holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Signal {
-    /// `ExportTraceServiceRequest`
-    Traces,
-    /// `ExportMetricsServiceRequest`
-    Metrics,
-    /// `ExportLogsServiceRequest`
-    Logs,
-}
-
-impl Signal {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
-
-    /// The word in addresses and variables.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Traces => "traces",
-            Self::Metrics => "metrics",
-            Self::Logs => "logs",
-        }
-    }
 }
 
 /// Something that takes OTLP export requests.

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use spanhook_core::message::{Content, unpack};
+use spanhook_core::message::{self, Content};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
@@ -136,14 +136,10 @@ fn originals(messages: &[Received]) -> Vec<usize> {
 }
 
 fn read(message: &Received) -> Result<(Signal, Vec<u8>), String> {
-    let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
-    let (encoding, signal) = (attribute("encoding"), attribute("signal"));
-    match contained(|| unpack(&message.body, encoding, signal))? {
-        Ok(Content::Traces(raw)) => Ok((Signal::Traces, raw)),
-        Ok(Content::Metrics(raw)) => Ok((Signal::Metrics, raw)),
-        Ok(Content::Logs(raw)) => Ok((Signal::Logs, raw)),
+    match contained(|| message::read(&message.body, &message.attributes))? {
+        Ok(Content::Otlp(signal, raw)) => Ok((signal, raw)),
         Ok(Content::Quarantined(_)) => {
-            let reason = attribute("reason").unwrap_or_default();
+            let reason = message.attributes.get("reason").map_or("", String::as_str);
             Err(format!("a quarantined delivery holds no spans: {reason}"))
         }
         Err(error) => Err(error.to_string()),

@@ -9,7 +9,6 @@
 //! never excuses a wrong token beside it.
 
 mod access;
-mod claims;
 mod keys;
 mod settings;
 mod token;
@@ -22,9 +21,11 @@ use http::{
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
 use spanhook_core::{
-    identity::CiProvider,
+    check::{Rejection, WebhookHeaders, verify_standard, verify_token},
+    host::Host,
+    job::Job,
+    project::Project,
     secret::Secrets,
-    signature::{Rejection, WebhookHeaders, verify_standard, verify_token},
 };
 use thiserror::Error;
 
@@ -34,53 +35,8 @@ pub use self::{
     settings::{GateError, GateSettings},
     token::{MAX_LIFETIME, MAX_TOKEN, SKEW},
 };
-use self::{claims::is_name, keys::Issuer, token::verify};
+use self::{keys::Issuer, token::verify};
 use crate::{answer::Problem, live::Live};
-
-/// A job, as its CI system vouches for it. Ids are validated: decimal without a leading zero, or
-/// UUIDs in lower case with hyphens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Who vouches.
-    pub provider: CiProvider,
-    /// The instance: `gitlab.com`, `circleci.com`, `github.com`, or a self-managed one's host, with
-    /// its port when it is not the default one.
-    pub host: String,
-    /// `owner/name`; where CircleCI names no repository, the project's id.
-    pub project: String,
-    /// The project's id, which outlives a new name.
-    pub project_id: Option<String>,
-    /// The workflow, pipeline or run.
-    pub run_id: String,
-    /// The job. GitHub names it only by its check run, and only since November 2025.
-    pub job_id: Option<String>,
-    /// Which try of the run it is, from 1, where the provider counts them.
-    pub attempt: Option<u32>,
-    /// The root pipeline of a child pipeline: in no provider's claims so far.
-    pub root_id: Option<String>,
-    /// The branch or tag: its plain name at GitLab, `refs/…` elsewhere.
-    pub git_ref: Option<String>,
-    /// The commit, in hex.
-    pub revision: Option<String>,
-}
-
-impl Identity {
-    /// What the mapping of build events takes from it.
-    #[must_use]
-    pub fn job(&self) -> spanhook_core::identity::Identity {
-        spanhook_core::identity::Identity {
-            provider: self.provider,
-            host: Some(self.host.clone()),
-            project: Some(self.project.clone()),
-            run_id: Some(self.run_id.clone()),
-            job_id: self.job_id.clone(),
-            attempt: self.attempt.map(|it| it.to_string()),
-            root_id: self.root_id.clone(),
-            ref_name: self.git_ref.clone(),
-            revision: self.revision.clone(),
-        }
-    }
-}
 
 /// Why a call is refused. For the log and metrics only: callers get one answer for all that is
 /// wrong with a proof. No text repeats anything of the request.
@@ -199,7 +155,7 @@ impl IntoResponse for Denied {
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The job, when its token was the proof.
-    pub identity: Option<Identity>,
+    pub identity: Option<Job>,
     /// The proof; of two, the one that says more.
     pub by: Proof,
     access: Arc<Access>,
@@ -212,10 +168,12 @@ impl Caller {
     pub fn may(&self, project: Option<&str>) -> bool {
         match &self.identity {
             Some(job) => {
-                let id = job.project_id.as_deref().unwrap_or(&job.project);
-                self.access.accepts(&[&job.project, id], Proof::Oidc, &job.host)
+                let path = job.project.as_deref().unwrap_or_default();
+                let id = job.project_id.as_deref().unwrap_or(path);
+                let host = job.host.as_ref().map_or("", Host::as_str);
+                self.access.accepts(&[path, id], Proof::Oidc, host)
             }
-            None if !project.is_none_or(is_name) => false,
+            None if !project.is_none_or(Project::is_name) => false,
             None => self.access.accepts(&[project.unwrap_or_default()], self.by, ""),
         }
     }
@@ -297,7 +255,7 @@ impl Gate {
         &self,
         headers: &HeaderMap,
         now: u64,
-    ) -> Result<(Option<Identity>, bool), Denied> {
+    ) -> Result<(Option<Job>, bool), Denied> {
         let Some(token) = one(headers, AUTHORIZATION.as_str())?.and_then(bearer) else {
             return Ok((None, false));
         };

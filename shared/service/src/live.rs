@@ -12,17 +12,15 @@ use std::{
 };
 
 use spanhook_core::{
+    check::{Rejection, Scheme, signing_key},
     rules::ProjectRules,
     secret::Secrets,
-    signature::{Rejection, signing_key},
+    settings::{SettingsError, Vars},
 };
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use crate::{
-    clock::Clock,
-    settings::{SettingsError, Vars},
-};
+use crate::clock::Clock;
 
 /// How long a value is used before it is read again.
 pub const FRESH: Duration = Duration::from_secs(300);
@@ -126,6 +124,15 @@ pub fn signing_keys(variable: &'static str, text: &str) -> Result<Secrets, LiveE
     let expected = "use the token as GitLab shows it: whsec_ and 44 characters of base64";
     let invalid = || SettingsError::Invalid { variable: variable.to_owned(), expected };
     Ok(Secrets::new(keys.ok_or_else(invalid)?))
+}
+
+/// How the secrets of a scheme are read.
+#[must_use]
+pub fn keys(scheme: Scheme) -> Reader<Secrets> {
+    match scheme {
+        Scheme::StandardWebhooks => signing_keys,
+        Scheme::Hmac { .. } | Scheme::Token { .. } => secrets,
+    }
 }
 
 /// The service that keeps a value.

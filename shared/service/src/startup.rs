@@ -5,7 +5,11 @@ use std::{process::ExitCode, sync::Arc};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
 use axum::Router;
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use spanhook_core::rules::ProjectRules;
+use spanhook_core::{
+    provider::Provider,
+    rules::ProjectRules,
+    settings::{Intake, PROJECT_RULES, Settings, SettingsError, Vars},
+};
 use thiserror::Error;
 
 use crate::{
@@ -16,10 +20,7 @@ use crate::{
     identity::{Gate, GateError, GateSettings},
     live::{self, Live, LiveError, Source},
     queue::{Received, SqsQueue},
-    settings::{
-        CircleciReceiverSettings, GitlabReceiverSettings, PROJECT_RULES, QueueSettings,
-        SettingsError, Vars, WebhookSettings, traceparent_settings,
-    },
+    settings::QueueSettings,
     telemetry::{Metric, Telemetry, TelemetryError, TelemetrySettings},
     traceparent::Traceparent,
     webhook::{Receiver, ReceiverError, Webhook},
@@ -66,35 +67,23 @@ pub fn exit_code<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
     }
 }
 
-/// CircleCI's webhook function.
-pub async fn circleci_webhook(vars: &Vars) -> Result<Router, StartupError> {
-    let common = WebhookSettings::parse(vars)?;
-    let receiver = Receiver::circleci(CircleciReceiverSettings::parse(vars)?, common).await?;
-    webhook(vars, "spanhook-circleci-webhook", receiver, common).await
-}
-
-/// GitLab's webhook function.
-pub async fn gitlab_webhook(vars: &Vars) -> Result<Router, StartupError> {
-    let common = WebhookSettings::parse(vars)?;
-    let receiver = Receiver::gitlab(GitlabReceiverSettings::parse(vars)?, common).await?;
-    webhook(vars, "spanhook-gitlab-webhook", receiver, common).await
-}
-
-async fn webhook(
-    vars: &Vars,
-    function: &'static str,
-    receiver: Receiver,
-    common: WebhookSettings,
-) -> Result<Router, StartupError> {
+/// A provider's webhook function.
+pub async fn webhook(vars: &Vars, provider: Provider) -> Result<Router, StartupError> {
+    let intake = Intake::parse(vars)?;
     let webhook = Webhook {
-        receiver,
-        max_body: common.max_body,
+        receiver: Receiver::open(provider, vars, intake).await?,
+        settings: Arc::new(Settings::parse(vars)?),
+        max_body: intake.max_body,
         rules: project_rules(vars).await?,
         queue: Arc::new(sqs_queue(vars).await?),
-        telemetry: Telemetry::queued(function, &TelemetrySettings::parse(vars)?),
+        telemetry: telemetry(vars, &format!("spanhook-{provider}-webhook"))?,
         clock: Clock::SYSTEM,
     };
     Ok(webhook.into_router())
+}
+
+fn telemetry(vars: &Vars, function: &str) -> Result<Telemetry, SettingsError> {
+    Ok(Telemetry::queued(function, &TelemetrySettings::parse(vars)?))
 }
 
 /// One client for the life of the process. `AWS_ENDPOINT_URL_SQS` points it elsewhere.
@@ -110,8 +99,8 @@ pub async fn traceparent(vars: &Vars) -> Result<Router, StartupError> {
         gate: Gate::open(GateSettings::traceparent(vars)?).await?,
         clock: Clock::SYSTEM,
         rules: project_rules(vars).await?,
-        ids: traceparent_settings(vars)?,
-        telemetry: Telemetry::queued("spanhook-traceparent", &TelemetrySettings::parse(vars)?),
+        settings: Arc::new(Settings::parse(vars)?),
+        telemetry: telemetry(vars, "spanhook-traceparent")?,
     };
     Ok(service.into_router())
 }
@@ -120,10 +109,10 @@ pub async fn traceparent(vars: &Vars) -> Result<Router, StartupError> {
 pub async fn build_events(vars: &Vars) -> Result<Router, StartupError> {
     let service = BuildEvents {
         gate: Gate::open(GateSettings::build_events(vars)?).await?,
-        ids: traceparent_settings(vars)?,
+        settings: Arc::new(Settings::parse(vars)?),
         rules: project_rules(vars).await?,
         queue: Arc::new(sqs_queue(vars).await?),
-        telemetry: Telemetry::queued("spanhook-build-events", &TelemetrySettings::parse(vars)?),
+        telemetry: telemetry(vars, "spanhook-build-events")?,
         clock: Clock::SYSTEM,
     };
     Ok(service.into_router())
@@ -131,8 +120,9 @@ pub async fn build_events(vars: &Vars) -> Result<Router, StartupError> {
 
 /// The rules of projects; none keeps every run.
 pub async fn project_rules(vars: &Vars) -> Result<Arc<Live<ProjectRules>>, LiveError> {
-    let source = Source::parse(vars, PROJECT_RULES);
-    let rules = Live::open(&source, PROJECT_RULES, live::rules, ProjectRules::default()).await?;
+    let name = PROJECT_RULES.name;
+    let source = Source::parse(vars, name);
+    let rules = Live::open(&source, name, live::rules, ProjectRules::default()).await?;
     Ok(Arc::new(rules))
 }
 

@@ -26,12 +26,16 @@ use opentelemetry_sdk::{
 };
 use serde_json::json;
 use spanhook_core::{
-    encode::{Limits, encode},
     id::Hashed,
-    mapping::Provider,
     message::Message,
+    otlp::{
+        self,
+        encode::{self, Limits},
+        span::{Attributes, Group, Kind, Link, Span, Trace},
+    },
+    project::Project,
+    provider::Provider,
     semconv,
-    span::{Attributes, Group, Kind, Link, Span, Trace},
 };
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
@@ -149,7 +153,7 @@ pub struct Telemetry(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    function: &'static str,
+    function: String,
     lambda: Option<String>,
     exports_spans: bool,
     otlp: Option<Otlp>,
@@ -184,20 +188,20 @@ const METRICS: [Metric; 13] = [
 impl Telemetry {
     /// Telemetry of a function that exports over the network itself.
     pub fn exporting(
-        function: &'static str,
+        function: &str,
         settings: &TelemetrySettings,
     ) -> Result<Self, TelemetryError> {
         let otlp = settings.endpoint.as_deref().map(|it| Otlp::new(function, it)).transpose()?;
-        Ok(Self::new(function, settings, otlp))
+        Ok(Self::new(function.to_owned(), settings, otlp))
     }
 
     /// Telemetry of a webhook function, which makes no network call for it.
     #[must_use]
-    pub fn queued(function: &'static str, settings: &TelemetrySettings) -> Self {
-        Self::new(function, settings, None)
+    pub fn queued(function: impl Into<String>, settings: &TelemetrySettings) -> Self {
+        Self::new(function.into(), settings, None)
     }
 
-    fn new(function: &'static str, settings: &TelemetrySettings, otlp: Option<Otlp>) -> Self {
+    fn new(function: String, settings: &TelemetrySettings, otlp: Option<Otlp>) -> Self {
         Self(Arc::new(Inner {
             function,
             lambda: settings.lambda.clone(),
@@ -220,7 +224,7 @@ impl Telemetry {
         }
         if let Some(otlp) = &self.0.otlp {
             let labels = [
-                KeyValue::new("function", self.0.function),
+                KeyValue::new("function", self.0.function.clone()),
                 KeyValue::new("provider", provider.to_owned()),
                 KeyValue::new("reason", reason.to_owned()),
             ];
@@ -249,7 +253,7 @@ impl Telemetry {
         }
         let nth = self.0.spans.fetch_add(1, Ordering::Relaxed);
         let key = format!("{start}-{nth}-{}", std::process::id());
-        let ids = Hashed::new(NAMESPACE, self.0.function);
+        let ids = Hashed::new(NAMESPACE, &self.0.function);
         let name = format!("POST /{provider}");
         let id = ids.span("delivery", &[&key]);
         let mut span = Span::new(id, None, name, Kind::Server, (start, end.max(start)));
@@ -258,10 +262,15 @@ impl Telemetry {
         span.attributes.set("faas.trigger", "http");
         span.links.push(run);
         let mut resource = Attributes::default();
-        resource.set(semconv::SERVICE_NAME, self.0.function);
+        resource.set(semconv::SERVICE_NAME, &*self.0.function);
         let trace =
             Trace { id: ids.trace(&key), groups: vec![Group { resource, spans: vec![span] }] };
-        encode(&trace, provider, NAMESPACE, Limits::default()).pop()
+        let telemetry = otlp::Telemetry {
+            project: Project::named(NAMESPACE),
+            traces: vec![trace],
+            ..otlp::Telemetry::default()
+        };
+        encode::messages(&telemetry, provider.as_str(), Limits::default()).pop()
     }
 
     /// A span of this process, exported when there is an endpoint.
@@ -332,8 +341,8 @@ fn print_embedded(function: &str, provider: &str, reason: &str, metrics: &[(Metr
 }
 
 impl Otlp {
-    fn new(function: &'static str, endpoint: &str) -> Result<Self, TelemetryError> {
-        let resource = Resource::builder().with_service_name(function).build();
+    fn new(function: &str, endpoint: &str) -> Result<Self, TelemetryError> {
+        let resource = Resource::builder().with_service_name(function.to_owned()).build();
         let spans = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)

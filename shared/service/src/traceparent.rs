@@ -10,13 +10,14 @@ use axum::{
 };
 use spanhook_core::{
     rules::ProjectRules,
-    traceparent::{BadRequest, Format, Job, Request as Asked, TraceparentSettings, parse},
+    settings::Settings,
+    traceparent::{BadRequest, Context, Format, Request as Asked, parse},
 };
 
 use crate::{
     answer::{Problem, health},
     clock::Clock,
-    identity::{Denied, Gate, Identity, Proof},
+    identity::{Denied, Gate, Proof},
     live::Live,
     telemetry::{Metric, Telemetry},
 };
@@ -31,7 +32,7 @@ pub struct Traceparent {
     /// Which runs are sampled.
     pub rules: Arc<Live<ProjectRules>>,
     /// How ids are derived.
-    pub ids: TraceparentSettings,
+    pub settings: Arc<Settings>,
     /// What it says of itself.
     pub telemetry: Telemetry,
 }
@@ -78,14 +79,16 @@ async fn answer(State(service): State<Arc<Traceparent>>, request: Request) -> Re
     };
     // A job's token says which job it is: it is told its own context and no other's.
     let (job, project) = match &caller.identity {
-        Some(identity) => (own(identity), Some(identity.project.clone())),
+        // Of a provider without webhooks there is no trace to join.
+        Some(own) if own.provider.room().checks.is_empty() => (Err(BadRequest::Path), None),
+        Some(own) => (Ok(own.clone()), own.project.clone()),
         None => (job, project),
     };
     match job {
         Ok(job) => {
             service.telemetry.count("traceparent", "answered", &[(Metric::Received, 1)]);
             let rules = service.rules.get().await;
-            let context = job.context(&service.ids, &rules, project.as_deref());
+            let context = Context::of(&job, &service.settings, &rules, project.as_deref());
             let body = format.render(context);
             // With a proof the answer is that caller's own; and rules may change.
             let caching = match (caller.by == Proof::None, rules.is_empty()) {
@@ -131,12 +134,4 @@ fn refused(format: Format, denied: Denied) -> Response {
         return ([(header::WWW_AUTHENTICATE, "Bearer")], response).into_response();
     }
     failure(format, status, detail)
-}
-
-/// The job that a token speaks for. A job of GitHub has no trace of its webhooks yet.
-fn own(identity: &Identity) -> Result<Job, BadRequest> {
-    let provider = identity.provider.webhooks().ok_or(BadRequest::Path)?;
-    let job = identity.job_id.as_deref().unwrap_or_default();
-    let (host, root) = (Some(identity.host.as_str()), identity.root_id.as_deref());
-    Job::new(provider, &identity.run_id, job, host, root)
 }

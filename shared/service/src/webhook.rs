@@ -2,66 +2,41 @@
 //!
 //! The same router runs in a Lambda function and in the local process.
 
-use std::{
-    collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
     body::{Body, Bytes, to_bytes},
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
 use http_body_util::LengthLimitError;
 use serde::Serialize;
 use spanhook_core::{
-    circleci::{self, CircleciSettings},
-    encode::{Limits, encode},
-    gitlab::{self, GitlabSettings},
-    id::TraceIds,
-    mapping::{Mapped, Provider, Unmappable},
-    message::Message,
-    rules::{Decision, ProjectRules},
+    check::{Check, Rejection},
+    delivery::{Delivery, Outcome},
+    provider::Provider,
+    rules::ProjectRules,
     secret::Secrets,
-    signature::{Rejection, WebhookHeaders, verify_circleci, verify_standard, verify_token},
-    span::Link,
+    settings::{Intake, Settings, SettingsError, Vars},
 };
 
 use crate::{
     answer::{Problem, health, not_found, wrong_method},
     clock::Clock,
-    live::{self, Live, LiveError},
+    live::{self, Live, LiveError, Source},
     queue::Outbox,
-    settings::{
-        CIRCLECI_SECRET, CircleciReceiverSettings, GITLAB_SECRET_TOKEN, GITLAB_SIGNING_TOKEN,
-        GitlabReceiverSettings, SettingsError, WebhookSettings,
-    },
     telemetry::{Metric, Telemetry},
 };
 
-/// A provider's deliveries: how they are verified and mapped.
+/// What proves a provider's deliveries: its checks, each with its live secrets.
 #[derive(Debug)]
-pub enum Receiver {
-    /// CircleCI's.
-    Circleci {
-        /// Keys of the HMAC; empty only when unsigned deliveries are accepted.
-        secrets: Live<Secrets>,
-        /// The mapping.
-        mapping: CircleciSettings,
-    },
-    /// GitLab's.
-    Gitlab {
-        /// Keys of the Standard Webhooks signature.
-        signing_keys: Live<Secrets>,
-        /// Secret tokens.
-        tokens: Live<Secrets>,
-        /// The mapping.
-        mapping: GitlabSettings,
-    },
+pub struct Receiver {
+    provider: Provider,
+    /// Those that are configured. None only when unsigned deliveries are accepted.
+    checks: Vec<(Check, Live<Secrets>)>,
 }
 
 /// A receiver that can't be set up.
@@ -76,111 +51,59 @@ pub enum ReceiverError {
 }
 
 impl Receiver {
-    /// Sets up CircleCI's receiver; refuses to when nothing could be verified.
-    pub async fn circleci(
-        settings: CircleciReceiverSettings,
-        common: WebhookSettings,
+    /// Reads the secrets of a provider; refuses when nothing could be verified.
+    pub async fn open(
+        provider: Provider,
+        vars: &Vars,
+        intake: Intake,
     ) -> Result<Self, ReceiverError> {
-        let none = Secrets::default();
-        let secrets = Live::open(&settings.secret, CIRCLECI_SECRET, live::secrets, none).await?;
-        if secrets.get().await.is_empty() {
-            accept_unsigned(common, Provider::Circleci, CircleciReceiverSettings::missing_secret)?;
+        let room = provider.room();
+        let mut checks = Vec::new();
+        for check in room.checks {
+            let source = Source::parse(vars, check.variable.name);
+            if source != Source::Unset {
+                let read = live::keys(check.scheme);
+                let secrets =
+                    Live::open(&source, check.variable.name, read, Secrets::default()).await?;
+                checks.push((*check, secrets));
+            }
         }
-        Ok(Self::Circleci { secrets, mapping: settings.mapping })
-    }
-
-    /// Sets up GitLab's receiver; refuses to when nothing could be verified.
-    pub async fn gitlab(
-        settings: GitlabReceiverSettings,
-        common: WebhookSettings,
-    ) -> Result<Self, ReceiverError> {
-        let GitlabReceiverSettings { signing_token, secret_token, mapping } = settings;
-        let none = Secrets::default;
-        let signing_keys =
-            Live::open(&signing_token, GITLAB_SIGNING_TOKEN, live::signing_keys, none()).await?;
-        let tokens = Live::open(&secret_token, GITLAB_SECRET_TOKEN, live::secrets, none()).await?;
-        if signing_keys.get().await.is_empty() && tokens.get().await.is_empty() {
-            accept_unsigned(common, Provider::Gitlab, GitlabReceiverSettings::missing_secret)?;
+        match (room.checks.first(), checks.is_empty()) {
+            (Some(first), true) if !intake.allow_unsigned => {
+                let (variable, hint) = (first.variable.name, room.unproved);
+                return Err(SettingsError::Missing { variable, hint }.into());
+            }
+            (_, true) => tracing::warn!(
+                %provider,
+                "ALLOW_UNSIGNED=true: anybody who can reach this address can send deliveries"
+            ),
+            _ => {}
         }
-        Ok(Self::Gitlab { signing_keys, tokens, mapping })
+        Ok(Self { provider, checks })
     }
 
     /// Whose deliveries these are.
     #[must_use]
     pub fn provider(&self) -> Provider {
-        match self {
-            Self::Circleci { .. } => Provider::Circleci,
-            Self::Gitlab { .. } => Provider::Gitlab,
-        }
+        self.provider
     }
 
-    /// Checks the raw bytes. With both of GitLab's secrets configured both must hold: a wrong
-    /// signature is never excused by a right token.
+    /// Checks the raw bytes. With several checks configured all must hold.
     async fn verify(&self, headers: &HeaderMap, body: &[u8], now: u64) -> Result<(), Rejection> {
-        match self {
-            Self::Circleci { secrets, .. } => {
-                // A list may also come as several headers.
-                let lines: Vec<_> = headers.get_all("circleci-signature").iter().collect();
-                let texts: Vec<_> = lines.iter().filter_map(|it| it.to_str().ok()).collect();
-                let header = (!texts.is_empty()).then(|| texts.join(","));
-                let unreadable = header.is_none() && !lines.is_empty();
-                let check = |keys: &Secrets| {
-                    if unreadable {
-                        return Err(Rejection::Malformed);
-                    }
-                    verify_circleci(header.as_deref(), body, keys)
-                };
-                secrets.verify(check).await
-            }
-            Self::Gitlab { signing_keys, tokens, .. } => {
-                let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
-                let signed = WebhookHeaders {
-                    id: text("webhook-id"),
-                    timestamp: text("webhook-timestamp"),
-                    signature: text("webhook-signature"),
-                };
-                signing_keys.verify(|keys| verify_standard(signed, body, keys, now)).await?;
-                let token = headers.get("x-gitlab-token").map(header::HeaderValue::as_bytes);
-                tokens.verify(|tokens| verify_token(token, tokens)).await
-            }
+        for (check, secrets) in &self.checks {
+            secrets.verify(|secrets| check.verify(headers, body, secrets, now)).await?;
         }
+        Ok(())
     }
-
-    /// How its ids are derived.
-    fn trace_ids(&self) -> TraceIds {
-        match self {
-            Self::Circleci { mapping, .. } => mapping.trace_ids,
-            Self::Gitlab { mapping, .. } => mapping.trace_ids,
-        }
-    }
-
-    fn map<'a>(&self, body: &'a [u8]) -> Result<Mapped<'a>, Unmappable> {
-        // Mappings are tested never to panic; if one does, the payload must still not be lost.
-        let map = || match self {
-            Self::Circleci { mapping, .. } => circleci::map(body, mapping),
-            Self::Gitlab { mapping, .. } => gitlab::map(body, mapping),
-        };
-        catch_unwind(AssertUnwindSafe(map)).unwrap_or(Err(Unmappable::Bug))
-    }
-}
-
-fn accept_unsigned(
-    common: WebhookSettings,
-    provider: Provider,
-    missing: fn() -> SettingsError,
-) -> Result<(), SettingsError> {
-    if !common.allow_unsigned {
-        return Err(missing());
-    }
-    tracing::warn!(%provider, "ALLOW_UNSIGNED=true: anybody who can reach this address can send deliveries");
-    Ok(())
 }
 
 /// One provider's webhook service.
 #[derive(Debug)]
 pub struct Webhook<Q> {
-    /// How deliveries are verified and mapped.
+    /// How deliveries are verified.
     pub receiver: Receiver,
+    /// How they are mapped.
+    pub settings: Arc<Settings>,
     /// The largest body that is read, in bytes.
     pub max_body: usize,
     /// Which runs are kept.
@@ -248,34 +171,24 @@ impl<Q: Outbox> Webhook<Q> {
             let detail = "the signature or token is missing or wrong";
             return Problem { status: StatusCode::UNAUTHORIZED, detail }.into_response();
         }
-        match self.receiver.map(body) {
-            Ok(Mapped::Ignored(reason)) => self.ignore("ignored", reason),
-            Ok(Mapped::Trace { trace, project }) => {
-                let rules = self.rules.get().await;
-                match rules.judge(&trace, &project, self.receiver.trace_ids()) {
-                    Decision::Keep => {}
-                    Decision::Denied => {
-                        return self.ignore("denied", "PROJECT_RULES switch the project off");
-                    }
-                    Decision::NotSampled => {
-                        return self
-                            .ignore("not_sampled", "the run is outside the project's share");
-                    }
-                }
-                let spans = trace.span_count();
-                let id = trace.id;
-                let first = trace.groups.iter().find_map(|it| it.spans.first()).map(|it| it.id);
-                let mut messages = encode(&trace, provider, &project, Limits::default());
-                drop(trace); // A large pipeline's spans need not wait for the queue.
-                let queued = messages.len() as u64;
-                messages.extend(first.and_then(|span| {
-                    let run = Link { trace: id, span };
+        let rules = self.rules.get().await;
+        let outcome = Delivery { headers, body }.process(provider, &self.settings, &rules);
+        match outcome {
+            Outcome::Ignored { as_str, reason } => {
+                tracing::debug!(%provider, reason, "delivery ignored");
+                count(as_str, &[(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)]);
+                Answer::Ignored { reason }.into_response()
+            }
+            Outcome::Accepted(accepted) => {
+                let (spans, queued) = (accepted.spans, accepted.messages.len() as u64);
+                let mut messages = accepted.messages;
+                messages.extend(accepted.first.and_then(|run| {
                     self.telemetry.own_span(provider, run, started, self.clock.nanos())
                 }));
                 if let Err(error) = self.queue.send(messages).await {
                     return self.unavailable(&error);
                 }
-                tracing::debug!(%provider, spans, trace_id = %id, "delivery accepted");
+                tracing::debug!(%provider, spans, traces = ?accepted.traces, "delivery accepted");
                 count(
                     "accepted",
                     &[
@@ -285,50 +198,21 @@ impl<Q: Outbox> Webhook<Q> {
                         (Metric::Messages, queued),
                     ],
                 );
-                Answer::Accepted { spans, trace_id: id.to_string() }.into_response()
+                let trace_id = accepted.traces.first().map(ToString::to_string);
+                Answer::Accepted { spans, trace_id }.into_response()
             }
-            Err(reason) => self.quarantine(headers, body, reason).await,
+            // A verified delivery that can't be mapped is kept where an operator looks for it.
+            Outcome::Quarantined { reason, messages } => {
+                if let Err(error) = self.queue.dead_letter(messages).await {
+                    return self.unavailable(&error);
+                }
+                tracing::warn!(%provider, %reason, "delivery quarantined in the dead-letter queue");
+                let metrics =
+                    [(Metric::Received, 1), (Metric::Verified, 1), (Metric::DeadLettered, 1)];
+                count("quarantined", &metrics);
+                Answer::Quarantined { reason: reason.to_string() }.into_response()
+            }
         }
-    }
-
-    fn ignore(&self, why: &'static str, reason: &'static str) -> Response {
-        let provider = self.receiver.provider();
-        tracing::debug!(%provider, reason, "delivery ignored");
-        let metrics = [(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)];
-        self.telemetry.count(provider.as_str(), why, &metrics);
-        Answer::Ignored { reason }.into_response()
-    }
-
-    /// A verified delivery that can't be mapped is kept where an operator looks for it.
-    async fn quarantine(&self, headers: &HeaderMap, body: &[u8], reason: Unmappable) -> Response {
-        const KEPT: [&str; 9] = [
-            "content-type",
-            "user-agent",
-            "circleci-event-type",
-            "x-gitlab-event",
-            "x-gitlab-event-uuid",
-            "x-gitlab-instance",
-            "idempotency-key",
-            "webhook-id",
-            "webhook-timestamp",
-        ];
-        let provider = self.receiver.provider();
-        let kept: BTreeMap<_, _> = KEPT
-            .into_iter()
-            .filter_map(|name| Some((name, headers.get(name)?.to_str().ok()?)))
-            .collect();
-        let event = ["circleci-event-type", "x-gitlab-event"]
-            .iter()
-            .find_map(|name| kept.get(name).copied());
-        let messages =
-            Message::quarantine(provider, event.unwrap_or_default(), &kept, reason, body);
-        if let Err(error) = self.queue.dead_letter(messages).await {
-            return self.unavailable(&error);
-        }
-        tracing::warn!(%provider, %reason, "delivery quarantined in the dead-letter queue");
-        let metrics = [(Metric::Received, 1), (Metric::Verified, 1), (Metric::DeadLettered, 1)];
-        self.telemetry.count(provider.as_str(), "quarantined", &metrics);
-        Answer::Quarantined { reason: reason.to_string() }.into_response()
     }
 
     fn unavailable(&self, error: &crate::queue::QueueError) -> Response {
@@ -349,7 +233,7 @@ impl<Q: Outbox> Webhook<Q> {
 #[serde(tag = "status", rename_all = "lowercase")]
 enum Answer {
     /// Spans are queued.
-    Accepted { spans: usize, trace_id: String },
+    Accepted { spans: usize, trace_id: Option<String> },
     /// There is nothing to emit.
     Ignored { reason: &'static str },
     /// It is in the dead-letter queue.

@@ -14,7 +14,11 @@ use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::{Client, Url, redirect::Policy};
 use serde::Deserialize;
-use spanhook_core::identity::CiProvider;
+use spanhook_core::{
+    host::Host,
+    job::{Claim, Job},
+    provider::Provider,
+};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
@@ -151,8 +155,8 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Issuer {
     url: String,
-    provider: CiProvider,
-    host: String,
+    provider: Provider,
+    host: Host,
     place: Place,
     /// None is needed where the settings have the keys.
     client: Option<Client>,
@@ -181,8 +185,8 @@ impl State {
 impl Issuer {
     pub(super) fn new(
         url: String,
-        provider: CiProvider,
-        host: String,
+        provider: Provider,
+        host: Host,
         place: Place,
         client: Option<Client>,
     ) -> Self {
@@ -195,13 +199,13 @@ impl Issuer {
         &self.url
     }
 
-    pub(super) fn provider(&self) -> CiProvider {
-        self.provider
-    }
-
-    /// The instance's host.
-    pub(super) fn host(&self) -> &str {
-        &self.host
+    /// The job that a verified token's payload speaks for; none where a claim is missing or not what
+    /// it should be.
+    pub(super) fn job(&self, payload: &[u8]) -> Option<Job> {
+        let (claim, project_id) = (self.provider.room().job.claims)(payload)?;
+        let claim = Claim { host: Some(self.host.to_string()), ..claim };
+        let job = Job::new(self.provider, &claim).ok()?;
+        Some(Job { project_id: Some(project_id), ..job })
     }
 
     /// The key of this id. Ids are only ever compared.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reqwest::Url;
 use serde::Deserialize;
-use spanhook_core::{identity::CiProvider, secret::Secrets};
+use spanhook_core::{host::Host, provider::Provider, secret::Secrets};
 use thiserror::Error;
 
 use super::{
@@ -27,13 +27,6 @@ const OIDC_AUDIENCE: &str = "OIDC_AUDIENCE";
 const BUILD_EVENTS_SIGNING_KEY: &str = "BUILD_EVENTS_SIGNING_KEY";
 /// The variable with the bearer tokens of the build-events endpoint.
 const BUILD_EVENTS_TOKEN: &str = "BUILD_EVENTS_TOKEN";
-
-/// GitHub's issuer, of every repository on github.com.
-const GITHUB: &str = "https://token.actions.githubusercontent.com";
-/// GitLab's issuer, of every project on gitlab.com.
-const GITLAB: &str = "https://gitlab.com";
-/// CircleCI's issuer, of every organization.
-const CIRCLECI: &str = "https://oidc.circleci.com";
 
 /// A gate that can't be opened.
 #[derive(Debug, Error)]
@@ -65,8 +58,8 @@ pub struct GateSettings {
 #[derive(Clone, Debug)]
 struct Listed {
     url: String,
-    provider: CiProvider,
-    host: String,
+    provider: Provider,
+    host: Host,
     place: Place,
 }
 
@@ -85,7 +78,7 @@ impl GateSettings {
     /// `ACCESS`. Without `ACCESS` and `TRACEPARENT_TOKEN` anybody may ask. Where no proof can be
     /// checked here, `ACCESS` is meant for the build-events endpoint only.
     pub fn traceparent(vars: &Vars) -> Result<Self, SettingsError> {
-        let tokens = (TRACEPARENT_TOKEN, Source::parse(vars, TRACEPARENT_TOKEN));
+        let tokens = (TRACEPARENT_TOKEN.name, Source::parse(vars, TRACEPARENT_TOKEN.name));
         let unset = match tokens.1 {
             Source::Unset => Access::everywhere(&[Proof::Oidc, Proof::None]),
             _ => Access::everywhere(&[Proof::Oidc, Proof::Bearer]),
@@ -156,11 +149,11 @@ fn check(
             hint: r#"set it to the issuers of the jobs' tokens, such as https://gitlab.com, or set BUILD_EVENTS_SIGNING_KEY or BUILD_EVENTS_TOKEN (or ACCESS=[{"projects": "*", "by": ["none"]}] to accept anybody)"#,
         });
     }
-    let public = |it: &&Listed| [GITHUB, GITLAB].contains(&&*it.url);
-    match issuers.iter().filter(public).find(|it| rules.welcomes_all_of(&it.host)) {
+    let public = |it: &&Listed| Provider::ALL.iter().any(|by| by.room().issuer.public == it.url);
+    match issuers.iter().filter(public).find(|it| rules.welcomes_all_of(it.host.as_str())) {
         Some(issuer) if chosen => {
             let host = &issuer.host;
-            tracing::warn!(host, "ACCESS takes tokens of every project there, strangers' too");
+            tracing::warn!(%host, "ACCESS takes tokens of every project there, strangers' too");
             Ok(())
         }
         Some(_) => Err(SettingsError::Missing {
@@ -218,24 +211,27 @@ fn issuers(text: &str) -> Result<Vec<Listed>, SettingsError> {
 fn listed(it: Described) -> Result<Listed, &'static str> {
     let address = address(&it.issuer)
         .ok_or("use issuers exactly as the tokens' iss names them, such as https://gitlab.com")?;
-    if it.issuer.trim_end_matches('/') == CIRCLECI {
-        return Err(
-            "use https://oidc.circleci.com/org/<id of your organization>: the bare address is the issuer of everybody's jobs",
-        );
+    let issuer = it.issuer.trim_end_matches('/');
+    let bare = Provider::ALL.iter().find(|by| by.room().issuer.bare == Some(issuer));
+    if let Some(expected) = bare.map(|by| by.room().issuer.expected) {
+        return Err(expected);
     }
     let provider = match it.provider.as_deref() {
         None => provider(&it.issuer),
         Some(name) => {
-            CiProvider::named(name).ok_or("use the providers gitlab, circleci and github")?
+            Provider::named(name).ok_or("use the providers gitlab, circleci and github")?
         }
     };
+    let room = provider.room();
     let below = |path| {
         let url = format!("{}/.well-known/{path}", it.issuer.trim_end_matches('/'));
         self::address(&url).ok_or("use issuers without a query or a fragment")
     };
     let place = match (it.jwks, it.jwks_url) {
-        (None, None) if provider == CiProvider::Circleci => Place::Address(below("jwks-pub.json")?),
-        (None, None) => Place::Discovery(below("openid-configuration")?),
+        (None, None) => match room.issuer.keys {
+            Some(path) => Place::Address(below(path)?),
+            None => Place::Discovery(below("openid-configuration")?),
+        },
         (None, Some(url)) => Place::Address(
             self::address(&url).ok_or("use an https address as jwks_url")?,
         ),
@@ -244,7 +240,10 @@ fn listed(it: Described) -> Result<Listed, &'static str> {
         )?),
         (Some(_), Some(_)) => return Err("use either jwks_url or jwks of an issuer"),
     };
-    let host = host(&address, provider);
+    let name = address.host_str().unwrap_or_default();
+    let port = address.port().map(|it| format!(":{it}")).unwrap_or_default();
+    let host = Host::parse(&format!("{}{port}", (room.issuer.instance)(name)))
+        .map_err(|_| "use issuers with a host name")?;
     Ok(Listed { url: it.issuer, provider, host, place })
 }
 
@@ -258,27 +257,8 @@ fn address(text: &str) -> Option<Url> {
     (secure && plain && anonymous).then_some(url)
 }
 
-/// Who issues, where that is not said. GitHub Enterprise Server issues at `/_services/token`.
-fn provider(issuer: &str) -> CiProvider {
-    if issuer.starts_with("https://oidc.circleci.com/") {
-        CiProvider::Circleci
-    } else if issuer.starts_with("https://token.actions.") || issuer.ends_with("/_services/token") {
-        CiProvider::Github
-    } else {
-        CiProvider::Gitlab
-    }
-}
-
-/// The instance's host, which is a part of every id.
-fn host(issuer: &Url, provider: CiProvider) -> String {
-    let name = issuer.host_str().unwrap_or_default();
-    let name = match provider {
-        CiProvider::Gitlab => name,
-        CiProvider::Circleci => name.strip_prefix("oidc.").unwrap_or(name),
-        CiProvider::Github => match name.strip_prefix("token.actions.").unwrap_or(name) {
-            "githubusercontent.com" => "github.com",
-            name => name,
-        },
-    };
-    issuer.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
+/// Who issues, where that is not said.
+fn provider(issuer: &str) -> Provider {
+    let owner = Provider::ALL.into_iter().find(|it| (it.room().issuer.owns)(issuer));
+    owner.unwrap_or(Provider::Gitlab)
 }

@@ -13,7 +13,9 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
-use super::{Denied, Identity, claims::Claims, keys::Issuer};
+use spanhook_core::job::Job;
+
+use super::{Denied, keys::Issuer};
 
 /// The largest token, in bytes. GitLab's are about 2 KiB, and one lists its user's groups.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -36,6 +38,39 @@ struct Header {
     crit: bool,
 }
 
+/// The claims of every token; the job's own are read in its provider's room. What is named here must
+/// not come twice: serde refuses that, where a map would take the last one and another parser the
+/// first.
+#[derive(Deserialize)]
+struct Claims {
+    /// Who made the token.
+    iss: String,
+    /// For whom.
+    aud: Audience,
+    /// Seconds since the Unix epoch, like the others. A fraction is no date of any provider.
+    exp: u64,
+    iat: u64,
+    nbf: Option<u64>,
+}
+
+/// One or several. <https://www.rfc-editor.org/rfc/rfc7519#section-4.1.3>
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    /// Whether one of these is meant.
+    fn is_one_of(&self, allowed: &[String]) -> bool {
+        match self {
+            Self::One(it) => allowed.contains(it),
+            Self::Several(list) => list.iter().any(|it| allowed.contains(it)),
+        }
+    }
+}
+
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
@@ -46,19 +81,20 @@ pub(super) async fn verify(
     issuers: &[Arc<Issuer>],
     audience: &[String],
     now: u64,
-) -> Result<Identity, Denied> {
+) -> Result<Job, Denied> {
     if token.len() > MAX_TOKEN {
         return Err(Denied::TokenSize);
     }
     let (signed, signature) = token.rsplit_once('.').ok_or(Denied::TokenShape)?;
     let (header, claims) = signed.split_once('.').ok_or(Denied::TokenShape)?;
     // A third dot is none of base64's characters.
-    let header: Header = object(header)?;
+    let header: Header = object(&decode(header)?)?;
     if header.alg != "RS256" || header.crit {
         return Err(Denied::TokenAlgorithm);
     }
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Denied::TokenShape)?;
-    let claims: Claims = object(claims)?;
+    let payload = decode(claims)?;
+    let claims: Claims = object(&payload)?;
 
     // The claims are not believed yet: this one only chooses whose key must have signed them.
     let issuer = issuers.iter().find(|it| it.url() == claims.iss).ok_or(Denied::TokenIssuer)?;
@@ -79,14 +115,17 @@ pub(super) async fn verify(
     if !claims.aud.is_one_of(audience) {
         return Err(Denied::TokenAudience);
     }
-    claims.identity(issuer.provider(), issuer.host()).ok_or(Denied::TokenClaims)
+    issuer.job(&payload).ok_or(Denied::TokenClaims)
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, Denied> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Denied::TokenShape)
 }
 
 /// A part of a token that is an object: serde would read a list as the fields in their order.
-fn object<T: DeserializeOwned>(part: &str) -> Result<T, Denied> {
-    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Denied::TokenShape)?;
+fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, Denied> {
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err(Denied::TokenShape);
     }
-    serde_json::from_slice(&json).map_err(|_| Denied::TokenShape)
+    serde_json::from_slice(json).map_err(|_| Denied::TokenShape)
 }

@@ -68,3 +68,24 @@ pub(super) fn place(job: &Job, settings: &Settings) -> Place {
     let job = job.job.as_ref().map(Key::to_string).map(|it| ids.job(&it));
     Place { trace: ids.trace(&run), run: ids.run(&run), job }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn not_even_the_nil_workflow_has_an_id_of_zeros(host in "[a-z.]{1,20}") {
+            let nil = "00000000-0000-0000-0000-000000000000";
+            for scheme in [TraceIds::Hashed, TraceIds::Native] {
+                let ids = CircleciIds::new(scheme, &host);
+                prop_assert_ne!(*ids.trace(nil).as_bytes(), [0; 16]);
+                for span in [ids.run(nil), ids.job(nil), ids.ping(nil)] {
+                    prop_assert_ne!(*span.as_bytes(), [0; 8]);
+                }
+            }
+        }
+    }
+}

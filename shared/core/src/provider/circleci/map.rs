@@ -44,11 +44,13 @@ fn ping<'a>(event: &Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unmapp
     let at = time::parse(event.happened_at.as_str()).ok_or(Unmappable::NoTime)?;
     let webhook = event.webhook.get();
     let mut span = Span::new(ids.ping(&id), None, "ping", Kind::Internal, (at, at));
+    span.attributes.set(sc::KIND, "ping");
     span.attributes.set("circleci.event.id", id.clone());
     span.attributes.set("circleci.webhook.id", webhook.map(|it| it.id.cow()));
     span.attributes.set("circleci.webhook.name", webhook.map(|it| it.name.cow()));
     let mut resource = Attributes::default();
     resource.set(sc::SERVICE_NAME, settings.circleci.service_name.render("", "ping"));
+    resource.set(sc::PROVIDER, super::ROOM.name);
     let trace = Trace { id: ids.trace(&id), groups: vec![Group { resource, spans: vec![span] }] };
     // A ping is of a webhook, which is all the project that it has.
     let project = Project::named(webhook.map(|it| it.id.cow()).unwrap_or_default());
@@ -72,6 +74,8 @@ fn workflow<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unm
     };
     let id = run.ids.run(&run.id);
     let mut span = Span::new(id, None, name, Kind::Server, (interval.start, interval.end));
+    span.attributes.set(sc::KIND, "run");
+    span.attributes.set(sc::TRIGGER, run.trigger());
     span.attributes.set(sc::CICD_PIPELINE_ACTION_NAME, sc::ACTION_RUN);
     outcome(&workflow.status).apply(sc::CICD_PIPELINE_RESULT, &mut span);
     span.attributes.set("circleci.workflow.status", workflow.status.cow());
@@ -98,6 +102,7 @@ fn job<'a>(mut event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unma
     let name = if job.name.is_empty() { Cow::Borrowed("job") } else { job.name.cow() };
     let times = (interval.start, interval.end);
     let mut span = Span::new(run.ids.job(&job_id), parent, name.clone(), Kind::Internal, times);
+    span.attributes.set(sc::KIND, "job");
     span.attributes.set(sc::CICD_PIPELINE_TASK_NAME, name);
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_ID, job_id);
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_URL_FULL, run.job_url(job.number));
@@ -170,6 +175,12 @@ impl<'a, 's> Run<'a, 's> {
         }
     }
 
+    /// The type of the trigger, else the event that the code host told.
+    fn trigger(&self) -> Cow<'a, str> {
+        let kind = self.pipeline.trigger.get().map(|it| it.r#type.cow()).unwrap_or_default();
+        if kind.is_empty() { self.source.event.clone() } else { kind }
+    }
+
     /// What has no convention, on the span.
     fn describe(&self, span: &mut Span<'a>) {
         let attributes = &mut span.attributes;
@@ -202,6 +213,7 @@ impl<'a, 's> Run<'a, 's> {
         let mut resource = Attributes::with_capacity(16);
         let service = self.settings.circleci.service_name.render(&name, self.workflow.name.as_str());
         resource.set(sc::SERVICE_NAME, service);
+        resource.set(sc::PROVIDER, super::ROOM.name);
         resource.set(sc::CICD_PIPELINE_NAME, self.workflow.name.cow());
         resource.set(sc::CICD_PIPELINE_RUN_ID, self.id.clone());
         resource.set(sc::CICD_PIPELINE_RUN_URL_FULL, self.url());

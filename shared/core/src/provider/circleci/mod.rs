@@ -37,7 +37,9 @@ pub(super) static ROOM: Room = Room {
     host: |_| None,
     job: job::SHAPE,
     issuer: Issuer {
-        public: "https://oidc.circleci.com",
+        public: "",
+        bare: Some("https://oidc.circleci.com"),
+        expected: "use https://oidc.circleci.com/org/<id of your organization>: the bare address is the issuer of everybody's jobs",
         owns: |issuer| issuer.starts_with("https://oidc.circleci.com/"),
         keys: Some("jwks-pub.json"),
         instance: |host| host.strip_prefix("oidc.").unwrap_or(host).to_owned(),

@@ -62,6 +62,8 @@ pub(super) static ROOM: Room = Room {
     job: job::SHAPE,
     issuer: Issuer {
         public: "https://token.actions.githubusercontent.com",
+        bare: None,
+        expected: "",
         // Enterprise Server issues at `/_services/token`.
         owns: |issuer| {
             issuer.starts_with("https://token.actions.") || issuer.ends_with("/_services/token")

@@ -110,5 +110,35 @@ pub(super) fn place(job: &Job, settings: &Settings) -> Place {
         job.root.unwrap_or(pipeline),
         pipeline,
     );
-    Place { trace: ids.trace(), run: ids.run(), job: job.job.as_ref().map(|it| ids.job(number(it))) }
+    Place {
+        trace: ids.trace(),
+        run: ids.run(),
+        job: job.job.as_ref().map(|it| ids.job(number(it))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ids_depend_on_every_field_and_are_never_zero(run in 0u64.., job in 0u64.., host in "[a-z.]{1,20}") {
+            for scheme in [TraceIds::Hashed, TraceIds::Native] {
+                let ids = GitlabIds::new(scheme, GitlabJobKind::Default, &host, run, run);
+                prop_assert_ne!(*ids.trace().as_bytes(), [0; 16]);
+                for span in [ids.run(), ids.job(job), ids.bridge(job), ids.stage(&host), ids.queue(job)] {
+                    prop_assert_ne!(*span.as_bytes(), [0; 8]);
+                }
+            }
+            let ids = GitlabIds::new(TraceIds::Hashed, GitlabJobKind::Default, &host, run, run);
+            let elsewhere = format!("{host}x");
+            let other = GitlabIds::new(TraceIds::Hashed, GitlabJobKind::Default, &elsewhere, run, run);
+            prop_assert_ne!(ids.trace(), other.trace());
+            prop_assert_ne!(ids.job(job), ids.job(job ^ 1));
+            prop_assert_ne!(ids.job(job), ids.queue(job));
+        }
+    }
 }

@@ -72,6 +72,8 @@ fn pipeline<'a>(mut event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>,
 
     let times = (interval.start, interval.end);
     let mut span = Span::new(run.ids().run(), None, run.span_name(&event), Kind::Server, times);
+    span.attributes.set(sc::KIND, "run");
+    span.attributes.set(sc::TRIGGER, pipeline.source.cow());
     span.attributes.set(sc::CICD_PIPELINE_ACTION_NAME, sc::ACTION_RUN);
     jobs.outcome(&pipeline.status).apply(sc::CICD_PIPELINE_RESULT, &mut span);
     describe_pipeline(&pipeline, &run, &mut span);
@@ -191,6 +193,7 @@ impl<'a, 's> Run<'a, 's> {
 
         let mut resource = Attributes::with_capacity(20);
         resource.set(sc::SERVICE_NAME, settings.gitlab.service_name.render(&repository_name, &name));
+        resource.set(sc::PROVIDER, super::ROOM.name);
         resource.set(sc::CICD_PIPELINE_NAME, name.clone());
         resource.set(sc::CICD_PIPELINE_RUN_ID, id.to_string());
         resource.set(sc::CICD_PIPELINE_RUN_URL_FULL, format!("{project_url}/-/pipelines/{id}"));
@@ -440,6 +443,8 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
             let name = format!("queue {}", build.name.as_str());
             let times = (start, interval.start);
             let mut span = Span::new(waiting, parent, name, Kind::Internal, times);
+            span.attributes.set(sc::KIND, "queue");
+            span.attributes.set(sc::STAGE, build.stage.cow());
             span.links.push(Link { trace: ids.trace(), span: id });
             if waited < 0.0 {
                 span.attributes.set(sc::TIME_REPAIRED, true);
@@ -504,6 +509,8 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
             let times = (stage.start, stage.end);
             let mut span =
                 Span::new(id, Some(ids.run()), stage.name.clone(), Kind::Internal, times);
+            span.attributes.set(sc::KIND, "stage");
+            span.attributes.set(sc::STAGE, stage.name.clone());
             span.attributes.set("gitlab.stage.name", stage.name);
             if let Some(error) = stage.error {
                 span.status = Status::Error(error.clone());
@@ -537,6 +544,10 @@ fn describe_job<'a>(build: &Build<'a>, run: &Run<'a, '_>, span: &mut Span<'a>) {
     let url = format!("{}/-/jobs/{id}", run.project_url);
     let kind = ["build", "test", "deploy"].into_iter().find(|it| *it == build.stage.as_str());
     let name = span.name.clone();
+    span.attributes.set(sc::KIND, "job");
+    span.attributes.set(sc::STAGE, build.stage.cow());
+    // GitLab counts the tries before this one, and only in Job events.
+    span.attributes.set(sc::ATTEMPT, build.retries_count.0.map(|it| it.saturating_add(1)));
     span.attributes.set(sc::CICD_PIPELINE_TASK_NAME, name);
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_ID, id);
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_URL_FULL, url);

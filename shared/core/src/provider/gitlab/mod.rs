@@ -60,6 +60,8 @@ pub(super) static ROOM: Room = Room {
     job: job::SHAPE,
     issuer: Issuer {
         public: "https://gitlab.com",
+        bare: None,
+        expected: "",
         // Every instance has an address of its own, which says nothing.
         owns: |_| false,
         keys: None,
