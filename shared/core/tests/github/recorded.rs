@@ -162,7 +162,7 @@ fn native_ids_are_the_golden_ones() {
     }
 }
 
-/// Issues 4, 12, 14, 16, 18 and 19 on the shapes that were collected.
+/// Issues 4, 11, 13, 14, 18, 19 and 23 on the shapes that were collected.
 #[test]
 #[ignore = "needs SPANHOOK_FIXTURES"]
 fn collected_shapes_become_what_they_should() {
@@ -186,6 +186,18 @@ fn collected_shapes_become_what_they_should() {
         of(&format!("{folder}/workflow_run.completed.reusable.json")),
     );
     assert_eq!(job[0].trace_id, run[0].trace_id);
+    assert_eq!(only(&job, "job").parent_span_id, run[0].span_id);
+    for payload in sequence("cimonitor/release") {
+        for (resource, _) in spans_of(&payload, &Settings::default()) {
+            assert_eq!(text(&resource, "vcs.ref.head.name"), "4.11.1");
+            assert_eq!(
+                text(&resource, "vcs.ref.head.type"),
+                "",
+                "it is a tag, and nothing says so"
+            );
+        }
+    }
+    let (run, job) = (of("extra/synthetic/ghes/run.json"), of("extra/synthetic/ghes/job.json"));
     assert_eq!(only(&job, "job").parent_span_id, run[0].span_id);
     let old = of("extra/hub4j-github-api/workflow_job.json");
     assert_eq!((count(&old, "job"), count(&old, "queue")), (1, 0));

@@ -103,6 +103,23 @@ impl<'a, 's> Run<'a, 's> {
             _ => parsed.url,
         };
         let attempt = facts.attempt.filter(|it| *it > 0).unwrap_or(1);
+        let login = repository.and_then(|it| it.owner.get()).map(|it| it.login.cow());
+        let login = login.filter(|it| !it.is_empty()).unwrap_or(owner.into());
+        let url = format!("{repository_url}/actions/runs/{}/attempts/{attempt}", facts.id);
+
+        let mut resource = Attributes::with_capacity(24);
+        let service = settings.github.service_name.render(&name, &facts.name);
+        resource.set(sc::SERVICE_NAME, service);
+        resource.set(sc::PROVIDER, ROOM.name);
+        resource.set(sc::CICD_PIPELINE_NAME, facts.name.clone());
+        resource.set(sc::CICD_PIPELINE_RUN_ID, facts.id.to_string());
+        resource.set(sc::CICD_PIPELINE_RUN_URL_FULL, url);
+        resource.set(sc::VCS_PROVIDER_NAME, ROOM.name);
+        let known = (!path.is_empty()).then(|| repository_url.clone());
+        resource.set(sc::VCS_REPOSITORY_URL_FULL, known);
+        resource.set(sc::VCS_REPOSITORY_NAME, name);
+        resource.set(sc::VCS_OWNER_NAME, login);
+        resource.set("github.run.attempt", attempt);
         let mut run = Self {
             settings,
             host,
@@ -112,29 +129,22 @@ impl<'a, 's> Run<'a, 's> {
             attempt,
             branch: facts.branch.clone(),
             sha: facts.sha.clone(),
-            resource: Attributes::with_capacity(24),
+            resource,
         };
-        let owner = match repository.and_then(|it| it.owner.get()).map(|it| it.login.cow()) {
-            Some(login) if !login.is_empty() => login,
-            _ => owner.into(),
-        };
-        let service = settings.github.service_name.render(&name, &facts.name);
-        let url = format!("{}/actions/runs/{}/attempts/{attempt}", run.repository_url, run.id);
-        let repository_url = (!run.path.is_empty()).then(|| run.repository_url.clone());
-        let resource = &mut run.resource;
-        resource.set(sc::SERVICE_NAME, service);
-        resource.set(sc::PROVIDER, ROOM.name);
-        resource.set(sc::CICD_PIPELINE_NAME, facts.name);
-        resource.set(sc::CICD_PIPELINE_RUN_ID, facts.id.to_string());
-        resource.set(sc::CICD_PIPELINE_RUN_URL_FULL, url);
-        resource.set(sc::VCS_PROVIDER_NAME, ROOM.name);
-        resource.set(sc::VCS_REPOSITORY_URL_FULL, repository_url);
-        resource.set(sc::VCS_REPOSITORY_NAME, name);
-        resource.set(sc::VCS_OWNER_NAME, owner);
-        let kind = if facts.branch.is_empty() { None } else { facts.branch_type };
-        let default = repository.is_some_and(|it| it.default_branch.get() == Some(&*facts.branch));
+        run.refer(repository.map(|it| it.default_branch.as_str()).unwrap_or_default(), facts);
+        run.custom_properties(repository);
+        run
+    }
+
+    /// What the run is of: a reference, a commit, a pull request.
+    fn refer(&mut self, default_branch: &str, facts: Facts<'a>) {
         let queued = Change::queued(&facts.branch);
-        let kind = if default || queued.is_some() { Some("branch") } else { kind };
+        let kind = match facts.branch.as_ref() {
+            "" => None,
+            branch if branch == default_branch || queued.is_some() => Some("branch"),
+            _ => facts.branch_type,
+        };
+        let resource = &mut self.resource;
         resource.set(sc::VCS_REF_HEAD_NAME, facts.branch);
         resource.set(sc::VCS_REF_HEAD_TYPE, kind);
         resource.set(sc::VCS_REF_TYPE, kind);
@@ -146,9 +156,6 @@ impl<'a, 's> Run<'a, 's> {
             resource.set(sc::VCS_REF_BASE_TYPE, base);
             resource.set(sc::VCS_REF_BASE_REVISION, change.base_sha);
         }
-        resource.set("github.run.attempt", attempt);
-        run.custom_properties(repository);
-        run
     }
 
     /// Those that the operator names: they may hold anything.
