@@ -407,6 +407,22 @@ fn conclusions_become_results() {
 }
 
 #[test]
+fn every_span_says_what_it_is_and_whose() {
+    for (name, payload) in samples() {
+        for (resource, span) in spans_of(&payload, &Settings::default()) {
+            let of = |key| text(&span.attributes, key);
+            let kind = of("spanhook.kind");
+            assert_eq!(text(&resource, "spanhook.provider"), "github", "{name}");
+            let known = ["run", "job", "queue", "step", "marker", "ping"];
+            assert!(known.contains(&kind.as_str()), "{name}: {kind}");
+            let (run, job) = (kind == "run", kind == "job");
+            assert_eq!(of("spanhook.attempt").is_empty(), !(run || job), "{name}: {kind}");
+            assert_eq!(of("spanhook.trigger").is_empty(), !run, "{name}: {kind}");
+        }
+    }
+}
+
+#[test]
 fn steps_can_be_left_out() {
     let mut settings = Settings::default();
     settings.github.step_spans = false;

@@ -35,7 +35,7 @@ pub(super) fn map<'a>(
     if event.workflow_run.present && event.workflow.present && !of_another_event(&event) {
         return workflow::map(event, settings);
     }
-    if !event.zen.is_empty() && event.hook.get().is_some() {
+    if !event.zen.is_empty() {
         return Ok(ping(&event, settings));
     }
     let known = [
@@ -47,7 +47,8 @@ pub(super) fn map<'a>(
         &event.check_run,
         &event.deployment_status,
     ];
-    if known.iter().any(|it| it.is_some()) || event.repository.get().is_some() {
+    let known = known.iter().any(|it| it.is_some()) || event.repository.get().is_some();
+    if known || event.workflow_run.present {
         return Ok(Mapped::Ignored("this kind of event gives no span"));
     }
     Err(Unmappable::UnknownShape)
