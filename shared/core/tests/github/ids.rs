@@ -123,9 +123,9 @@ fn the_shell_lines_of_the_docs_come_to_every_hashed_vector() {
     }
 }
 
-/// The whole table of the reference: queue and step ids too.
+/// What the table of vectors has no column for.
 #[test]
-fn queue_and_step_ids_are_those_of_the_design() {
+fn queue_and_step_ids_are_these() {
     for (host, run_id, attempt, id, number, queue, step) in [
         (
             "github.com",

@@ -1,5 +1,5 @@
-//! GitHub: the samples as the Collector would decode them, every fault that others were seen to
-//! have (`issue n` names the test of the list in the reference), any order, and anything.
+//! GitHub: the samples as the Collector would decode them, every fault that other tools were seen to
+//! have (numbered, as `issue_19`), any order, and anything.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking")]
 
 #[path = "../conventions/mod.rs"]
