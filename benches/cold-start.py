@@ -8,8 +8,8 @@ import http.server, io, os, statistics, subprocess, sys, threading, time, zipfil
 SETTINGS = {
     "AWS_LAMBDA_FUNCTION_NAME": "cold", "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
     "AWS_LAMBDA_LOG_GROUP_NAME": "cold", "AWS_LAMBDA_LOG_STREAM_NAME": "cold", "AWS_REGION": "eu-west-1",
-    "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "CIRCLECI_HOOK_SECRET": "secret",
-    "GITLAB_SECRET_TOKEN": "secret", "QUEUE_URL": "http://127.0.0.1:9/q", "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:9/d",
+    "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "CIRCLECI_HOOK_SECRET": "a-secret-of-the-benchmark",
+    "GITLAB_SECRET_TOKEN": "a-secret-of-the-benchmark", "QUEUE_URL": "http://127.0.0.1:9/q", "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:9/d",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
 }
 asked = threading.Event()

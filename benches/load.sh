@@ -10,7 +10,7 @@ command -v wrk >/dev/null || { echo "install wrk first: apt-get install wrk" >&2
 
 work=$(mktemp -d)
 trap 'kill "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT
-secret=load
+secret=a-secret-of-the-load-test
 body=$(tr -d '\n' < events/circleci/job-completed-unit-tests.json | sed 's/  */ /g')
 signature=$(printf %s "$body" | openssl dgst -sha256 -hmac "$secret" -r | cut -d' ' -f1)
 printf '%s' "$body" > "$work/body.json"

@@ -55,6 +55,8 @@ function showStatus(it) {
   const parts = [it.forwarding_to ? `forwarding to ${it.forwarding_to}` : "showing traces here, no Collector configured"];
   if (it.queued) parts.push(`${it.queued} queued`);
   if (it.dead_letters) parts.push(`${it.dead_letters} dead letters (stop it and run: spanhook inspect --data FOLDER)`);
+  if (it.damaged) parts.push(`${it.damaged} damaged entries of the queue were set aside (see the log)`);
+  if (it.queue_bytes > 0.8 * it.queue_capacity) parts.push(`the queue is ${Math.round(100 * it.queue_bytes / it.queue_capacity)} % full`);
   status(parts.join(" · "));
 }
 let query = "";

@@ -4,18 +4,22 @@ mod deployment;
 
 use clap::Args;
 use spanhook_service::{
-    export::{ExportSettings, Exporter},
+    export::{ExportSettings, Exporter, shown},
     identity::{Gate, GateError, GateSettings},
+    live::with_documents,
     settings::{
         CircleciReceiverSettings, GitlabReceiverSettings, QueueSettings, SettingsError, Vars,
-        WebhookSettings, environment,
+        WebhookSettings, environment, var,
     },
     startup::project_rules,
     telemetry::TelemetrySettings,
     webhook::{Receiver, ReceiverError},
 };
 
-use crate::terminal::{Failure, failure, print};
+use crate::{
+    store::{DATA_LIMIT, parse_bytes},
+    terminal::{Failure, failure, print, printable},
+};
 use deployment::Deployment;
 
 #[derive(Args, Debug)]
@@ -46,7 +50,7 @@ type Findings = Vec<(&'static str, Finding)>;
 
 impl Check {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let vars = environment();
+        let vars = with_documents(&environment()).await.map_err(failure)?;
         let mut bad = report("Settings", settings(&vars).await);
         let deployment = self.deployment.at(self.url.as_deref());
         if !deployment.is_empty() {
@@ -74,7 +78,8 @@ fn report(title: &str, findings: Findings) -> usize {
                 ("✗", text)
             }
         };
-        print(format!("  {mark} {name:<12} {text}\n"));
+        // Answers and texts from elsewhere are in it.
+        print(format!("  {mark} {name:<12} {}\n", printable(&text)));
     }
     bad
 }
@@ -87,6 +92,7 @@ async fn settings(vars: &Vars) -> Findings {
         ("build-events", gate(GateSettings::build_events(vars)).await),
         ("rules", rules(vars).await),
         ("queue", queue(vars)),
+        ("data", data(vars)),
         ("forwarder", forwarder(vars)),
         ("telemetry", telemetry(vars)),
     ]
@@ -157,11 +163,25 @@ async fn rules(vars: &Vars) -> Finding {
 
 fn queue(vars: &Vars) -> Finding {
     match QueueSettings::parse(vars) {
-        Ok(settings) => Finding::Good(settings.queue_url),
+        Ok(settings) => Finding::Good(shown(&settings.queue_url)),
         Err(error @ SettingsError::Missing { .. }) => {
             Finding::Off(format!("{error} (not needed by `spanhook serve`)"))
         }
         Err(error) => Finding::Bad(error.to_string()),
+    }
+}
+
+/// The folder of `spanhook serve`.
+fn data(vars: &Vars) -> Finding {
+    let Some(limit) = var(vars, "SPANHOOK_DATA_LIMIT") else {
+        return Finding::Off(format!(
+            "SPANHOOK_DATA_LIMIT is not set; the queue of `spanhook serve` may take {} GiB",
+            DATA_LIMIT >> 30
+        ));
+    };
+    match parse_bytes(limit) {
+        Ok(_) => Finding::Good(format!("the queue of `spanhook serve` may take {limit}")),
+        Err(expected) => Finding::Bad(format!("SPANHOOK_DATA_LIMIT is not valid; {expected}")),
     }
 }
 
@@ -176,7 +196,7 @@ fn forwarder(vars: &Vars) -> Finding {
             Ok(_) => Finding::Good(format!(
                 "{:?} to {}, {:?}",
                 settings.protocol,
-                settings.endpoint.split('?').next().unwrap_or_default(),
+                shown(&settings.endpoint),
                 settings.compression
             )),
             Err(error) => Finding::Bad(error.to_string()),
@@ -186,11 +206,64 @@ fn forwarder(vars: &Vars) -> Finding {
 
 fn telemetry(vars: &Vars) -> Finding {
     match TelemetrySettings::parse(vars) {
-        Ok(TelemetrySettings { endpoint: Some(endpoint), .. }) => Finding::Good(endpoint),
+        Ok(TelemetrySettings { endpoint: Some(endpoint), .. }) => Finding::Good(shown(&endpoint)),
         Ok(_) => Finding::Off(
             "TELEMETRY_OTLP_ENDPOINT is not set; spanhook says nothing of itself over OTLP"
                 .to_owned(),
         ),
         Err(error) => Finding::Bad(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn found(pairs: &[(&str, &str)]) -> Vec<(&'static str, &'static str, String)> {
+        let vars = pairs.iter().map(|(name, it)| ((*name).to_owned(), (*it).to_owned())).collect();
+        let row = |(name, finding)| match finding {
+            Finding::Good(text) => (name, "good", text),
+            Finding::Off(text) => (name, "off", text),
+            Finding::Bad(text) => (name, "bad", text),
+        };
+        settings(&vars).await.into_iter().map(row).collect()
+    }
+
+    #[tokio::test]
+    async fn a_mistyped_list_of_secrets_is_wrong() {
+        let list = "[\n \"old-secret\",\n \"new-secret\",\n]";
+        let variables = [
+            ("circleci", "CIRCLECI_HOOK_SECRET"),
+            ("gitlab", "GITLAB_SIGNING_TOKEN"),
+            ("gitlab", "GITLAB_SECRET_TOKEN"),
+            ("traceparent", "TRACEPARENT_TOKEN"),
+            ("build-events", "BUILD_EVENTS_SIGNING_KEY"),
+            ("build-events", "BUILD_EVENTS_TOKEN"),
+        ];
+        for (service, variable) in variables {
+            for text in [list, "short", "\"old-secret\""] {
+                let found = found(&[(variable, text)]).await;
+                let bad: Vec<_> = found.iter().filter(|it| it.1 == "bad").collect();
+                let [(name, _, said)] = bad[..] else { panic!("{variable}: {found:?}") };
+                assert!(*name == service && said.starts_with(variable), "{name}: {said}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn no_password_of_an_address_is_shown() {
+        let url = "https://user:s3cret@h.example.com/x?key=s3cret";
+        let found = found(&[
+            ("QUEUE_URL", url),
+            ("DEAD_LETTER_QUEUE_URL", url),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:s3cret@h.example.com"),
+            ("TELEMETRY_OTLP_ENDPOINT", "https://user:s3cret@h.example.com"),
+        ])
+        .await;
+        for service in ["queue", "forwarder", "telemetry"] {
+            let (_, mark, text) = found.iter().find(|it| it.0 == service).unwrap();
+            assert!(*mark == "good" && text.contains("https://h.example.com"), "{text}");
+        }
+        assert!(!format!("{found:?}").contains("s3cret"), "{found:?}");
     }
 }

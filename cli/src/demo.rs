@@ -65,8 +65,8 @@ impl Demo {
             sleep(Duration::from_millis(10)).await;
         }
 
-        for id in running.store.traces(usize::MAX).iter().rev() {
-            for trace in view::traces(running.store.trace(id).map_err(failure)?) {
+        for (id, _) in running.store.traces(usize::MAX).iter().rev() {
+            for trace in view::traces(running.store.trace(id)) {
                 print(format!("\n{}", waterfall::render(&trace, width(), color())));
             }
         }

@@ -353,6 +353,7 @@ async fn deliver(exporter: &Exporter, request: Vec<u8>) -> Result<(), ExecError>
         Outcome::Delivered { .. } => Ok(()),
         Outcome::Retry { reason, .. }
         | Outcome::Reject { reason }
+        | Outcome::Unclear { reason }
         | Outcome::TooLarge { reason }
         | Outcome::Misconfigured { reason } => Err(ExecError::Refused(reason)),
     }

@@ -1,27 +1,33 @@
 //! The local forwarder: the same decisions as on AWS, driven by the embedded queue.
 
+mod pace;
+
 use std::time::Duration;
 
 use spanhook_service::{
     clock::Clock,
-    export::{Exporter, Target},
-    forward::{Tally, Verdict, forward, settle},
+    export::{Exporter, Signal, Target},
+    forward::{Tally, Verdict, forward, rest, settle},
+    forwarder::report,
     queue::{Inbox, Received},
-    startup::report,
     telemetry::Telemetry,
 };
 use tokio::{sync::watch, time::Instant};
 
-use crate::{
-    store::{Store, StoreError},
-    view,
-};
+use self::pace::{Pace, Turn};
+use crate::{store::Store, view};
 
 /// Messages of a batch, as many as the event source mapping takes.
 const BATCH: usize = 1000;
 
 /// How long one batch may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the store may take to carry the verdicts out.
+const SETTLING: Duration = Duration::from_secs(60);
+
+/// How long messages rest that the disk did not let be shown.
+const REST: Duration = Duration::from_secs(10);
 
 /// How long the queue may stay empty before it is looked at again.
 const WAIT: Duration = Duration::from_secs(20);
@@ -33,54 +39,102 @@ pub(crate) async fn run(
     telemetry: Telemetry,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut paces: [Pace; 3] = Default::default();
     loop {
-        let received = tokio::select! {
+        let batch = tokio::select! {
             // Stopping is not to wait for a busy queue to be empty.
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
-            received = store.receive(BATCH, Instant::now() + WAIT) => received,
-        };
-        let batch = match received {
-            Ok(batch) => batch,
-            Err(error) => return give_up(&error),
+            batch = store.receive(BATCH, Instant::now() + WAIT) => batch,
         };
         match &target {
             Some(target) => {
-                deliver(&store, &*target.exporter().await, &telemetry, &batch, &mut stop).await;
+                let exporter = &*target.exporter().await;
+                let sending = Sending { store: &store, exporter, telemetry: &telemetry };
+                for (signal, messages) in by_signal(batch) {
+                    if *stop.borrow() {
+                        return;
+                    }
+                    let pace = &mut paces[signal as usize];
+                    sending.deliver(messages, pace, &mut stop).await;
+                }
             }
             None => show(&store, &batch).await,
         }
     }
 }
 
-fn give_up(error: &StoreError) {
-    tracing::error!(%error, "forwarding has stopped; restart spanhook");
+/// An unknown signal is the forwarder's to reject, in whatever company.
+fn by_signal(batch: Vec<Received>) -> impl Iterator<Item = (Signal, Vec<Received>)> {
+    let mut sorted = Signal::ALL.map(|signal| (signal, Vec::new()));
+    for message in batch {
+        let named = message.attributes.get("signal");
+        let named =
+            Signal::ALL.into_iter().find(|it| named.is_some_and(|name| name == it.as_str()));
+        sorted[named.unwrap_or(Signal::Traces) as usize].1.push(message);
+    }
+    sorted.into_iter().filter(|(_, messages)| !messages.is_empty())
 }
 
-async fn deliver(
-    store: &Store,
-    exporter: &Exporter,
-    telemetry: &Telemetry,
-    batch: &[Received],
-    stop: &mut watch::Receiver<bool>,
-) {
-    if batch.is_empty() {
-        return;
+/// What a batch needs on its way.
+struct Sending<'s> {
+    store: &'s Store,
+    exporter: &'s Exporter,
+    telemetry: &'s Telemetry,
+}
+
+impl Sending<'_> {
+    /// Sends messages of one signal at its pace. What may not go yet rests until then.
+    async fn deliver(
+        &self,
+        mut messages: Vec<Received>,
+        pace: &mut Pace,
+        stop: &mut watch::Receiver<bool>,
+    ) {
+        if pace.turn(Instant::now()) == Turn::Probe {
+            let probe: Vec<_> = messages.pop().into_iter().collect();
+            self.send(&probe, pace, stop).await;
+        }
+        match pace.turn(Instant::now()) {
+            Turn::Everything => self.send(&messages, pace, stop).await,
+            turn => {
+                let pause = if let Turn::Nothing(pause) = turn { pause } else { Duration::ZERO };
+                let resting: Vec<_> = messages.iter().map(|it| (it, pause)).collect();
+                if let Err(error) = self.store.back_off(&resting).await {
+                    tracing::warn!(%error, "messages do not rest as long as they should");
+                }
+            }
+        }
     }
-    let mut tally = Tally::default();
-    let verdicts = tokio::select! {
-        biased;
-        verdicts = forward(batch, exporter, Instant::now() + DEADLINE, &mut tally) => verdicts,
-        // What was not answered yet stays queued; it may arrive twice, as the same span.
-        () = grace(stop) => return,
-    };
-    settle(store, batch, &verdicts, Clock::SYSTEM, &mut tally).await;
-    let delivered: Vec<_> =
-        batch.iter().zip(&verdicts).filter(|(_, it)| **it == Verdict::Ack).map(|it| it.0).collect();
-    if let Err(error) = store.delete(&delivered).await {
-        tracing::error!(%error, "delivered messages could not be deleted and will be sent again");
+
+    async fn send(&self, messages: &[Received], pace: &mut Pace, stop: &mut watch::Receiver<bool>) {
+        if messages.is_empty() {
+            return;
+        }
+        let mut tally = Tally::default();
+        let deadline = Instant::now() + DEADLINE;
+        let verdicts = tokio::select! {
+            biased;
+            verdicts = forward(messages, self.exporter, deadline, &mut tally) => verdicts,
+            // What was not answered yet stays queued; it may arrive twice, as the same span.
+            () = grace(stop) => return,
+        };
+        pace.learn(&verdicts, Instant::now());
+        let turn = pace.turn(Instant::now());
+        // A message that was refused rests longer each time, so that the next probe is another.
+        let resting = |message: &Received, verdict: &Verdict| {
+            let own = rest(message, verdict, Clock::SYSTEM).min(pace::LONGEST);
+            if let Turn::Nothing(pause) = turn { own.max(pause) } else { own }
+        };
+        let until = Instant::now() + SETTLING;
+        settle(self.store, messages, &verdicts, until, resting, &mut tally).await;
+        let acknowledged = messages.iter().zip(&verdicts).filter(|(_, it)| **it == Verdict::Ack);
+        let delivered: Vec<_> = acknowledged.map(|(message, _)| message).collect();
+        if let Err(error) = self.store.delete(&delivered).await {
+            tracing::error!(%error, "delivered messages could not be deleted and will be sent again");
+        }
+        report(self.telemetry, tally, None);
     }
-    report(telemetry, tally, None);
 }
 
 async fn grace(stop: &mut watch::Receiver<bool>) {
@@ -104,7 +158,9 @@ async fn show(store: &Store, batch: &[Received]) {
     if shown.is_empty() {
         return;
     }
+    let again: Vec<_> = shown.iter().map(|(message, _)| (*message, REST)).collect();
     if let Err(error) = store.show(shown).await {
         tracing::error!(%error, "traces could not be kept; they stay queued");
+        let _ = store.back_off(&again).await;
     }
 }

@@ -71,7 +71,7 @@ impl Inspect {
             }
             messages.extend(peek.into_iter().map(|it| (it.body, it.attributes)));
         } else if let Some(folder) = self.data {
-            let dead = Store::open(&folder).and_then(|store| store.dead()).map_err(failure)?;
+            let dead = Store::open(&folder).map_err(failure)?.dead();
             messages.extend(dead.into_iter().map(|it| (it.body, it.attributes)));
             if messages.is_empty() {
                 print("there are no dead letters\n");
@@ -132,7 +132,7 @@ fn render(messages: &[Raw]) -> String {
     for (index, (body, attributes)) in messages.iter().enumerate() {
         let number = index + 1;
         if let Err(error) = one_message(&mut text, messages, number, body, attributes) {
-            let _ = writeln!(text, "{error}");
+            let _ = writeln!(text, "{}", printable(&error.to_string()));
             about(&mut text, attributes);
         }
     }
@@ -220,7 +220,7 @@ fn whole(
 
 fn about(text: &mut String, attributes: &BTreeMap<String, String>) {
     for (name, value) in attributes {
-        let _ = writeln!(text, "  {name}: {}", printable(value));
+        let _ = writeln!(text, "  {}: {}", printable(name), printable(value));
     }
 }
 
@@ -245,7 +245,7 @@ fn spans(text: &mut String, request: ExportTraceServiceRequest) {
     for group in request.resource_spans {
         let _ = writeln!(text, "  resource");
         for (key, value) in named(group.resource.map(|it| it.attributes).unwrap_or_default()) {
-            let _ = writeln!(text, "    {key} = {}", printable(&value));
+            let _ = writeln!(text, "    {} = {}", printable(&key), printable(&value));
         }
         for span in group.scope_spans.into_iter().flat_map(|it| it.spans) {
             one(text, span);
@@ -263,7 +263,7 @@ fn one(text: &mut String, span: Span) {
     let times = (span.start_time_unix_nano, span.end_time_unix_nano);
     let _ = writeln!(text, "    from {} to {} (ns since 1970)", times.0, times.1);
     for (key, value) in named(span.attributes) {
-        let _ = writeln!(text, "    {key} = {}", printable(&value));
+        let _ = writeln!(text, "    {} = {}", printable(&key), printable(&value));
     }
     for event in span.events {
         let pairs: Vec<_> =
@@ -278,6 +278,7 @@ fn one(text: &mut String, span: Span) {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
     use spanhook_core::{
         mapping::{Provider, Unmappable},
         message::{Message, pack},
@@ -308,6 +309,41 @@ mod tests {
         }
         let text = render(&parse(&aws.to_string()).unwrap());
         assert!(text.contains("because the event names no run"), "{text}");
+    }
+
+    #[test]
+    fn no_name_key_or_attribute_steers_the_terminal() {
+        use opentelemetry_proto::tonic::{
+            common::v1::KeyValue,
+            resource::v1::Resource,
+            trace::v1::{ResourceSpans, ScopeSpans, span},
+        };
+        const EVIL: &str = "a\x1b]0;x\u{9b}2J\u{202e}\u{200b}";
+        let attributes = || vec![KeyValue { key: EVIL.to_owned(), ..KeyValue::default() }];
+        let event =
+            span::Event { name: EVIL.to_owned(), attributes: attributes(), ..Default::default() };
+        let span = Span {
+            name: EVIL.to_owned(),
+            attributes: attributes(),
+            events: vec![event],
+            ..Span::default()
+        };
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans {
+                resource: Some(Resource { attributes: attributes(), ..Resource::default() }),
+                scope_spans: vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }],
+                ..ResourceSpans::default()
+            }],
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let good = BTreeMap::from([pair("encoding", "otlp-proto+zstd"), pair(EVIL, EVIL)]);
+        let part = format!("1/2{EVIL}");
+        let bad =
+            BTreeMap::from([pair("part", &part), pair("delivery", EVIL), pair("reason", EVIL)]);
+        let text = render(&[(pack(&request.encode_to_vec()), good), ("x".to_owned(), bad)]);
+        assert!(text.contains("a·]0;x·2J·· = "), "{text}");
+        let steers = |it: char| it != '\n' && printable(&it.to_string()) == "·";
+        assert!(!text.contains(|it| steers(it) && it != '·'), "{text:?}");
     }
 
     #[test]

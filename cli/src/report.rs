@@ -9,7 +9,7 @@ use clap::Args;
 use reqwest::{Client, RequestBuilder, Url, header::HeaderValue, redirect::Policy};
 use serde_json::Value;
 use spanhook_core::{
-    build_event::{self, BadEvents},
+    build_event::{self, BadEvents, Sender},
     signature::{sign_standard, signing_key},
     traceparent::TraceparentSettings,
 };
@@ -143,7 +143,7 @@ pub(crate) async fn within<T: Send + 'static>(
 /// What the endpoint would find wrong with the events.
 fn check(body: &str) -> Result<(), ReportError> {
     let settings = TraceparentSettings::default();
-    build_event::map(body.as_bytes(), Clock::SYSTEM.nanos(), &settings, None)?;
+    build_event::map(body.as_bytes(), Clock::SYSTEM.nanos(), &settings, Sender::Trusted)?;
     Ok(())
 }
 

@@ -11,14 +11,14 @@ use spanhook_core::{
 };
 use spanhook_service::{
     clock::Clock,
-    export::innermost,
-    live::{self, Source},
+    export::{innermost, shown},
+    live::{self, LiveError, Source},
     settings::{CIRCLECI_SECRET, GITLAB_SECRET_TOKEN, GITLAB_SIGNING_TOKEN, Vars, environment},
 };
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::terminal::{Failure, failure, print};
+use crate::terminal::{Failure, failure, print, printable};
 
 #[derive(Args, Debug)]
 #[command(
@@ -61,6 +61,8 @@ pub(crate) enum SendError {
     UnknownProvider,
     #[error("{variable} holds no usable secret; {hint}")]
     Secret { variable: &'static str, hint: &'static str },
+    #[error(transparent)]
+    Live(#[from] LiveError),
     #[error("no answer from {url}: {reason}; check --to, and that spanhook runs there")]
     NoAnswer { url: String, reason: String },
 }
@@ -75,7 +77,8 @@ impl Send {
                 .map_err(|error| failure(SendError::Unreadable { file: name.clone(), error }))?;
             let provider = self.provider.map(Into::into);
             let answer = sender.send(&self.to, &body, provider).await.map_err(failure)?;
-            print(format!("{name}: {} {}\n", answer.status, answer.body.trim()));
+            let line = format!("{name}: {} {}", answer.status, answer.body.trim());
+            print(format!("{}\n", printable(&line)));
             refused += usize::from(!(200..300).contains(&answer.status));
         }
         if refused == 0 {
@@ -137,7 +140,7 @@ impl Sender {
             Provider::Gitlab => self.as_gitlab(post, &json, &body),
         };
         let no_answer = |error: reqwest::Error| SendError::NoAnswer {
-            url: url.clone(),
+            url: shown(&url),
             reason: innermost(&error),
         };
         let answer = post.body(body).send().await.map_err(no_answer)?;
@@ -193,13 +196,14 @@ impl Sender {
     }
 }
 
-fn first(vars: &Vars, variable: &'static str) -> Result<Option<Vec<u8>>, SendError> {
+/// The first live value of a secret that the variable itself holds.
+pub(crate) fn first(vars: &Vars, variable: &'static str) -> Result<Option<Vec<u8>>, SendError> {
     let elsewhere =
         || SendError::Secret { variable, hint: "give the secret itself, not where it is kept" };
     match Source::parse(vars, variable) {
         Source::Unset => Ok(None),
         Source::Inline(text) => {
-            let secrets = live::secrets(variable, &text).map_err(|_| elsewhere())?;
+            let secrets = live::secrets(variable, &text)?;
             Ok(secrets.expose().next().map(<[u8]>::to_vec))
         }
         _ => Err(elsewhere()),
@@ -244,6 +248,28 @@ mod tests {
         assert_eq!(address("http://h:1", Provider::Gitlab), "http://h:1/gitlab");
         assert_eq!(address("http://h:1/", Provider::Circleci), "http://h:1/circleci");
         assert_eq!(address("http://h/lambda-url/x/", Provider::Gitlab), "http://h/lambda-url/x/");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_is_named_without_its_password() {
+        let sender = Sender::new(&Vars::new()).unwrap();
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = format!("http://user:s3cret@{}/x?key=s3cret", { closed }.local_addr().unwrap());
+        let error = sender.send(&to, b"{}", Some(Provider::Gitlab)).await.unwrap_err().to_string();
+        assert!(error.contains("no answer from http://127.0.0.1:"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn a_mistyped_secret_signs_nothing() {
+        let vars = |text: &str| Vars::from([(CIRCLECI_SECRET.to_owned(), text.to_owned())]);
+        assert_eq!(
+            first(&vars("[\"new-secret\"]"), CIRCLECI_SECRET).unwrap().unwrap(),
+            b"new-secret"
+        );
+        let error =
+            first(&vars("[\n \"old-secret\",\n]"), CIRCLECI_SECRET).unwrap_err().to_string();
+        assert!(error.starts_with("CIRCLECI_HOOK_SECRET can't be used; "), "{error}");
     }
 
     #[test]

@@ -1,17 +1,25 @@
 //! `spanhook serve`: all functions behind one port.
 
+mod files;
+mod health;
+mod listen;
+mod source;
+#[cfg(test)]
+mod tests;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::any};
 use clap::Args;
 use spanhook_core::rules::ProjectRules;
 use spanhook_service::{
-    answer::{Problem, health, not_found, wrong_method},
+    answer::{Problem, not_found, wrong_method},
     build_events::BuildEvents,
     clock::Clock,
     export::Target,
     identity::{Gate, GateSettings},
-    live::Live,
+    intake::Intake,
+    live::{Live, with_documents},
     settings::{
         CircleciReceiverSettings, GitlabReceiverSettings, SettingsError, Vars, WebhookSettings,
         environment, traceparent_settings, var,
@@ -21,24 +29,25 @@ use spanhook_service::{
     traceparent::Traceparent,
     webhook::{Receiver, ReceiverError, Webhook},
 };
-use tokio::{net::TcpListener, signal, sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, signal, sync::watch, task::JoinHandle, time::Instant};
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use crate::{
     forwarding, logs,
-    store::Store,
+    store::{DATA_LIMIT, Store, parse_bytes},
     terminal::{Failure, failure, print},
-    view::{
-        self,
-        page::{Status, TraceSource},
-    },
+    view::{self, page::hosts::Hosts},
 };
+use source::Source;
 
 /// How long a request may take, its body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long open requests may take once the process is asked to stop.
 const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// How long the process's own telemetry may take after that.
+const FLUSH: Duration = Duration::from_secs(2);
 
 #[derive(Args, Debug)]
 #[command(after_help = "Settings come from the environment:
@@ -53,13 +62,18 @@ pub(crate) struct Serve {
     /// Folder of the queue; what was answered 2xx is in it
     #[arg(long, value_name = "FOLDER", env = "SPANHOOK_DATA", default_value = "spanhook-data")]
     pub(crate) data: PathBuf,
+    /// Size that the folder may grow to; deliveries beyond it are answered 503
+    #[arg(long, value_name = "SIZE", env = "SPANHOOK_DATA_LIMIT", default_value = "10GiB", value_parser = parse_bytes)]
+    pub(crate) data_limit: u64,
 }
 
 impl Serve {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let vars = environment();
         logs::init(&vars, "info");
-        let running = Running::start(&vars, self.listen, &self.data).await?;
+        let vars = with_documents(&vars).await.map_err(failure)?;
+        let running =
+            Running::start_limited(&vars, self.listen, &self.data, self.data_limit).await?;
         print(running.welcome());
         running.until_signal().await
     }
@@ -71,7 +85,7 @@ pub(crate) struct Running {
     pub(crate) store: Store,
     providers: Vec<&'static str>,
     forwarding_to: Option<String>,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
     forwarder: JoinHandle<()>,
     stop: watch::Sender<bool>,
     telemetry: Telemetry,
@@ -83,6 +97,15 @@ impl Running {
         listen: SocketAddr,
         data: &std::path::Path,
     ) -> Result<Self, Failure> {
+        Self::start_limited(vars, listen, data, DATA_LIMIT).await
+    }
+
+    async fn start_limited(
+        vars: &Vars,
+        listen: SocketAddr,
+        data: &std::path::Path,
+        data_limit: u64,
+    ) -> Result<Self, Failure> {
         let common = WebhookSettings::parse(vars).map_err(failure)?;
         let receivers = receivers(vars, common).await?;
         let ids = traceparent_settings(vars).map_err(failure)?;
@@ -91,16 +114,13 @@ impl Running {
         let rules = project_rules(vars).await.map_err(failure)?;
         let telemetry = TelemetrySettings::parse(vars).map_err(failure)?;
         let telemetry = Telemetry::exporting("spanhook-serve", &telemetry).map_err(failure)?;
-        let store = Store::open(data).map_err(failure)?;
+        let store = Store::open_limited(data, data_limit).map_err(failure)?;
 
         let mut providers: Vec<_> = receivers.iter().map(|it| it.provider().as_str()).collect();
-        let source = Source {
-            store: store.clone(),
-            forwarding_to: forwarding_to.clone(),
-            telemetry: telemetry.clone(),
-        };
-        let mut router = view::page::router(Arc::new(source))
-            .route("/health", axum::routing::get(health))
+        let source = Source::new(store.clone(), forwarding_to.clone(), telemetry.clone());
+        let intake = Intake::new();
+        let mut router = view::page::router(Arc::new(source), Hosts::parse(vars))
+            .merge(health::router(store.clone()))
             .merge(
                 Traceparent {
                     gate: gate(GateSettings::traceparent(vars)).await?,
@@ -112,7 +132,7 @@ impl Running {
                 .into_routes(),
             );
         for receiver in receivers {
-            router = router.merge(webhook(receiver, common, &rules, &store, &telemetry));
+            router = router.merge(webhook(receiver, common, &intake, &rules, &store, &telemetry));
         }
         if let Some(gate) = build_events_gate(vars).await? {
             let build_events = BuildEvents {
@@ -120,6 +140,7 @@ impl Running {
                 ids,
                 rules,
                 queue: Arc::new(store.clone()),
+                intake,
                 telemetry: telemetry.clone(),
                 clock: Clock::SYSTEM,
             };
@@ -137,13 +158,10 @@ impl Running {
         })?;
         let address = listener.local_addr().map_err(failure)?;
         let (stop, stopped) = watch::channel(false);
-        let mut shutdown = stopped.clone();
-        let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-            let _ = shutdown.wait_for(|stop| *stop).await;
-        });
+        let serving = listen::serve(listener, router, files::connections(), stopped.clone());
         Ok(Self {
             address,
-            server: tokio::spawn(async move { serving.await }),
+            server: tokio::spawn(serving),
             forwarder: tokio::spawn(forwarding::run(
                 store.clone(),
                 target,
@@ -174,17 +192,24 @@ impl Running {
         text
     }
 
-    /// Serves until SIGINT or SIGTERM, then finishes what was begun.
+    /// Serves until SIGINT or SIGTERM, then finishes what was begun. When a part of it ends by
+    /// itself the process ends, for whatever supervises it to start it again: deliveries must not
+    /// be answered 202 with nobody to forward them.
     pub(crate) async fn until_signal(mut self) -> Result<(), Failure> {
         let mut terminate =
             signal::unix::signal(signal::unix::SignalKind::terminate()).map_err(failure)?;
         tokio::select! {
             _ = signal::ctrl_c() => {}
             _ = terminate.recv() => {}
+            _ = &mut self.forwarder => {
+                return Err(failure("forwarding stopped, which it never should; start spanhook again, nothing is lost"));
+            }
+            () = self.store.ended() => {
+                return Err(failure("the queue's writer stopped, which it never should; start spanhook again, nothing is lost"));
+            }
             ended = &mut self.server => {
                 let reason = match ended {
-                    Ok(Ok(())) => "it ended".to_owned(),
-                    Ok(Err(error)) => error.to_string(),
+                    Ok(()) => "it ended".to_owned(),
                     Err(error) => error.to_string(),
                 };
                 return Err(failure(format!("the server stopped: {reason}")));
@@ -202,13 +227,14 @@ impl Running {
             let _ = self.forwarder.await;
         })
         .await;
-        self.telemetry.flush().await;
+        self.telemetry.flush(Instant::now() + FLUSH).await;
     }
 }
 
 fn webhook(
     receiver: Receiver,
     common: WebhookSettings,
+    intake: &Intake,
     rules: &Arc<Live<ProjectRules>>,
     store: &Store,
     telemetry: &Telemetry,
@@ -223,6 +249,7 @@ fn webhook(
         max_body: common.max_body,
         rules: Arc::clone(rules),
         queue: Arc::new(store.clone()),
+        intake: intake.clone(),
         telemetry: telemetry.clone(),
         clock: Clock::SYSTEM,
     };
@@ -291,35 +318,5 @@ fn without_query(endpoint: &str) -> String {
     match (endpoint.split_once("://"), endpoint.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
         _ => endpoint.to_owned(),
-    }
-}
-
-struct Source {
-    store: Store,
-    forwarding_to: Option<String>,
-    telemetry: Telemetry,
-}
-
-impl TraceSource for Source {
-    fn version(&self) -> String {
-        format!("{}-{}", self.store.version(), self.store.dead_letters())
-    }
-
-    fn list(&self, limit: usize) -> Vec<view::Summary> {
-        let traces = self.store.traces(limit);
-        traces.iter().filter_map(|id| Some(self.trace(id)?.summary)).collect()
-    }
-
-    fn trace(&self, id: &str) -> Option<view::Trace> {
-        view::traces(self.store.trace(id).ok()?).into_iter().find(|trace| trace.summary.id == id)
-    }
-
-    fn status(&self) -> Status {
-        Status {
-            queued: self.store.depth(),
-            dead_letters: self.store.dead_letters(),
-            forwarding_to: self.forwarding_to.clone(),
-            counters: self.telemetry.totals(),
-        }
     }
 }

@@ -1,46 +1,57 @@
 //! The embedded queue of the local process, in place of SQS, and the traces that it shows.
 //!
-//! One writer thread takes everything that waits, writes it as one batch with one `fdatasync`, and
-//! then answers all of it (group commit). Bodies live on disk; memory holds eight bytes for each
-//! waiting message.
+//! Messages are records in a few files ([`record`], [`segments`]); memory holds about forty bytes
+//! for each that waits ([`index`]); one thread writes ([`writer`]). A record stands for itself:
+//! what can't be read any more is set aside, counted and reported, and everything else is served.
+
+mod gallery;
+mod index;
+mod record;
+mod segments;
+mod space;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     fmt,
+    fs::File,
+    io,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    thread,
     time::Duration,
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use spanhook_core::message::Message;
 use spanhook_service::queue::{Inbox, Outbox, QueueError, Received};
 use thiserror::Error;
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{Instant, timeout_at},
 };
+
+use index::{Index, Place};
+use record::{Found, Kept, Shown};
+use segments::{Reader, Segments};
+use space::Space;
+pub(crate) use space::{DATA_LIMIT, parse_bytes};
+use writer::{Request, Write, Writer, refused};
 
 /// Writes that may wait for the disk before senders wait too.
 const WAITING_WRITES: usize = 4096;
 
-/// The most that one commit takes along, in bytes of bodies.
-const COMMIT_BYTES: usize = 8 * 1024 * 1024;
-
 /// How long a received message is hidden unless it is settled.
 const VISIBILITY: Duration = Duration::from_secs(300);
 
+/// How long a message rests that can't be read for now, such as for want of open files.
+const UNREADABLE: Duration = Duration::from_secs(10);
+
 /// The most bytes of bodies that one batch holds in memory.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-
-/// How many traces are kept to be shown.
-const KEPT_TRACES: usize = 1000;
 
 /// A queue that can't be used.
 #[derive(Debug, Error)]
@@ -48,48 +59,36 @@ pub(crate) enum StoreError {
     /// Another process has it.
     #[error("another spanhook uses {0}; stop that one, or choose another folder with --data")]
     Locked(String),
-    /// The files can't be read or written.
+    /// It was written by a version that kept its queue in another way.
     #[error(
-        "the queue in {folder} can't be opened ({reason}); check the folder's permissions and free space, or choose another with --data"
+        "the queue in {0} was written by an earlier version; let that one deliver it, or choose another folder with --data"
     )]
+    Foreign(String),
+    /// The files can't be read or written.
+    #[error("the queue in {folder} can't be opened ({error}); {advice}")]
     Unusable {
         /// The folder.
         folder: String,
-        /// What the storage engine said.
-        reason: String,
+        /// What the system said.
+        error: io::Error,
+        /// What to do about it.
+        advice: &'static str,
     },
-    /// Reading or writing failed.
-    #[error("the queue can't be read: {0}")]
-    Read(#[from] fjall::Error),
 }
 
-/// A message as it is kept.
-#[derive(Serialize, Deserialize)]
-struct Record<'a> {
-    body: std::borrow::Cow<'a, str>,
-    attributes: BTreeMap<String, String>,
-}
-
-/// A change of the index that waits for its write to be durable.
-type Change = Box<dyn FnOnce(&mut Index)>;
-
-/// What the writer is asked for.
-enum Write {
-    Enqueue(Vec<Message>),
-    DeadLetter(Vec<Message>),
-    /// Delivered: forget them.
-    Delete(Vec<u64>),
-    /// To the dead letters, with a reason.
-    Reject(u64, String),
-    /// Dead letters out, messages in.
-    Redrive(Vec<u64>, Vec<Message>),
-    /// Delivered to the process's own page.
-    Show(Vec<(u64, Vec<String>, String)>),
-}
-
-struct Request {
-    write: Write,
-    done: oneshot::Sender<Result<usize, QueueError>>,
+/// How the queue is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// The last write failed.
+    pub(crate) failed: bool,
+    /// There is no room for another delivery.
+    pub(crate) full: bool,
+    /// Bytes of its files.
+    pub(crate) bytes: u64,
+    /// Bytes that its files may have.
+    pub(crate) capacity: u64,
+    /// Entries that can't be read and were set aside, since the start.
+    pub(crate) damaged: usize,
 }
 
 /// The queue. Clones share it.
@@ -97,6 +96,7 @@ struct Request {
 pub(crate) struct Store {
     inner: Arc<Inner>,
     writer: mpsc::Sender<Request>,
+    alive: watch::Receiver<()>,
 }
 
 impl fmt::Debug for Store {
@@ -106,139 +106,134 @@ impl fmt::Debug for Store {
 }
 
 struct Inner {
-    db: Database,
-    queue: Keyspace,
-    dead: Keyspace,
-    /// `{trace id}/{hash of the body}` to the signal and the body, `traces:…`.
-    traces: Keyspace,
-    /// Sequence number to trace id, oldest first.
-    recent: Keyspace,
     index: Mutex<Index>,
+    reader: Reader,
     arrived: Notify,
-    /// Grows with every trace that is kept.
-    shown: AtomicU64,
+    /// Grows with every change.
+    version: AtomicU64,
+    failed: AtomicBool,
+    full: AtomicBool,
+    bytes: AtomicU64,
+    capacity: AtomicU64,
+    damaged: AtomicUsize,
+    /// Held as long as the queue is used.
+    _lock: File,
 }
 
-/// What is known of waiting messages without reading them.
-#[derive(Default)]
-struct Index {
-    next: u64,
-    ready: VecDeque<u64>,
-    /// Hidden until then: received and not settled, or resting.
-    hidden: BTreeSet<(Instant, u64)>,
-    hidden_until: HashMap<u64, Instant>,
-    /// How often those were received that were received at all.
-    received: HashMap<u64, u32>,
-    dead: usize,
-    shown: HashMap<String, u64>,
-    shown_order: BTreeMap<u64, String>,
-}
-
-impl Index {
-    fn hide(&mut self, id: u64, until: Instant) {
-        self.reveal(id);
-        self.hidden.insert((until, id));
-        self.hidden_until.insert(id, until);
-    }
-
-    fn reveal(&mut self, id: u64) -> bool {
-        self.hidden_until.remove(&id).is_some_and(|until| self.hidden.remove(&(until, id)))
-    }
-
-    fn forget(&mut self, id: u64) {
-        self.reveal(id);
-        self.received.remove(&id);
-    }
-
-    /// Makes what has rested long enough ready again, before what is new.
-    fn wake(&mut self, now: Instant) {
-        while let Some(&(until, id)) = self.hidden.first().filter(|(until, _)| *until <= now) {
-            self.hidden.remove(&(until, id));
-            self.hidden_until.remove(&id);
-            self.ready.push_front(id);
-        }
-    }
+/// What is on disk under an id.
+enum Fetched {
+    /// Its bytes, which are whole.
+    Payload(Vec<u8>),
+    /// Nothing, or nothing any more.
+    Gone,
+    /// Not to be read at the moment.
+    Later,
 }
 
 impl Store {
-    /// Opens the queue in a folder, and makes both if need be. What was hidden when the process
-    /// ended is ready again.
+    /// Opens the queue in a folder with the usual limit, and makes both if need be.
     pub(crate) fn open(folder: &Path) -> Result<Self, StoreError> {
-        let unusable = |error: fjall::Error| match error {
-            fjall::Error::Locked => StoreError::Locked(folder.display().to_string()),
-            error => StoreError::Unusable {
-                folder: folder.display().to_string(),
-                reason: error.to_string(),
-            },
-        };
-        let db = Database::builder(folder)
-            .cache_size(4 * 1024 * 1024)
-            .max_journaling_size(64 * 1024 * 1024)
-            .worker_threads(1)
-            .manual_journal_persist(true)
-            .open()
-            .map_err(unusable)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(4 * 1024 * 1024);
-        let keyspace = |name| db.keyspace(name, options).map_err(unusable);
-        let inner = Inner {
-            queue: keyspace("queue")?,
-            dead: keyspace("dead")?,
-            traces: keyspace("traces")?,
-            recent: keyspace("recent")?,
-            db,
-            index: Mutex::default(),
-            arrived: Notify::new(),
-            shown: AtomicU64::new(0),
-        };
-        inner.load()?;
-        let inner = Arc::new(inner);
-        let (writer, requests) = mpsc::channel(WAITING_WRITES);
-        let writing = Arc::clone(&inner);
-        thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || writing.run(requests))
-            .map_err(|error| StoreError::Unusable {
-                folder: folder.display().to_string(),
-                reason: error.to_string(),
-            })?;
-        Ok(Self { inner, writer })
+        Self::open_limited(folder, DATA_LIMIT)
     }
 
-    async fn write(&self, write: Write) -> Result<usize, QueueError> {
-        let closed =
-            |reason: &str| QueueError::Refused { failed: 1, total: 1, reason: reason.to_owned() };
+    /// Opens the queue in a folder, which may grow to `limit` bytes. What was hidden when the
+    /// process ended is ready again.
+    pub(crate) fn open_limited(folder: &Path, limit: u64) -> Result<Self, StoreError> {
+        let name = || folder.display().to_string();
+        let unusable = |error: io::Error| StoreError::Unusable {
+            folder: name(),
+            advice: advice(&error),
+            error,
+        };
+        segments::prepare(folder).map_err(unusable)?;
+        if folder.join("keyspaces").exists() {
+            return Err(StoreError::Foreign(name()));
+        }
+        let Some(lock) = segments::lock(folder).map_err(unusable)? else {
+            return Err(StoreError::Locked(name()));
+        };
+        let mut segments = Segments::open(folder, limit).map_err(unusable)?;
+        let inner = Inner {
+            index: Mutex::default(),
+            reader: Reader::new(folder),
+            arrived: Notify::new(),
+            version: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            bytes: AtomicU64::new(0),
+            capacity: AtomicU64::new(0),
+            damaged: AtomicUsize::new(0),
+            _lock: lock,
+        };
+        inner.load(&mut segments).map_err(unusable)?;
+        let inner = Arc::new(inner);
+        let (writer, requests) = mpsc::channel(WAITING_WRITES);
+        let (sign_of_life, alive) = watch::channel(());
+        Writer::new(Arc::clone(&inner), segments, Space::new(folder, limit))
+            .spawn(requests, sign_of_life)
+            .map_err(unusable)?;
+        Ok(Self { inner, writer, alive })
+    }
+
+    async fn write(&self, write: Write) -> Result<(), QueueError> {
         let (done, answer) = oneshot::channel();
         let sent = self.writer.send(Request { write, done }).await;
-        sent.map_err(|_| closed("the queue is closed"))?;
-        answer.await.map_err(|_| closed("the queue is closed"))?
+        sent.map_err(|_| refused("the queue is closed"))?;
+        answer.await.map_err(|_| refused("the queue is closed"))?
     }
 
     /// Messages that wait, hidden ones included.
     #[must_use]
     pub(crate) fn depth(&self) -> usize {
-        let index = self.inner.index();
-        index.ready.len() + index.hidden.len()
+        self.inner.index().depth()
     }
 
     /// Messages and deliveries in the dead-letter queue.
     #[must_use]
     pub(crate) fn dead_letters(&self) -> usize {
-        self.inner.index().dead
+        self.inner.index().dead().len()
+    }
+
+    /// How the queue is doing.
+    #[must_use]
+    pub(crate) fn condition(&self) -> Condition {
+        let inner = &self.inner;
+        Condition {
+            failed: inner.failed.load(Ordering::Acquire),
+            full: inner.full.load(Ordering::Acquire),
+            bytes: inner.bytes.load(Ordering::Acquire),
+            capacity: inner.capacity.load(Ordering::Acquire),
+            damaged: inner.damaged.load(Ordering::Acquire),
+        }
+    }
+
+    /// Whether writes still have somebody who takes them.
+    #[must_use]
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.writer.is_closed()
+    }
+
+    /// Ends the writer as a mistake in it would.
+    #[cfg(test)]
+    pub(crate) async fn break_writer(&self) {
+        let _ = self.write(Write::Panic).await;
+    }
+
+    /// Returns when the thread that writes has ended, which it never should.
+    pub(crate) async fn ended(&self) {
+        // Nothing is ever sent; an error is what says that the sender is gone.
+        while self.alive.clone().changed().await.is_ok() {}
     }
 
     /// Receives up to `max` messages, waiting until there is one or `until` comes.
-    pub(crate) async fn receive(
-        &self,
-        max: usize,
-        until: Instant,
-    ) -> Result<Vec<Received>, StoreError> {
+    pub(crate) async fn receive(&self, max: usize, until: Instant) -> Vec<Received> {
         loop {
             let arrived = self.inner.arrived.notified();
-            let batch = self.inner.take(max)?;
+            let batch = self.inner.take(max);
             if !batch.is_empty() || Instant::now() >= until {
-                return Ok(batch);
+                return batch;
             }
-            let next = self.inner.index().hidden.first().map(|(at, _)| *at);
+            let next = self.inner.index().next_at();
             let _ = timeout_at(next.unwrap_or(until).min(until), arrived).await;
         }
     }
@@ -246,7 +241,7 @@ impl Store {
     /// Forgets delivered messages. Lost in a crash, it only means a second delivery.
     pub(crate) async fn delete(&self, messages: &[&Received]) -> Result<(), QueueError> {
         let ids = messages.iter().filter_map(|it| it.receipt.parse().ok()).collect();
-        self.write(Write::Delete(ids)).await.map(drop)
+        self.write(Write::Delete(ids)).await
     }
 
     /// Moves delivered messages to what is shown of the traces that they belong to.
@@ -259,57 +254,51 @@ impl Store {
             let kept = format!("{signal}:{}", message.body);
             Some((message.receipt.parse().ok()?, traces, kept))
         });
-        self.write(Write::Show(moved.collect())).await.map(drop)
+        self.write(Write::Show(moved.collect())).await
     }
 
     /// The dead letters, oldest first.
-    pub(crate) fn dead(&self) -> Result<Vec<Received>, StoreError> {
-        let mut found = Vec::new();
-        for entry in self.inner.dead.iter() {
-            let (key, value) = entry.into_inner()?;
-            if let Ok(record) = serde_json::from_slice::<Record<'_>>(&value) {
-                let id = sequence(&key).to_string();
-                found.push(Received {
-                    receipt: id.clone(),
-                    id,
-                    body: record.body.into_owned(),
-                    attributes: record.attributes,
-                    receive_count: 1,
-                });
-            }
-        }
-        Ok(found)
+    pub(crate) fn dead(&self) -> Vec<Received> {
+        let ids: Vec<_> = self.inner.index().dead().collect();
+        let letters = ids.into_iter().filter_map(|id| {
+            let Fetched::Payload(payload) = self.inner.fetch(id) else { return None };
+            let kept: Kept<'_> = serde_json::from_slice(&payload).ok()?;
+            Some(received(id, kept, 1))
+        });
+        letters.collect()
     }
 
-    /// Takes dead letters out and puts messages into the queue, in one step.
+    /// Takes dead letters out and puts messages into the queue, in one write. One that a crash breaks
+    /// off leaves letters that were redriven, never the other way round.
     pub(crate) async fn redrive(
         &self,
         letters: &[Received],
         messages: Vec<Message>,
     ) -> Result<(), QueueError> {
         let ids = letters.iter().filter_map(|it| it.receipt.parse().ok()).collect();
-        self.write(Write::Redrive(ids, messages)).await.map(drop)
+        self.write(Write::Redrive(ids, messages)).await
     }
 
-    /// The newest traces' ids, newest first.
+    /// The newest traces' ids, newest first, each with a number that changes with the trace.
     #[must_use]
-    pub(crate) fn traces(&self, limit: usize) -> Vec<String> {
-        self.inner.index().shown_order.values().rev().take(limit).cloned().collect()
+    pub(crate) fn traces(&self, limit: usize) -> Vec<(String, u64)> {
+        self.inner.index().gallery.newest(limit)
     }
 
     /// A number that changes whenever a trace does.
     #[must_use]
     pub(crate) fn version(&self) -> u64 {
-        self.inner.shown.load(Ordering::Acquire)
+        self.inner.version.load(Ordering::Acquire)
     }
 
-    /// The bodies of a trace's messages.
-    pub(crate) fn trace(&self, id: &str) -> Result<Vec<String>, StoreError> {
-        let mut bodies = Vec::new();
-        for entry in self.inner.traces.prefix(format!("{id}/")) {
-            bodies.push(String::from_utf8_lossy(&entry.value()?).into_owned());
-        }
-        Ok(bodies)
+    /// The bodies of a trace's messages, newest first, each read when it is asked for.
+    pub(crate) fn trace(&self, id: &str) -> impl Iterator<Item = String> {
+        let ids = self.inner.index().gallery.ids(id);
+        ids.into_iter().filter_map(|id| {
+            let Fetched::Payload(payload) = self.inner.fetch(id) else { return None };
+            let shown: Shown<'_> = serde_json::from_slice(&payload).ok()?;
+            Some(shown.body.into_owned())
+        })
     }
 }
 
@@ -319,216 +308,149 @@ impl Inner {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn load(&self) -> Result<(), StoreError> {
+    /// Reads everything, and says what can't be read.
+    fn load(&self, segments: &mut Segments) -> io::Result<()> {
         let mut index = self.index();
-        for entry in self.queue.iter() {
-            let id = sequence(&entry.key()?);
-            index.ready.push_back(id);
-            index.next = id + 1;
+        // Ids whose record is damaged; a later one may stand for it.
+        let mut lost = BTreeSet::new();
+        let mut unknown = 0;
+        for segment in segments.closed() {
+            let bytes = self.reader.read_all(segment)?;
+            let (mut damaged, mut places) = (0, 0);
+            for (start, length, found) in record::scan(&bytes) {
+                match found {
+                    Found::Record(record) => {
+                        lost.remove(&record.id);
+                        if record.kind == record::Kind::Settled {
+                            lost.retain(|lost| {
+                                record::settled(record.payload).all(|id| id != *lost)
+                            });
+                        }
+                        let number = |it: usize| u32::try_from(it).map_err(io::Error::other);
+                        let place =
+                            Place { segment, offset: number(start)?, length: number(length)? };
+                        index.put(&record, place);
+                    }
+                    Found::Unused => segments.ends_at(segment, start as u64)?,
+                    Found::CutOff => tracing::info!(
+                        file = self.reader.name(segment),
+                        byte = start,
+                        "the last write was broken off; it had not been answered yet"
+                    ),
+                    Found::Damaged(id) => {
+                        damaged += length;
+                        places += 1;
+                        match id {
+                            // An earlier record of the same id is still good.
+                            Some(id) if index.place(id).is_some() => {}
+                            Some(id) if id > 0 => lost.extend([id]),
+                            _ => unknown += 1,
+                        }
+                        index.damage(segment, id);
+                    }
+                }
+            }
+            if places > 0 {
+                tracing::error!(
+                    file = self.reader.name(segment),
+                    bytes = damaged,
+                    of_bytes = bytes.len(),
+                    places,
+                    "a file of the queue is damaged; what can't be read is passed over, and the file is kept as .damaged when the rest of it is delivered"
+                );
+            }
         }
-        for entry in self.dead.iter() {
-            index.next = index.next.max(sequence(&entry.key()?) + 1);
-            index.dead += 1;
-        }
-        for entry in self.recent.iter() {
-            let (key, value) = entry.into_inner()?;
-            let trace = String::from_utf8_lossy(&value).into_owned();
-            let id = sequence(&key);
-            index.next = index.next.max(id + 1);
-            index.shown.insert(trace.clone(), id);
-            index.shown_order.insert(id, trace);
+        index.ready_all();
+        let missing = lost.len() + unknown;
+        self.damaged.store(missing, Ordering::Release);
+        if missing > 0 {
+            tracing::error!(
+                missing,
+                "at most so many messages are missing, and some may be delivered twice; all others are served. See what the disk reports"
+            );
         }
         Ok(())
     }
 
-    fn take(&self, max: usize) -> Result<Vec<Received>, StoreError> {
+    fn take(&self, max: usize) -> Vec<Received> {
         let now = Instant::now();
         let mut batch = Vec::new();
         let mut bytes = 0;
         while batch.len() < max && bytes < BATCH_BYTES {
-            let id = {
-                let mut index = self.index();
-                index.wake(now);
-                let Some(id) = index.ready.pop_front() else { break };
-                index.hide(id, now + VISIBILITY);
-                id
+            let Some(id) = self.index().next_due(now, now + VISIBILITY) else { break };
+            let payload = match self.fetch(id) {
+                Fetched::Payload(payload) => payload,
+                Fetched::Gone => continue,
+                // Then the next can't be read either, most likely.
+                Fetched::Later => {
+                    self.index().hide(id, now + UNREADABLE);
+                    break;
+                }
             };
-            let Some(value) = self.queue.get(id.to_be_bytes())? else {
-                self.index().forget(id);
-                continue;
-            };
-            let mut index = self.index();
-            let count = index.received.entry(id).or_insert(0);
-            *count += 1;
-            // A record that can't be read is handed on empty: the forwarder rejects it.
-            let record = serde_json::from_slice(&value);
-            let record: Record<'_> =
-                record.unwrap_or_else(|_| Record { body: "".into(), attributes: BTreeMap::new() });
-            bytes += record.body.len();
-            batch.push(Received {
-                id: id.to_string(),
-                receipt: id.to_string(),
-                body: record.body.into_owned(),
-                attributes: record.attributes,
-                receive_count: *count,
-            });
+            let count = self.index().received(id);
+            // A record that can't be understood is handed on empty: the forwarder rejects it.
+            let kept = serde_json::from_slice(&payload);
+            let kept: Kept<'_> =
+                kept.unwrap_or_else(|_| Kept { body: "".into(), attributes: BTreeMap::new() });
+            bytes += kept.body.len();
+            batch.push(received(id, kept, count));
         }
-        Ok(batch)
+        batch
     }
 
-    fn run(&self, mut requests: mpsc::Receiver<Request>) {
-        while let Some(first) = requests.blocking_recv() {
-            let mut batch = vec![first];
-            let mut bytes = 0;
-            while bytes < COMMIT_BYTES {
-                let Ok(next) = requests.try_recv() else { break };
-                if let Write::Enqueue(messages) | Write::DeadLetter(messages) = &next.write {
-                    bytes += messages.iter().map(|it| it.body.len()).sum::<usize>();
+    /// The payload of what is kept under an id.
+    fn fetch(&self, id: u64) -> Fetched {
+        match self.fetch_record(id) {
+            Fetched::Payload(mut record) => Fetched::Payload(record.split_off(record::HEADER)),
+            other => other,
+        }
+    }
+
+    /// The whole record of what is kept under an id. One that can't be read is set aside.
+    fn fetch_record(&self, id: u64) -> Fetched {
+        let Some(mut place) = self.index().place(id) else { return Fetched::Gone };
+        loop {
+            let reason = match self.reader.read(place) {
+                Ok(bytes) if record::read(&bytes).is_ok_and(|it| it.id == id) => {
+                    return Fetched::Payload(bytes);
                 }
-                batch.push(next);
-            }
-            let (writes, waiting): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|it| (it.write, it.done)).unzip();
-            match self.commit(writes) {
-                Ok(counts) => {
-                    for (done, count) in waiting.into_iter().zip(counts) {
-                        // Who asked may have gone away; what it asked for is done all the same.
-                        let _ = done.send(Ok(count));
-                    }
-                }
+                Ok(_) => "its checksum does not hold".to_owned(),
+                Err(error) if segments::is_lost(&error) => error.to_string(),
                 Err(error) => {
-                    tracing::error!(%error, "the queue can't be written; free disk space and restart");
-                    for done in waiting {
-                        let reason = "the disk refused the write".to_owned();
-                        let _ = done.send(Err(QueueError::Refused { failed: 1, total: 1, reason }));
-                    }
+                    tracing::warn!(%error, "a message can't be read for now; it rests a while");
+                    return Fetched::Later;
+                }
+            };
+            // It may have been moved or settled in the meantime.
+            let mut index = self.index();
+            match index.place(id) {
+                None => return Fetched::Gone,
+                Some(now) if now != place => place = now,
+                Some(_) => {
+                    index.set_aside(id, place.segment);
+                    drop(index);
+                    self.damaged.fetch_add(1, Ordering::AcqRel);
+                    tracing::error!(
+                        file = self.reader.name(place.segment),
+                        byte = place.offset,
+                        bytes = place.length,
+                        reason,
+                        "a message can't be read and is set aside, in its file; all others are served"
+                    );
+                    return Fetched::Gone;
                 }
             }
         }
-    }
-
-    /// One batch on disk, then the index: what is not durable is not visible.
-    fn commit(&self, writes: Vec<Write>) -> Result<Vec<usize>, fjall::Error> {
-        let durable = writes.iter().any(|it| !matches!(it, Write::Delete(_)));
-        let mode = if durable { PersistMode::SyncData } else { PersistMode::Buffer };
-        let mut batch = self.db.batch().durability(Some(mode));
-        let mut changes: Vec<Change> = Vec::new();
-        let mut counts = Vec::with_capacity(writes.len());
-        let mut next = self.index().next;
-        let mut sequence_number = || {
-            next += 1;
-            next - 1
-        };
-        for write in writes {
-            let mut count = 0;
-            match write {
-                Write::Enqueue(messages) => {
-                    for message in messages {
-                        let id = sequence_number();
-                        batch.insert(&self.queue, id.to_be_bytes(), encode(message));
-                        changes.push(Box::new(move |index| index.ready.push_back(id)));
-                        count += 1;
-                    }
-                }
-                Write::DeadLetter(messages) => {
-                    for message in messages {
-                        batch.insert(&self.dead, sequence_number().to_be_bytes(), encode(message));
-                        changes.push(Box::new(|index| index.dead += 1));
-                        count += 1;
-                    }
-                }
-                Write::Delete(ids) => {
-                    for id in ids {
-                        batch.remove(&self.queue, id.to_be_bytes());
-                        changes.push(Box::new(move |index| index.forget(id)));
-                        count += 1;
-                    }
-                }
-                Write::Reject(id, reason) => {
-                    let value = self.queue.get(id.to_be_bytes())?;
-                    if let Some(value) = value {
-                        batch.insert(&self.dead, id.to_be_bytes(), with_reason(&value, reason));
-                        batch.remove(&self.queue, id.to_be_bytes());
-                        changes.push(Box::new(move |index| {
-                            index.forget(id);
-                            index.dead += 1;
-                        }));
-                        count += 1;
-                    }
-                }
-                Write::Redrive(letters, messages) => {
-                    for letter in letters {
-                        batch.remove(&self.dead, letter.to_be_bytes());
-                        changes.push(Box::new(|index| index.dead = index.dead.saturating_sub(1)));
-                    }
-                    for message in messages {
-                        let id = sequence_number();
-                        batch.insert(&self.queue, id.to_be_bytes(), encode(message));
-                        changes.push(Box::new(move |index| index.ready.push_back(id)));
-                        count += 1;
-                    }
-                }
-                Write::Show(messages) => {
-                    for (id, traces, body) in messages {
-                        let hash = hex(&Sha256::digest(&body)[..8]);
-                        for trace in traces {
-                            let at = sequence_number();
-                            let old = self.index().shown.get(&trace).copied();
-                            if let Some(old) = old {
-                                batch.remove(&self.recent, old.to_be_bytes());
-                            }
-                            batch.insert(&self.traces, format!("{trace}/{hash}"), &*body);
-                            batch.insert(&self.recent, at.to_be_bytes(), trace.as_bytes());
-                            // At once, so that a second message of the trace in this batch sees it.
-                            let mut index = self.index();
-                            if let Some(old) = index.shown.insert(trace.clone(), at) {
-                                index.shown_order.remove(&old);
-                            }
-                            index.shown_order.insert(at, trace);
-                        }
-                        batch.remove(&self.queue, id.to_be_bytes());
-                        changes.push(Box::new(move |index| index.forget(id)));
-                        count += 1;
-                    }
-                    self.expire(&mut batch)?;
-                }
-            }
-            counts.push(count);
-        }
-        batch.commit()?;
-        let mut index = self.index();
-        index.next = next;
-        for change in changes {
-            change(&mut index);
-        }
-        drop(index);
-        self.shown.fetch_add(1, Ordering::AcqRel);
-        self.arrived.notify_waiters();
-        Ok(counts)
-    }
-
-    /// Removes the oldest traces that are too many to show.
-    fn expire(&self, batch: &mut fjall::OwnedWriteBatch) -> Result<(), fjall::Error> {
-        let mut index = self.index();
-        while index.shown_order.len() > KEPT_TRACES {
-            let Some((at, trace)) = index.shown_order.pop_first() else { break };
-            index.shown.remove(&trace);
-            batch.remove(&self.recent, at.to_be_bytes());
-            for entry in self.traces.prefix(format!("{trace}/")) {
-                batch.remove(&self.traces, entry.key()?);
-            }
-        }
-        Ok(())
     }
 }
 
 impl Outbox for Store {
     async fn send(&self, messages: Vec<Message>) -> Result<(), QueueError> {
-        self.write(Write::Enqueue(messages)).await.map(drop)
+        self.write(Write::Enqueue(messages)).await
     }
 
     async fn dead_letter(&self, messages: Vec<Message>) -> Result<(), QueueError> {
-        self.write(Write::DeadLetter(messages)).await.map(drop)
+        self.write(Write::DeadLetter(messages)).await
     }
 }
 
@@ -545,132 +467,29 @@ impl Inbox for Store {
 
     async fn reject(&self, message: &Received, reason: &str) -> Result<(), QueueError> {
         let id = message.receipt.parse().unwrap_or(u64::MAX);
-        self.write(Write::Reject(id, reason.to_owned())).await.map(drop)
+        self.write(Write::Reject(id, reason.to_owned())).await
     }
 }
 
-fn encode(message: Message) -> Vec<u8> {
-    let record = Record { body: message.body.into(), attributes: message.attributes };
-    // Text under text keys always serializes.
-    serde_json::to_vec(&record).unwrap_or_default()
+fn received(id: u64, kept: Kept<'_>, receive_count: u32) -> Received {
+    Received {
+        id: id.to_string(),
+        receipt: id.to_string(),
+        body: kept.body.into_owned(),
+        attributes: kept.attributes,
+        receive_count,
+    }
 }
 
-fn with_reason(value: &[u8], reason: String) -> Vec<u8> {
-    let record: Result<Record<'_>, _> = serde_json::from_slice(value);
-    let Ok(mut record) = record else { return value.to_vec() };
-    record.attributes.insert("reason".to_owned(), reason);
-    serde_json::to_vec(&record).unwrap_or_else(|_| value.to_vec())
-}
-
-fn sequence(key: &[u8]) -> u64 {
-    key.try_into().map_or(0, u64::from_be_bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use tempfile::TempDir;
-
-    use super::*;
-
-    fn message(name: &str) -> Message {
-        let attributes = BTreeMap::from([("trace_id".to_owned(), "ab".repeat(16))]);
-        Message { body: name.to_owned(), attributes, group: String::new() }
-    }
-
-    async fn take(store: &Store, max: usize) -> Vec<Received> {
-        store.receive(max, Instant::now()).await.unwrap()
-    }
-
-    fn bodies(batch: &[Received]) -> Vec<&str> {
-        batch.iter().map(|it| it.body.as_str()).collect()
-    }
-
-    #[tokio::test]
-    async fn messages_come_in_order_once_and_again_only_when_they_are_due() {
-        let folder = TempDir::new().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        store.send(vec![message("a"), message("b"), message("c")]).await.unwrap();
-        let batch = take(&store, 2).await;
-        assert_eq!(bodies(&batch), ["a", "b"]);
-        assert_eq!(bodies(&take(&store, 9).await), ["c"]);
-        assert!(take(&store, 9).await.is_empty(), "all are hidden");
-        store.back_off(&[(&batch[1], Duration::ZERO)]).await.unwrap();
-        store.delete(&[&batch[0]]).await.unwrap();
-        let again = take(&store, 9).await;
-        assert_eq!((bodies(&again), again[0].receive_count), (vec!["b"], 2));
-        assert_eq!(store.depth(), 2);
-    }
-
-    #[tokio::test]
-    async fn what_was_not_deleted_is_there_after_a_restart() {
-        let folder = TempDir::new().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        store.send((0..100).map(|it| message(&it.to_string())).collect()).await.unwrap();
-        let batch = take(&store, 60).await;
-        store.delete(&batch.iter().take(40).collect::<Vec<_>>()).await.unwrap();
-        store.reject(&batch[50], "poison").await.unwrap();
-        // The writer ends with its last handle and lets go of the folder.
-        let inner = Arc::downgrade(&store.inner);
-        drop(store);
-        while inner.strong_count() > 0 {
-            thread::yield_now();
+/// What an operator does about an error of the system.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "let spanhook write there, or choose another folder with --data"
         }
-        let store = Store::open(folder.path()).unwrap();
-        assert_eq!((store.depth(), store.dead_letters()), (59, 1));
-        assert_eq!(take(&store, 1000).await.len(), 59);
-        let dead = store.dead().unwrap();
-        assert_eq!(
-            (dead[0].body.as_str(), dead[0].attributes["reason"].as_str()),
-            ("50", "poison")
-        );
-    }
-
-    #[tokio::test]
-    async fn a_second_store_on_the_same_folder_is_refused() {
-        let folder = TempDir::new().unwrap();
-        let _store = Store::open(folder.path()).unwrap();
-        assert!(matches!(Store::open(folder.path()), Err(StoreError::Locked(_))));
-    }
-
-    fn placed(batch: &[Received]) -> Vec<(&Received, Vec<String>)> {
-        batch.iter().map(|it| (it, vec![it.attributes["trace_id"].clone()])).collect()
-    }
-
-    #[tokio::test]
-    async fn the_oldest_traces_make_room_for_new_ones() {
-        let folder = TempDir::new().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        let of = |number: usize| {
-            let attributes = BTreeMap::from([("trace_id".to_owned(), format!("{number:032x}"))]);
-            Message { body: format!("body {number}"), attributes, group: String::new() }
-        };
-        store.send((0..KEPT_TRACES + 5).map(of).collect()).await.unwrap();
-        loop {
-            let batch = take(&store, 400).await;
-            if batch.is_empty() {
-                break;
-            }
-            store.show(placed(&batch)).await.unwrap();
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free disk space, or choose another folder with --data"
         }
-        let traces = store.traces(usize::MAX);
-        assert_eq!((traces.len(), store.depth()), (KEPT_TRACES, 0));
-        assert_eq!(traces[0], format!("{:032x}", KEPT_TRACES + 4), "newest first");
-        assert!(store.trace(&format!("{:032x}", 0)).unwrap().is_empty(), "the oldest is gone");
-        assert_eq!(store.trace(&traces[0]).unwrap().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn the_same_message_twice_is_kept_once() {
-        let folder = TempDir::new().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        store.send(vec![message("same"), message("same"), message("other")]).await.unwrap();
-        let batch = take(&store, 9).await;
-        store.show(placed(&batch)).await.unwrap();
-        assert_eq!(store.trace(&"ab".repeat(16)).unwrap().len(), 2);
-        assert_eq!(store.traces(9).len(), 1);
+        _ => "see what the disk reports, or choose another folder with --data",
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(stderr(), "spanhook: {error}");
+            let _ = writeln!(stderr(), "spanhook: {}", lines(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -41,7 +41,8 @@ pub(crate) fn printable(text: &str) -> String {
     let hidden = |it: char| {
         it.is_control()
             || matches!(it,
-                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
     };
     text.chars().map(|it| if hidden(it) { '·' } else { it }).collect()
@@ -55,6 +56,11 @@ pub(crate) fn provider(name: &str) -> Result<Provider, String> {
     })
 }
 
+/// [`printable`] line by line.
+pub(crate) fn lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
 /// Whether to colour what goes to standard output; `NO_COLOR` is honoured (<https://no-color.org>).
 pub(crate) fn color() -> bool {
     let vars = spanhook_service::settings::environment();
@@ -64,4 +70,33 @@ pub(crate) fn color() -> bool {
 /// Columns of the terminal.
 pub(crate) fn width() -> usize {
     terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_steers_the_terminal_or_hides_is_printed() {
+        for hidden in [
+            '\x1b',
+            '\u{7}',
+            '\u{7f}',
+            '\u{9b}',
+            '\u{9d}',
+            '\r',
+            '\u{ad}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{200b}',
+            '\u{200f}',
+            '\u{feff}',
+            '\u{3164}',
+            '\u{e0041}',
+        ] {
+            assert_eq!(printable(&format!("a{hidden}b")), "a·b", "{:x}", u32::from(hidden));
+        }
+        assert_eq!(printable("größe 日本 ✓"), "größe 日本 ✓");
+        assert_eq!(lines("a\x1b\nb\u{9b}2J"), "a·\nb·2J");
+    }
 }

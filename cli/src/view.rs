@@ -163,14 +163,27 @@ pub(crate) fn traces_of(message: &Received) -> Option<Vec<String>> {
     Some(traces.into_iter().collect())
 }
 
-/// The traces in queue messages, each with its signal before it (`traces:…`). What can't be read
-/// is passed over; duplicate spans and measurements are one.
+/// The most bytes of messages that are made into traces at once: as spans they take about ten times
+/// as much.
+const DECODED_BYTES: usize = 8 * 1024 * 1024;
+
+/// The traces in queue messages, each with its signal before it (`traces:…`), as many of them as
+/// [`DECODED_BYTES`] allow. What can't be read is passed over; duplicate spans and measurements are
+/// one.
 pub(crate) fn traces(bodies: impl IntoIterator<Item = String>) -> Vec<Trace> {
     let mut requests = Vec::new();
     let mut measured = Vec::new();
+    let mut decoded = 0;
     for body in bodies {
+        if decoded >= DECODED_BYTES {
+            break;
+        }
         let (signal, body) = body.split_once(':').unwrap_or(("traces", &body));
-        match unpack(body, Some("otlp-proto+zstd"), Some(signal)) {
+        let content = unpack(body, Some("otlp-proto+zstd"), Some(signal));
+        if let Ok(Content::Traces(raw) | Content::Metrics(raw)) = &content {
+            decoded += raw.len();
+        }
+        match content {
             Ok(Content::Traces(raw)) => {
                 requests.extend(ExportTraceServiceRequest::decode(raw.as_slice()).ok());
             }
@@ -412,5 +425,38 @@ pub(crate) fn duration(nanos: u64) -> String {
         1..60 => format!("{}.{} s", seconds, nanos / 100_000_000 % 10),
         60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_messages_only_as_many_are_decoded_as_memory_allows() {
+        let attribute = KeyValue {
+            key: "text".to_owned(),
+            value: Some(AnyValue {
+                value: Some(any_value::Value::StringValue("x".repeat(1024 * 1024))),
+            }),
+            ..KeyValue::default()
+        };
+        let span = v1::Span {
+            trace_id: vec![1; 16],
+            span_id: vec![1; 8],
+            attributes: vec![attribute],
+            ..v1::Span::default()
+        };
+        let scope = v1::ScopeSpans { spans: vec![span], ..v1::ScopeSpans::default() };
+        let group = v1::ResourceSpans { scope_spans: vec![scope], ..v1::ResourceSpans::default() };
+        let request = ExportTraceServiceRequest { resource_spans: vec![group] };
+        let body = spanhook_core::message::pack(&request.encode_to_vec());
+        let mut asked = 0;
+        let bodies = (0..600).map(|_| {
+            asked += 1;
+            body.clone()
+        });
+        assert_eq!(traces(bodies).len(), 1);
+        assert!(asked <= DECODED_BYTES / (1024 * 1024) + 1, "{asked} messages");
     }
 }

@@ -3,9 +3,16 @@
 
 mod support;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use support::{Answer, Collector, Serve, job, wait_until};
+use support::{Answer, Collector, SECRET, Serve, job, wait_until};
 use tempfile::TempDir;
 
 fn names(prefix: &str, count: usize) -> BTreeSet<String> {
@@ -134,13 +141,49 @@ async fn the_operators_mistake_keeps_everything_queued() {
 }
 
 #[tokio::test]
+async fn what_is_no_otlp_receiver_gets_few_requests_and_then_everything_when_it_is_mended() {
+    let mistakes = [
+        Answer::Status(401),
+        Answer::Says(200, "text/html; charset=utf-8", "<!doctype html><title>Sign in</title>"),
+        Answer::Endless,
+        Answer::Says(400, "text/plain", "Client sent an HTTP request to an HTTPS server.\n"),
+        Answer::Says(400, "text/plain", "this is something else"),
+    ];
+    let tested = mistakes.map(|mistake| tokio::spawn(kept_until_mended(mistake)));
+    for test in tested {
+        test.await.unwrap();
+    }
+}
+
+async fn kept_until_mended(mistake: Answer) {
+    let data = TempDir::new().unwrap();
+    let mended = Arc::new(AtomicBool::new(false));
+    let works = Arc::clone(&mended);
+    let collector = Collector::start(move |_, _| {
+        if works.load(Ordering::Relaxed) { Answer::Take } else { mistake.clone() }
+    })
+    .await;
+    let serve = Serve::forwarding_to(data.path(), &collector);
+    let names = names("job", 50);
+    post_all(&serve, &names).await;
+    // More than the first one: so the second was a probe.
+    wait_until(|| collector.requests() >= 3, || "it was not asked again".into()).await;
+    assert_eq!((serve.status("queued").await, serve.status("dead_letters").await), (50, 0));
+    let requests = collector.requests();
+    assert!(requests <= 25, "{requests} requests for 50 deliveries that it does not take");
+    mended.store(true, Ordering::Relaxed);
+    collector.wait_for(&names).await;
+    assert_eq!(serve.status("dead_letters").await, 0);
+}
+
+#[tokio::test]
 async fn a_second_process_on_the_same_folder_is_told_why_it_may_not() {
     let data = TempDir::new().unwrap();
     let _serve = Serve::start(data.path(), &[]);
     let second = std::process::Command::new(env!("CARGO_BIN_EXE_spanhook"))
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data.path())
-        .env("CIRCLECI_HOOK_SECRET", "x")
+        .env("CIRCLECI_HOOK_SECRET", SECRET)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&second.stderr);

@@ -4,26 +4,6 @@ locals {
   alarm_actions = compact([var.alarm_topic_arn])
   api_id        = one(aws_apigatewayv2_api.http[*].id)
 
-  webhook_alarms = {
-    failed    = "Deliveries are answered 5xx; GitLab switches a hook off after four in a row"
-    throttled = "Deliveries are answered 429; raise webhook_concurrency"
-    rejected  = "Many deliveries have a bad signature; a secret was changed on one side only, or somebody tries"
-    share     = "percent of deliveries with a bad signature"
-  }
-
-  # By the first part of their alarms' names.
-  watched = { for name, it in {
-    circleci = merge(local.webhook_alarms, { function = "circleci-webhook" })
-    gitlab   = merge(local.webhook_alarms, { function = "gitlab-webhook" })
-    build-events = {
-      function  = "build-events"
-      failed    = "Build events are answered 5xx and lost; jobs do not send them again"
-      throttled = "Build events are answered 429 and lost; raise webhook_concurrency"
-      rejected  = "Many build events have a bad signature or token; something was changed on one side only, or somebody tries"
-      share     = "percent of build events with a bad signature or token"
-    }
-  } : name => it if contains(keys(local.functions), it.function) }
-
   queue_alarms = {
     dead-letters = {
       description = "Messages in the dead-letter queue; spanhook inspect shows them and why"
@@ -86,36 +66,56 @@ locals {
     }
   }
 
-  server_error_alarms = { for name, it in local.watched : "${name}-5xx" => {
-    description = it.failed
-    metric      = ["AWS/Lambda", "Url5xxCount", "FunctionName", "${var.name}-${it.function}"]
+  server_error_alarms = { for name in keys(local.behind_http) : "${name}-5xx" => {
+    description = "Requests are answered 5xx; GitLab switches a hook off after four in a row, and jobs do not send again"
+    metric      = ["AWS/Lambda", "Url5xxCount", "FunctionName", "${var.name}-${name}"]
     statistic   = "Sum"
     period      = 300
     threshold   = 0
     periods     = 1
   } if !local.use_http_api }
 
-  throttle_alarms = { for name, it in local.watched : "${name}-throttles" => {
-    description = it.throttled
-    metric      = ["AWS/Lambda", "Throttles", "FunctionName", "${var.name}-${it.function}"]
+  refused_alarms = { for name in keys(local.behind_http) : "${name}-4xx" => {
+    description = "Requests are answered 4xx; above 6 MB Lambda refuses them before the function sees them, and GitLab switches a hook off after four in a row"
+    metric      = ["AWS/Lambda", "Url4xxCount", "FunctionName", "${var.name}-${name}"]
+    statistic   = "Sum"
+    period      = 300
+    threshold   = var.refused_requests
+    periods     = 1
+  } if !local.use_http_api }
+
+  throttle_alarms = { for name in keys(local.behind_http) : "${name}-throttles" => {
+    description = "Requests are answered 429; raise webhook_concurrency"
+    metric      = ["AWS/Lambda", "Throttles", "FunctionName", "${var.name}-${name}"]
     statistic   = "Sum"
     period      = 300
     threshold   = 0
     periods     = 1
   } }
 
-  http_api_alarms = { for name in ["http-api-5xx"] : name => {
-    description = "Requests are answered 5xx; GitLab switches a hook off after four in a row"
-    metric      = ["AWS/ApiGateway", "5xx", "ApiId", local.api_id]
+  http_api_alarms = { for name, it in {
+    http-api-5xx = {
+      description = "Requests are answered 5xx; GitLab switches a hook off after four in a row"
+      metric      = "5xx"
+      threshold   = 0
+    }
+    http-api-4xx = {
+      description = "Requests are answered 4xx; above 6 MB Lambda refuses a delivery unseen, and GitLab switches a hook off after four in a row"
+      metric      = "4xx"
+      threshold   = var.refused_requests
+    }
+    } : name => {
+    description = it.description
+    metric      = ["AWS/ApiGateway", it.metric, "ApiId", local.api_id]
     statistic   = "Sum"
     period      = 300
-    threshold   = 0
+    threshold   = it.threshold
     periods     = 1
   } if local.use_http_api }
 }
 
 resource "aws_cloudwatch_metric_alarm" "alarm" {
-  for_each = merge(local.queue_alarms, local.forwarder_alarms, local.server_error_alarms, local.throttle_alarms, local.http_api_alarms)
+  for_each = merge(local.queue_alarms, local.forwarder_alarms, local.server_error_alarms, local.refused_alarms, local.throttle_alarms, local.http_api_alarms)
 
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.description
@@ -134,10 +134,10 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "rejected" {
-  for_each = local.watched
+  for_each = local.behind_http
 
   alarm_name          = "${var.name}-${each.key}-401"
-  alarm_description   = each.value.rejected
+  alarm_description   = "Many requests have a bad signature or token; a secret was changed on one side only, or somebody tries"
   comparison_operator = "GreaterThanThreshold"
   threshold           = var.rejected_share
   evaluation_periods  = 2
@@ -148,7 +148,7 @@ resource "aws_cloudwatch_metric_alarm" "rejected" {
   metric_query {
     id          = "share"
     expression  = "IF(received >= 10, 100 * rejected / received, 0)"
-    label       = each.value.share
+    label       = "percent of requests with a bad signature or token"
     return_data = true
   }
 
@@ -161,7 +161,7 @@ resource "aws_cloudwatch_metric_alarm" "rejected" {
       metric {
         namespace   = "spanhook"
         metric_name = metric_query.value
-        dimensions  = { function = "${var.name}-${each.value.function}" }
+        dimensions  = { function = "${var.name}-${each.key}" }
         stat        = "Sum"
         period      = 300
       }

@@ -1,29 +1,30 @@
 locals {
-  receiver_names = [for it in ["circleci-webhook", "gitlab-webhook", "build-events"] : "${var.name}-${it}"]
   forwarder_name = "${var.name}-forwarder"
-  function_names = concat(local.receiver_names, ["${var.name}-traceparent", local.forwarder_name])
+
+  # "." is what the metric before has there.
+  others = [for name in keys(local.http) : [".", ".", ".", "${var.name}-${name}"]]
 
   # Three in a row, in this order.
   widgets = [
     {
       title   = "Deliveries received"
       stat    = "Sum"
-      metrics = [for it in local.receiver_names : ["spanhook", "received", "function", it]]
+      metrics = concat([["spanhook", "received", "function", local.forwarder_name, { visible = false }]], local.others)
     },
     {
       title   = "Rejected: bad signature or token"
       stat    = "Sum"
-      metrics = [for it in local.receiver_names : ["spanhook", "rejected", "function", it]]
+      metrics = concat([["spanhook", "rejected", "function", local.forwarder_name, { visible = false }]], local.others)
     },
     {
       title   = "Refused: queue did not take them"
       stat    = "Sum"
-      metrics = [for it in local.receiver_names : ["spanhook", "refused", "function", it]]
+      metrics = concat([["spanhook", "refused", "function", local.forwarder_name, { visible = false }]], local.others)
     },
     {
       title   = "Spans queued"
       stat    = "Sum"
-      metrics = [for it in local.receiver_names : ["spanhook", "spans", "function", it]]
+      metrics = concat([["spanhook", "spans", "function", local.forwarder_name, { visible = false }]], local.others)
     },
     {
       title   = "Spans delivered"
@@ -58,27 +59,22 @@ locals {
     {
       title   = "Function errors and throttles"
       stat    = "Sum"
-      metrics = concat([for it in local.function_names : [["AWS/Lambda", "Errors", "FunctionName", it], ["AWS/Lambda", "Throttles", "FunctionName", it]]]...)
+      metrics = concat([["AWS/Lambda", "Errors", "FunctionName", local.forwarder_name]], local.others, [["AWS/Lambda", "Throttles", "FunctionName", local.forwarder_name]], local.others)
     },
     {
       title   = "Duration, ms (p95)"
       stat    = "p95"
-      metrics = [for it in local.function_names : ["AWS/Lambda", "Duration", "FunctionName", it]]
+      metrics = concat([["AWS/Lambda", "Duration", "FunctionName", local.forwarder_name]], local.others)
     },
     {
       title   = "Cost: invocations"
       stat    = "Sum"
-      metrics = [for it in local.function_names : ["AWS/Lambda", "Invocations", "FunctionName", it]]
+      metrics = concat([["AWS/Lambda", "Invocations", "FunctionName", local.forwarder_name]], local.others)
     },
     {
       title   = "Cost: SQS requests"
       stat    = "Sum"
       metrics = [for it in ["NumberOfMessagesSent", "NumberOfMessagesReceived", "NumberOfEmptyReceives"] : ["AWS/SQS", it, "QueueName", aws_sqs_queue.spans.name]]
-    },
-    {
-      title   = "Cost: log bytes"
-      stat    = "Sum"
-      metrics = [for it in local.function_names : ["AWS/Logs", "IncomingBytes", "LogGroupName", "/aws/lambda/${it}"]]
     },
   ]
 }

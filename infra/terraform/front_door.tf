@@ -1,18 +1,11 @@
 locals {
   use_http_api = var.front_door == "http-api"
-  with_url     = toset(local.use_http_api ? [] : local.behind_http)
-  with_api     = toset(local.use_http_api ? local.behind_http : [])
+  with_url     = toset(local.use_http_api ? [] : keys(local.behind_http))
+  with_api     = toset(local.use_http_api ? keys(local.behind_http) : [])
 
-  routes = { for route, function in {
-    "POST /circleci"            = "circleci-webhook"
-    "POST /"                    = "circleci-webhook"
-    "POST /gitlab"              = "gitlab-webhook"
-    "POST /build-events"        = "build-events"
-    "GET /traceparent/{proxy+}" = "traceparent"
-    "GET /health"               = "traceparent"
-  } : route => function if contains(local.with_api, function) }
+  routes = merge([for name in local.with_api : { for route in local.http[name].routes : route => name }]...)
 
-  urls = { for name in local.behind_http : name =>
+  urls = { for name in keys(local.behind_http) : name =>
     local.use_http_api ? "${aws_apigatewayv2_api.http[0].api_endpoint}/" : aws_lambda_function_url.function[name].function_url
   }
 }

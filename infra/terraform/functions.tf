@@ -1,138 +1,76 @@
 locals {
-  has_circleci = var.circleci_secret != ""
-  has_gitlab   = var.gitlab_signing_token != "" || var.gitlab_secret_token != ""
-  use_vpc      = var.vpc_id != ""
+  use_vpc = var.vpc_id != ""
 
-  has_build_events = var.build_events_signing_key != "" || var.build_events_token != "" || var.oidc_issuers != ""
+  forwarder_timeout  = 60
+  forwarder_settings = [for it in ["forwarder"] : var.settings[it] if contains(keys(var.settings), it)]
+  shared_settings    = [for it in ["shared"] : var.settings[it] if contains(keys(var.settings), it)]
+  batching_window    = 5
 
-  forwarder_timeout = 60
-  batching_window   = 5
+  ec2_arn = "arn:${data.aws_partition.current.partition}:ec2:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:*"
 
-  read_secret = ["ssm:GetParameter", "secretsmanager:GetSecretValue"]
-  rules_arn   = startswith(var.project_rules, "arn:") ? [var.project_rules] : []
-  access_arn  = startswith(var.access, "arn:") ? [var.access] : []
-  ec2_arn     = "arn:${data.aws_partition.current.partition}:ec2:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:*"
-
-  queue_environment = {
-    QUEUE_URL             = aws_sqs_queue.spans.url
-    DEAD_LETTER_QUEUE_URL = aws_sqs_queue.dead_letters.url
-  }
-
-  identity_environment = {
-    OIDC_ISSUERS  = var.oidc_issuers
-    OIDC_AUDIENCE = var.oidc_audience
-    ACCESS        = var.access
-  }
-
-  # What differs between the functions. A statement without resources is left out of the role.
-  functions = { for name, it in {
+  # What differs between the functions behind HTTP: a new one is an entry here. They are not in a VPC: webhooks and
+  # jobs come from the internet, and issuers' keys are fetched from there.
+  http = {
     "circleci-webhook" = {
-      enabled     = local.has_circleci
       description = "CircleCI webhooks to span messages in SQS"
-      memory      = 256 # twice the processor of 128 MB for half the time: the same price
-      timeout     = 10
-      environment = merge(local.queue_environment, {
-        CIRCLECI_HOOK_SECRET  = var.circleci_secret
-        CIRCLECI_HOST         = var.circleci_host
-        CIRCLECI_SERVICE_NAME = var.circleci_service_name
-        TRACE_IDS             = var.trace_ids
-        PROJECT_RULES         = var.project_rules
-      })
-      statements = {
-        SendMessages = { actions = ["sqs:SendMessage"], resources = [aws_sqs_queue.spans.arn, aws_sqs_queue.dead_letters.arn] }
-        ReadSecret   = { actions = local.read_secret, resources = compact([var.circleci_secret]) }
-        ReadRules    = { actions = ["ssm:GetParameter"], resources = local.rules_arn }
-      }
+      path        = "circleci"
+      routes      = ["POST /circleci", "POST /"] # for circleci-hook's users, whose webhooks have no path
+      sends       = true
     }
     "gitlab-webhook" = {
-      enabled     = local.has_gitlab
       description = "GitLab webhooks to span messages in SQS"
-      memory      = 256
-      timeout     = 10
-      environment = merge(local.queue_environment, {
-        GITLAB_SIGNING_TOKEN = var.gitlab_signing_token
-        GITLAB_SECRET_TOKEN  = var.gitlab_secret_token
-        GITLAB_HOST          = var.gitlab_host
-        GITLAB_SERVICE_NAME  = var.gitlab_service_name
-        GITLAB_JOB_SPANS     = var.gitlab_job_spans
-        GITLAB_NATIVE_JOB_ID = var.gitlab_native_job_id
-        TRACE_IDS            = var.trace_ids
-        PROJECT_RULES        = var.project_rules
-      })
-      statements = {
-        SendMessages     = { actions = ["sqs:SendMessage"], resources = [aws_sqs_queue.spans.arn, aws_sqs_queue.dead_letters.arn] }
-        ReadSigningToken = { actions = local.read_secret, resources = compact([var.gitlab_signing_token]) }
-        ReadSecretToken  = { actions = local.read_secret, resources = compact([var.gitlab_secret_token]) }
-        ReadRules        = { actions = ["ssm:GetParameter"], resources = local.rules_arn }
-      }
+      path        = "gitlab"
+      routes      = ["POST /gitlab"]
+      sends       = true
     }
-    # What jobs report of themselves. Not in a VPC: it fetches the issuers' keys over the internet, and
-    # jobs come from there.
     "build-events" = {
-      enabled     = local.has_build_events
       description = "Build events of CI jobs to span messages in SQS"
-      memory      = 256
-      timeout     = 10
-      environment = merge(local.queue_environment, local.identity_environment, {
-        BUILD_EVENTS_SIGNING_KEY = var.build_events_signing_key
-        BUILD_EVENTS_TOKEN       = var.build_events_token
-        CIRCLECI_HOST            = var.circleci_host
-        GITLAB_HOST              = var.gitlab_host
-        GITLAB_NATIVE_JOB_ID     = var.gitlab_native_job_id
-        TRACE_IDS                = var.trace_ids
-        PROJECT_RULES            = var.project_rules
-      })
-      statements = {
-        SendMessages   = { actions = ["sqs:SendMessage"], resources = [aws_sqs_queue.spans.arn, aws_sqs_queue.dead_letters.arn] }
-        ReadSigningKey = { actions = local.read_secret, resources = compact([var.build_events_signing_key]) }
-        ReadToken      = { actions = local.read_secret, resources = compact([var.build_events_token]) }
-        ReadRules      = { actions = ["ssm:GetParameter"], resources = local.rules_arn }
-        ReadAccess     = { actions = ["ssm:GetParameter"], resources = local.access_arn }
-      }
+      path        = "build-events"
+      routes      = ["POST /build-events"]
+      sends       = true
     }
-    # Not in a VPC, as above.
     "traceparent" = {
-      enabled     = true
       description = "The trace context of a running CI job"
-      memory      = 256
-      timeout     = 10
-      environment = merge(local.identity_environment, {
-        TRACEPARENT_TOKEN    = var.traceparent_token
-        CIRCLECI_HOST        = var.circleci_host
-        GITLAB_HOST          = var.gitlab_host
-        GITLAB_NATIVE_JOB_ID = var.gitlab_native_job_id
-        TRACE_IDS            = var.trace_ids
-        PROJECT_RULES        = var.project_rules
-      })
-      statements = {
-        ReadSecret = { actions = local.read_secret, resources = compact([var.traceparent_token]) }
-        ReadRules  = { actions = ["ssm:GetParameter"], resources = local.rules_arn }
-        ReadAccess = { actions = ["ssm:GetParameter"], resources = local.access_arn }
-      }
+      path        = "traceparent"
+      routes      = ["GET /traceparent/{proxy+}", "GET /health"]
+      sends       = false
     }
-    "forwarder" = {
-      enabled     = true
+  }
+
+  behind_http = { for name, it in local.http : name => it if contains(keys(var.settings), name) }
+
+  functions = merge(
+    { for name, it in local.behind_http : name => {
+      description = it.description
+      memory      = 256 # twice the processor of 128 MB for half the time: the same price
+      timeout     = 10
+      role_path   = "/${var.name}/http/" # the queues' policies know them by it
+      settings    = concat([var.settings[name]], local.shared_settings)
+      environment = {}
+      statements = {
+        SendMessages = { effect = it.sends ? "Allow" : "Deny", actions = ["sqs:SendMessage"], resources = [aws_sqs_queue.spans.arn, aws_sqs_queue.dead_letters.arn] }
+      }
+    } },
+    { "forwarder" = {
       description = "Span messages from SQS to the OpenTelemetry Collector"
       memory      = 512 # a batch of a thousand messages, unpacked and joined
       timeout     = local.forwarder_timeout
-      environment = merge(local.queue_environment, {
+      role_path   = "/"
+      settings    = local.forwarder_settings
+      environment = {
         OTEL_EXPORTER_OTLP_ENDPOINT    = var.collector_endpoint
         OTEL_EXPORTER_OTLP_PROTOCOL    = var.collector_protocol
         OTEL_EXPORTER_OTLP_COMPRESSION = var.collector_compression
-        OTEL_EXPORTER_OTLP_HEADERS     = var.collector_headers
-      })
-      statements = {
-        TakeMessages   = { actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"], resources = [aws_sqs_queue.spans.arn] }
-        RejectMessages = { actions = ["sqs:SendMessage"], resources = [aws_sqs_queue.dead_letters.arn] }
-        ReadHeaders    = { actions = local.read_secret, resources = compact([var.collector_headers]) }
-        AttachToVpc    = { actions = ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"], resources = local.use_vpc ? [local.ec2_arn] : [] }
-        # EC2 knows no narrower resource for these.
-        SeeVpc = { actions = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups", "ec2:DescribeVpcs"], resources = local.use_vpc ? ["*"] : [] }
       }
-    }
-  } : name => it if it.enabled }
-
-  behind_http = [for name in keys(local.functions) : name if name != "forwarder"]
+      statements = {
+        TakeMessages   = { effect = "Allow", actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"], resources = [aws_sqs_queue.spans.arn] }
+        RejectMessages = { effect = "Allow", actions = ["sqs:SendMessage"], resources = [aws_sqs_queue.dead_letters.arn] }
+        AttachToVpc    = { effect = "Allow", actions = ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"], resources = local.use_vpc ? [local.ec2_arn] : [] }
+        # EC2 knows no narrower resource for these.
+        SeeVpc = { effect = "Allow", actions = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups", "ec2:DescribeVpcs"], resources = local.use_vpc ? ["*"] : [] }
+      }
+    } }
+  )
 }
 
 resource "aws_lambda_function" "function" {
@@ -150,10 +88,13 @@ resource "aws_lambda_function" "function" {
   timeout          = each.value.timeout
 
   # -1 reserves none. The forwarder's concurrency is limited where it takes messages.
-  reserved_concurrent_executions = contains(local.behind_http, each.key) && var.webhook_concurrency > 0 ? var.webhook_concurrency : -1
+  reserved_concurrent_executions = contains(keys(local.behind_http), each.key) && var.webhook_concurrency > 0 ? var.webhook_concurrency : -1
 
   environment {
     variables = merge(each.value.environment, {
+      SETTINGS                = join(",", each.value.settings)
+      QUEUE_URL               = aws_sqs_queue.spans.url
+      DEAD_LETTER_QUEUE_URL   = aws_sqs_queue.dead_letters.url
       LOG_LEVEL               = var.log_level
       TELEMETRY_OTLP_ENDPOINT = var.telemetry_endpoint
     })
@@ -190,6 +131,7 @@ resource "aws_iam_role" "function" {
 
   # Roles have no region, so that their names need one.
   name = "${var.name}-${each.key}-${data.aws_region.current.region}"
+  path = each.value.role_path
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -210,10 +152,12 @@ resource "aws_iam_role_policy" "function" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
+      # A statement without resources is left out.
       for sid, it in merge(each.value.statements, {
-        WriteOwnLog    = { actions = ["logs:CreateLogStream", "logs:PutLogEvents"], resources = ["${aws_cloudwatch_log_group.function[each.key].arn}:*"] }
-        DecryptSecrets = { actions = ["kms:Decrypt"], resources = compact([var.secrets_key_arn]) }
-      }) : { Sid = sid, Effect = "Allow", Action = it.actions, Resource = it.resources } if length(it.resources) > 0
+        WriteOwnLog     = { effect = "Allow", actions = ["logs:CreateLogStream", "logs:PutLogEvents"], resources = ["${aws_cloudwatch_log_group.function[each.key].arn}:*"] }
+        ReadSettings    = { effect = "Allow", actions = ["ssm:GetParameter", "secretsmanager:GetSecretValue"], resources = each.value.settings }
+        DecryptSettings = { effect = "Allow", actions = ["kms:Decrypt"], resources = compact([var.secrets_key_arn]) }
+      }) : { Sid = sid, Effect = it.effect, Action = it.actions, Resource = it.resources } if length(it.resources) > 0
     ]
   })
 }

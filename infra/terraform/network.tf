@@ -2,7 +2,7 @@
 # group without rules lets nothing through.
 
 locals {
-  headers_service = split(":", "${var.collector_headers}:::")[2]
+  settings_service = split(":", "${join("", local.forwarder_settings)}:::")[2]
 
   endpoints = { for service, it in {
     sqs = {
@@ -11,14 +11,14 @@ locals {
       resources = [aws_sqs_queue.spans.arn, aws_sqs_queue.dead_letters.arn]
     }
     ssm = {
-      enabled   = local.headers_service == "ssm"
+      enabled   = local.settings_service == "ssm"
       actions   = ["ssm:GetParameter"]
-      resources = [var.collector_headers]
+      resources = local.forwarder_settings
     }
     secretsmanager = {
-      enabled   = local.headers_service == "secretsmanager"
+      enabled   = local.settings_service == "secretsmanager"
       actions   = ["secretsmanager:GetSecretValue"]
-      resources = [var.collector_headers]
+      resources = local.forwarder_settings
     }
   } : service => it if local.use_vpc && it.enabled }
 }

@@ -1,21 +1,6 @@
-output "circleci_webhook_url" {
-  description = "Paste it into CircleCI, Project Settings, Webhooks"
-  value       = local.has_circleci ? "${local.urls["circleci-webhook"]}circleci" : null
-}
-
-output "gitlab_webhook_url" {
-  description = "Paste it into GitLab, Settings, Webhooks, with Pipeline events ticked"
-  value       = local.has_gitlab ? "${local.urls["gitlab-webhook"]}gitlab" : null
-}
-
-output "traceparent_url" {
-  description = "A CI step asks it for its trace context; append /circleci/... or /gitlab/..."
-  value       = "${local.urls["traceparent"]}traceparent"
-}
-
-output "build_events_url" {
-  description = "Paste it as SPANHOOK_ENDPOINT into CI jobs; they append /build-events"
-  value       = local.has_build_events ? trimsuffix(local.urls["build-events"], "/") : null
+output "urls" {
+  description = "Where each function is reached, by its name; docs/operations.md says what is pasted where"
+  value       = { for name, it in local.behind_http : name => "${local.urls[name]}${it.path}" }
 }
 
 output "queue_url" {

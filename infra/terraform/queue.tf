@@ -6,9 +6,9 @@ locals {
   queue_retention  = 1209600 # 14 days
   queue_visibility = 365     # six times the forwarder's timeout, and the batching window
 
-  # The operator's role may be a pattern, hence StringNotLike below.
+  # Patterns, hence StringNotLike below.
   operators = compact([var.operator_role_arn])
-  receivers = [for name in ["circleci-webhook", "gitlab-webhook", "build-events"] : aws_iam_role.function[name].arn if contains(keys(local.functions), name)]
+  receivers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:role/${var.name}/http/*"]
   forwarder = aws_iam_role.function["forwarder"].arn
 }
 

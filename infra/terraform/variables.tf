@@ -5,8 +5,8 @@ variable "name" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^[A-Za-z][A-Za-z0-9-]{0,31}$", var.name))
-    error_message = "name is letters, digits and dashes, at most 32, and begins with a letter."
+    condition     = can(regex("^[A-Za-z][A-Za-z0-9-]{0,29}$", var.name)) # a role's has 64: NAME-FUNCTION-REGION
+    error_message = "name is letters, digits and dashes, at most 30, and begins with a letter."
   }
 }
 
@@ -41,18 +41,6 @@ variable "collector_protocol" {
   }
 }
 
-variable "collector_headers" {
-  type        = string
-  description = "ARN of an SSM parameter or a Secrets Manager secret with the Collector's headers (name=value, one a line); empty for none"
-  default     = ""
-  nullable    = false
-
-  validation {
-    condition     = can(regex("^$|^arn:aws[a-z-]*:(ssm|secretsmanager):.+$", var.collector_headers))
-    error_message = "collector_headers is empty, or the ARN of an SSM parameter or a Secrets Manager secret."
-  }
-}
-
 variable "collector_compression" {
   type        = string
   description = "Compression of what is sent to the Collector"
@@ -77,191 +65,22 @@ variable "telemetry_endpoint" {
   }
 }
 
-# Webhooks
+# Settings and secrets
 
-variable "circleci_secret" {
-  type        = string
-  description = "ARN of an SSM SecureString or a Secrets Manager secret with the secret tokens of CircleCI's webhooks; empty without CircleCI"
-  default     = ""
+variable "settings" {
+  type        = map(string)
+  description = "ARNs of the documents with settings and secrets (docs/settings.md), by function, and shared for the one that all behind HTTP read; a function without one is not deployed, the forwarder needs none"
+  default     = {}
   nullable    = false
 
   validation {
-    condition     = can(regex("^$|^arn:aws[a-z-]*:(ssm|secretsmanager):.+$", var.circleci_secret))
-    error_message = "circleci_secret is empty, or the ARN of an SSM parameter or a Secrets Manager secret."
+    condition     = length(setsubtract(keys(var.settings), concat(keys(local.http), ["forwarder", "shared"]))) == 0
+    error_message = "settings has the keys ${join(", ", keys(local.http))}, forwarder and shared."
   }
 
   validation {
-    condition     = var.circleci_secret != "" || var.gitlab_signing_token != "" || var.gitlab_secret_token != ""
-    error_message = "Set circleci_secret, or gitlab_signing_token or gitlab_secret_token."
-  }
-}
-
-variable "circleci_host" {
-  type        = string
-  description = "CircleCI's host"
-  default     = "circleci.com"
-  nullable    = false
-}
-
-variable "circleci_service_name" {
-  type        = string
-  description = "service.name of CircleCI's spans; {repository} and {pipeline} are replaced"
-  default     = "circleci"
-  nullable    = false
-}
-
-variable "gitlab_signing_token" {
-  type        = string
-  description = "ARN of an SSM SecureString or a Secrets Manager secret with GitLab's signing tokens (whsec_...); empty for none"
-  default     = ""
-  nullable    = false
-
-  validation {
-    condition     = can(regex("^$|^arn:aws[a-z-]*:(ssm|secretsmanager):.+$", var.gitlab_signing_token))
-    error_message = "gitlab_signing_token is empty, or the ARN of an SSM parameter or a Secrets Manager secret."
-  }
-}
-
-variable "gitlab_secret_token" {
-  type        = string
-  description = "ARN of an SSM SecureString or a Secrets Manager secret with GitLab's secret tokens; empty for none"
-  default     = ""
-  nullable    = false
-
-  validation {
-    condition     = can(regex("^$|^arn:aws[a-z-]*:(ssm|secretsmanager):.+$", var.gitlab_secret_token))
-    error_message = "gitlab_secret_token is empty, or the ARN of an SSM parameter or a Secrets Manager secret."
-  }
-}
-
-variable "gitlab_host" {
-  type        = string
-  description = "GitLab instance of a request that names none"
-  default     = "gitlab.com"
-  nullable    = false
-}
-
-variable "gitlab_service_name" {
-  type        = string
-  description = "service.name of GitLab's spans; {repository} and {pipeline} are replaced"
-  default     = "gitlab"
-  nullable    = false
-}
-
-variable "gitlab_job_spans" {
-  type        = string
-  description = "Job spans from the Pipeline event (last try of each job) or from Job events (every try)"
-  default     = "pipeline"
-  nullable    = false
-
-  validation {
-    condition     = contains(["pipeline", "job"], var.gitlab_job_spans)
-    error_message = "gitlab_job_spans is one of pipeline, job."
-  }
-}
-
-variable "gitlab_native_job_id" {
-  type        = string
-  description = "GitLab's kind of job id, for native ids"
-  default     = "default"
-  nullable    = false
-
-  validation {
-    condition     = contains(["default", "export"], var.gitlab_native_job_id)
-    error_message = "gitlab_native_job_id is one of default, export."
-  }
-}
-
-variable "traceparent_token" {
-  type        = string
-  description = "ARN of an SSM SecureString or a Secrets Manager secret with the bearer tokens of the traceparent endpoint; empty lets anybody ask"
-  default     = ""
-  nullable    = false
-
-  validation {
-    condition     = can(regex("^$|^arn:aws[a-z-]*:(ssm|secretsmanager):.+$", var.traceparent_token))
-    error_message = "traceparent_token is empty, or the ARN of an SSM parameter or a Secrets Manager secret."
-  }
-}
-
-variable "trace_ids" {
-  type        = string
-  description = "How ids are derived (docs/ids.md)"
-  default     = "hashed"
-  nullable    = false
-
-  validation {
-    condition     = contains(["hashed", "native"], var.trace_ids)
-    error_message = "trace_ids is one of hashed, native."
-  }
-}
-
-variable "project_rules" {
-  type        = string
-  description = "Which projects are traced and which share of their runs, as JSON, or the ARN of an SSM parameter that holds it and may change at any time (docs/settings.md)"
-  default     = "{}"
-  nullable    = false
-
-  validation {
-    condition     = can(regex("^\\{.*\\}$|^arn:aws[a-z-]*:ssm:.+$", var.project_rules))
-    error_message = "project_rules is a JSON object, or the ARN of an SSM parameter."
-  }
-}
-
-# Build events and identity
-
-variable "build_events_signing_key" {
-  type        = string
-  description = "ARN of an SSM SecureString or a Secrets Manager secret with the keys that jobs sign build events with (whsec_...); empty for none"
-  default     = ""
-  nullable    = false
-
-  validation {
-    condition     = can(regex("^$|^arn:aws[a-z-]*:(ssm|secretsmanager):.+$", var.build_events_signing_key))
-    error_message = "build_events_signing_key is empty, or the ARN of an SSM parameter or a Secrets Manager secret."
-  }
-}
-
-variable "build_events_token" {
-  type        = string
-  description = "ARN of an SSM SecureString or a Secrets Manager secret with the bearer tokens of build events; empty for none"
-  default     = ""
-  nullable    = false
-
-  validation {
-    condition     = can(regex("^$|^arn:aws[a-z-]*:(ssm|secretsmanager):.+$", var.build_events_token))
-    error_message = "build_events_token is empty, or the ARN of an SSM parameter or a Secrets Manager secret."
-  }
-}
-
-variable "oidc_issuers" {
-  type        = string
-  description = "Whose tokens of jobs are accepted, such as https://gitlab.com; separated by commas, or a JSON list"
-  default     = ""
-  nullable    = false
-}
-
-variable "oidc_audience" {
-  type        = string
-  description = "What jobs ask for as aud of these tokens, such as https://ci.example.com"
-  default     = ""
-  nullable    = false
-
-  validation {
-    condition     = var.oidc_issuers == "" || var.oidc_audience != ""
-    error_message = "Set oidc_audience when oidc_issuers is set."
-  }
-}
-
-variable "access" {
-  type        = string
-  description = "Which projects' jobs may call and what they have to prove (docs/identity.md), as a JSON list, or the ARN of an SSM parameter that holds it and may change at any time; needed with the issuers of gitlab.com and GitHub"
-  default     = ""
-  nullable    = false
-
-  validation {
-    condition     = can(regex("^$|^\\[.*\\]$|^arn:aws[a-z-]*:ssm:.+$", var.access))
-    error_message = "access is empty, a JSON list, or the ARN of an SSM parameter."
+    condition     = alltrue([for it in values(var.settings) : can(regex("^arn:aws[a-z-]*:(ssm|secretsmanager):.+$", it))])
+    error_message = "settings holds ARNs of SSM parameters or Secrets Manager secrets."
   }
 }
 
@@ -269,7 +88,7 @@ variable "access" {
 
 variable "secrets_key_arn" {
   type        = string
-  description = "ARN of the KMS key of the secrets, when it is not AWS's own"
+  description = "ARN of the KMS key of the documents, when it is not AWS's own"
   default     = ""
   nullable    = false
 
@@ -307,13 +126,13 @@ variable "architecture" {
 
 variable "front_door" {
   type        = string
-  description = "One URL a function, or one HTTP API before them all (a dollar a million requests more; takes a custom domain)"
-  default     = "function-urls"
+  description = "One HTTP API before the functions, whose throttling keeps others from using up their concurrency (a dollar a million requests), or a URL for each"
+  default     = "http-api"
   nullable    = false
 
   validation {
-    condition     = contains(["function-urls", "http-api"], var.front_door)
-    error_message = "front_door is one of function-urls, http-api."
+    condition     = contains(["http-api", "function-urls"], var.front_door)
+    error_message = "front_door is one of http-api, function-urls."
   }
 }
 
@@ -355,8 +174,8 @@ variable "http_api_rate" {
 
 variable "http_api_burst" {
   type        = number
-  description = "Requests that it lets through at once"
-  default     = 1000
+  description = "Requests that it lets through at once; not above WebhookConcurrency, or a flood reaches the functions"
+  default     = 50
   nullable    = false
 
   validation {
@@ -481,5 +300,17 @@ variable "rejected_share" {
   validation {
     condition     = var.rejected_share >= 1 && var.rejected_share <= 100
     error_message = "rejected_share is from 1 to 100."
+  }
+}
+
+variable "refused_requests" {
+  type        = number
+  description = "Requests in five minutes that may be answered 4xx before an alarm is raised"
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.refused_requests >= 0
+    error_message = "refused_requests is at least 0."
   }
 }

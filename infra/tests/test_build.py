@@ -36,7 +36,7 @@ def deployment(tmp_path_factory):
     if not program:
         pytest.skip("SPANHOOK_DEPLOYMENT is unset: it names the built tests/src/bin/deployment.rs")
     if not (BUNDLER / "dist").is_dir():
-        pytest.skip("packages/bundler is not built: npm ci && npm run build")
+        pytest.skip("packages/bundler is not built: npm ci --ignore-scripts && npm run build")
     clickhouse = engine()
     clickhouse.create("otel")
     clickhouse.create_tables()

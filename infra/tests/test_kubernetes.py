@@ -154,6 +154,12 @@ def test_a_container_is_hardened(name, container):
         assert container[probe]["httpGet"]["port"] in ports
 
 
+def test_a_full_disk_takes_the_pod_out_of_service_and_does_not_start_it_anew():
+    container = dict(containers())["spanhook"]
+    probes = {it: container[it]["httpGet"]["path"] for it in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert probes == {"startupProbe": "/health", "readinessProbe": "/ready", "livenessProbe": "/health"}
+
+
 def test_images_have_a_version():
     tags = {it["name"]: it["newTag"] for it in yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["images"]}
     for _, it in containers():

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import hcl2
 import pytest
-from templates import MODULE, Module, attributes, blocks, hcl, module_blocks, module_variables
+from hcl import MODULE, Module, attributes, blocks, module_blocks, text_of
+from templates import module_variables
 
 sys.path.insert(0, str(MODULE))  # for the stand-in
 
@@ -142,9 +143,14 @@ def test_module_and_example_want_the_same_versions():
     def versions(folder):
         (body,) = [body for kind, _, body in module_blocks(folder) if kind == "terraform"]
         (providers,) = [attributes(it)["aws"] for name, _, it in blocks(body) if name == "required_providers"]
-        return hcl(attributes(body)["required_version"]), hcl(providers)
+        return text_of(attributes(body)["required_version"]), text_of(providers)
 
     assert versions(MODULE) == versions(EXAMPLE)
+
+
+def test_the_longest_name_fits_a_role():
+    longest = max(map(len, Module({}).locals["http"]))
+    assert len("-".join(["n" * 30, "f" * longest, "ap-southeast-1"])) <= 64
 
 
 # Terraform itself, with a stand-in for the provider
@@ -214,11 +220,11 @@ def test_terraform_tests_break_every_validation():
     broken = set()
     for _, _, body in runs():
         if "expect_failures" in attributes(body):
-            broken |= set(re.findall(r"var\.(\w+)", hcl(attributes(body)["expect_failures"])))
+            broken |= set(re.findall(r"var\.(\w+)", text_of(attributes(body)["expect_failures"])))
     assert broken == checked
 
 
 def test_terraform_tests_have_a_package_of_every_function():
-    secrets = ("circleci_secret", "gitlab_signing_token", "build_events_signing_key")
-    functions = Module(dict.fromkeys(secrets, "arn")).locals["functions"]
-    assert {it.name for it in (MODULE / "tests/packages").iterdir()} == functions.keys()
+    module = Module({})
+    functions = module.locals["http"].keys() | module.locals["functions"].keys()
+    assert {it.name for it in (MODULE / "tests/packages").iterdir()} == functions

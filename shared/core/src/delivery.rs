@@ -52,9 +52,9 @@ pub enum Unmappable {
     /// Not one date can be read, and a span needs a time.
     #[error("the event holds no readable date")]
     NoTime,
-    /// More jobs than one trace can be made of without taking the memory of all others.
-    #[error("the event holds more jobs than are mapped at once")]
-    TooLarge,
+    /// More jobs than are mapped at once: their spans would take the memory of all other deliveries.
+    #[error("the event holds more than {0} jobs")]
+    TooManyJobs(usize),
     /// The mapping panicked: our mistake, and no reason to lose the delivery.
     #[error("spanhook could not map the event; please report it")]
     Bug,

@@ -8,10 +8,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{
-        IgnoredAny, MapAccess, SeqAccess, Visitor,
-        value::{MapAccessDeserializer, SeqAccessDeserializer},
-    },
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// The visits in which a value is of another type than the field's, and reads as absent.
@@ -243,25 +240,41 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// A list; empty when it is null or no list at all.
+/// A list; empty when it is null or no list at all. Of more than `MAX` items the first are kept: an
+/// item that takes two bytes of a payload may take hundreds in memory.
 #[derive(Clone, Debug, PartialEq)]
-pub struct List<T>(pub Vec<T>);
+pub struct List<T, const MAX: usize> {
+    /// The items that were kept.
+    pub items: Vec<T>,
+    /// How many were left out.
+    pub dropped: usize,
+}
 
-impl<T> Default for List<T> {
+impl<T, const MAX: usize> Default for List<T, MAX> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self { items: Vec::new(), dropped: 0 }
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-            type Value = List<T>;
+        struct ListVisitor<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListVisitor<T, MAX> {
+            type Value = List<T, MAX>;
             absent!(scalars);
             absent!(map);
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<List<T>, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(List)
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T, MAX>, A::Error> {
+                let mut list = List::default();
+                while list.items.len() < MAX {
+                    match seq.next_element()? {
+                        Some(item) => list.items.push(item),
+                        None => return Ok(list),
+                    }
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    list.dropped += 1;
+                }
+                Ok(list)
             }
         }
         deserializer.deserialize_any(ListVisitor(PhantomData))
@@ -283,7 +296,7 @@ mod tests {
         #[serde(borrow)]
         object: Object<Inner<'a>>,
         #[serde(borrow)]
-        list: List<Text<'a>>,
+        list: List<Text<'a>, 2>,
     }
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -314,5 +327,17 @@ mod tests {
         assert_eq!(read.int, Int(Some(12)));
         assert_eq!(read.number, Number(Some(1.5)));
         assert_eq!(read.flag, Flag(Some(false)));
+    }
+
+    #[test]
+    fn a_list_keeps_its_first_items_and_counts_the_others() {
+        for (json, kept, dropped) in [
+            (r#"{"list":[]}"#, 0, 0),
+            (r#"{"list":["a","b"]}"#, 2, 0),
+            (r#"{"list":["a","b",{"c":[]},"d"]}"#, 2, 2),
+        ] {
+            let list = serde_json::from_str::<Everything>(json).unwrap().list;
+            assert_eq!((list.items.len(), list.dropped), (kept, dropped), "{json}");
+        }
     }
 }

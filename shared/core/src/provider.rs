@@ -54,7 +54,7 @@ pub struct Room {
     /// A delivery to telemetry: no clock, no I/O.
     pub map: for<'a> fn(&Delivery<'a>, &Settings) -> Result<Mapped<'a>, Unmappable>,
     /// Blanks what must not be kept of a payload.
-    pub redact: fn(&mut serde_json::Value),
+    pub redact: fn(&[u8]) -> Cow<'_, [u8]>,
     /// Whether a payload is this provider's, as far as its shape tells.
     pub recognises: fn(&serde_json::Value) -> bool,
     /// The headers besides the proof that the provider sends with a payload, with a delivery's id.

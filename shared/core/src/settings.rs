@@ -183,14 +183,14 @@ impl Settings {
 
 /// What every webhook has in common besides its secrets.
 #[derive(Clone, Copy, Debug)]
-pub struct Intake {
+pub struct WebhookSettings {
     /// Accept deliveries unsigned where no secret is set.
     pub allow_unsigned: bool,
     /// The largest body that is read, in bytes.
     pub max_body: usize,
 }
 
-impl Intake {
+impl WebhookSettings {
     /// Reads `ALLOW_UNSIGNED` and `MAX_BODY_BYTES`.
     pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
         let words = [("false", false), ("true", true), ("0", false), ("1", true)];

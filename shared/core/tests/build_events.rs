@@ -24,7 +24,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value, json};
 use spanhook_core::{
-    build_event::{BadEvents, Batch, PROVIDER, map},
+    build_event::{BadEvents, Batch, PROVIDER, Sender, map},
     id::{Hashed, SpanId, TraceId, TraceIds},
     job::{BadJob, Claim, Job},
     message::{Content, Message, unpack},
@@ -44,8 +44,12 @@ use support::{claim, place, with_ids};
 const RECEIVED: u64 = 1_793_613_600_000_000_000;
 const CORRELATION: &str = "2722508965";
 
+fn sender(identity: Option<&Job>) -> Sender<'_> {
+    identity.map_or(Sender::Trusted, Sender::Job)
+}
+
 fn mapped(event: &Value, identity: Option<&Job>) -> Result<Batch, BadEvents> {
-    map(event.to_string().as_bytes(), RECEIVED, &Settings::default(), identity)
+    map(event.to_string().as_bytes(), RECEIVED, &Settings::default(), sender(identity))
 }
 
 fn of(event: &Value) -> Batch {
@@ -264,7 +268,7 @@ fn the_samples_become_these_spans_metrics_and_logs() {
     files.sort();
     for file in files {
         let body = fs::read(&file).unwrap();
-        let batch = map(&body, RECEIVED, &Settings::default(), None).unwrap();
+        let batch = map(&body, RECEIVED, &Settings::default(), Sender::Trusted).unwrap();
         let name = format!("build-events-{}", file.file_stem().unwrap().to_str().unwrap());
         insta::assert_snapshot!(name, describe(&batch));
     }
@@ -397,7 +401,7 @@ fn an_id_of_another_form_is_told_where_to_find_the_right_one() {
 fn a_body_of_another_shape_is_refused() {
     assert_eq!(mapped(&json!([1]), None), Err(BadEvents::NotObject(0)));
     assert_eq!(mapped(&json!(vec![0; 1001]), None), Err(BadEvents::TooMany));
-    let body = map(b"{", RECEIVED, &Settings::default(), None);
+    let body = map(b"{", RECEIVED, &Settings::default(), Sender::Trusted);
     assert_eq!(body, Err(BadEvents::NotJson));
 }
 
@@ -496,7 +500,7 @@ fn native_ids_put_a_child_pipeline_into_its_roots_trace() {
     let settings = with_ids(TraceIds::Native);
     let context = json!({ "provider": "gitlab", "run_id": 9, "root_id": 5, "job_id": 7 });
     let body = with(event("mark"), "context", context).to_string();
-    let batch = map(body.as_bytes(), RECEIVED, &settings, None).unwrap();
+    let batch = map(body.as_bytes(), RECEIVED, &settings, Sender::Trusted).unwrap();
     let child = Claim { root_id: Some("5".to_owned()), ..claim("9", "7") };
     let there = place(Provider::Gitlab, &child, &settings);
     assert_eq!(parents(&batch), [(there.trace, there.job)]);
@@ -540,7 +544,7 @@ fn proved_projects_may_count_their_builds_alike() {
 fn what_differs_has_a_span_of_its_own_and_what_is_sent_again_does_not() {
     let id = |event: &Value, received| {
         let body = event.to_string();
-        let batch = map(body.as_bytes(), received, &Settings::default(), None).unwrap();
+        let batch = map(body.as_bytes(), received, &Settings::default(), Sender::Trusted).unwrap();
         traces(&batch)[0].groups[0].spans[0].id
     };
     let first = at(event("artifact"), "2026-11-02T09:30:00Z");
@@ -824,7 +828,7 @@ fn same(went_in: &Attributes<'_>, came_out: &[KeyValue]) -> bool {
 proptest! {
     #[test]
     fn any_bytes_are_mapped_or_refused(body: Vec<u8>) {
-        let _ = map(&body, RECEIVED, &Settings::default(), None);
+        let _ = map(&body, RECEIVED, &Settings::default(), Sender::Trusted);
     }
 
     #[test]
@@ -834,8 +838,8 @@ proptest! {
     ) {
         let body = json!(events).to_string();
         let settings = Settings::default();
-        let first = map(body.as_bytes(), received, &settings, None);
-        prop_assert_eq!(&first, &map(body.as_bytes(), received, &settings, None));
+        let first = map(body.as_bytes(), received, &settings, Sender::Trusted);
+        prop_assert_eq!(&first, &map(body.as_bytes(), received, &settings, Sender::Trusted));
         if let Ok(batch) = first {
             decoded(&messages(&batch, Limits::default()), Limits::default());
         }
@@ -937,5 +941,31 @@ proptest! {
             });
             prop_assert!(alone || message.body.len() <= body);
         }
+    }
+}
+
+/// Whose run an id is can't be told: who may not speak for every project enters none.
+#[test]
+fn a_confined_sender_enters_no_run_and_no_others_trace() {
+    const JOINED: &str = "00-11111111111111111111111111111111-2222222222222222-01";
+    let with = |context: Value| {
+        json!({ "type": "mark", "name": "x", "project": "acme/site", "correlation_id": "7",
+            "context": context })
+    };
+    let gitlab = json!({ "provider": "gitlab", "run_id": "2722508965", "job_id": "15651125844" });
+    let place = |event: &Value, sender| {
+        let body = event.to_string();
+        let batch =
+            map(body.as_bytes(), RECEIVED, &TraceparentSettings::default(), sender).unwrap();
+        (batch.traces[0].id.to_string(), batch.confined)
+    };
+    let proofs = [Sender::Trusted, Sender::Confined("signature"), Sender::Confined("bearer")];
+    let own = proofs.map(|sender| place(&with(Value::Null), sender));
+    assert!(own.iter().all(|(_, confined)| !confined));
+    assert!(own[0] != own[1] && own[1] != own[2] && own[0] != own[2]);
+    for context in [gitlab, json!({ "traceparent": JOINED })] {
+        let event = with(context);
+        assert_ne!(place(&event, Sender::Trusted), own[0]);
+        assert_eq!(place(&event, proofs[1]), (own[1].0.clone(), true));
     }
 }

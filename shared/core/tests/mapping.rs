@@ -275,6 +275,31 @@ fn a_run_with_too_many_events_for_one_message_keeps_what_fits_and_counts_the_res
     assert_eq!(found[0].events.len() + found[0].dropped_events_count as usize, 20_000);
 }
 
+/// Eight million empty jobs fit a delivery of 24 MB; their spans took 5.9 GB.
+#[test]
+fn a_pipeline_of_absurdly_many_jobs_is_kept_and_not_mapped() {
+    let settings = gitlab_settings(TraceIds::Hashed, JobSpans::Pipeline);
+    let pipeline = |builds: usize, bridges: usize| {
+        let empty = |count| vec!["{}"; count].join(",");
+        format!(
+            r#"{{"object_kind":"pipeline","object_attributes":{{"id":1,"status":"failed","created_at":"2026-11-02T09:30:00Z"}},"builds":[{}],"bridges":[{}]}}"#,
+            empty(builds),
+            empty(bridges)
+        )
+    };
+    for (builds, bridges, mapped) in [
+        (gitlab::MAX_JOBS, 0, true),
+        (gitlab::MAX_JOBS + 1, 0, false),
+        (0, gitlab::MAX_JOBS + 1, false),
+        (gitlab::MAX_JOBS / 2, gitlab::MAX_JOBS / 2 + 1, false),
+    ] {
+        let body = pipeline(builds, bridges);
+        let result = gitlab::map(body.as_bytes(), &settings).map(|_| ());
+        let expected = if mapped { Ok(()) } else { Err(Unmappable::TooManyJobs) };
+        assert_eq!(result, expected, "{builds} builds, {bridges} bridges");
+    }
+}
+
 #[test]
 fn what_can_not_be_mapped_says_why() {
     let settings = Settings::default();

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json, Router,
-    body::{Body, Bytes, to_bytes},
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
@@ -18,7 +18,8 @@ use spanhook_core::{
 use crate::{
     answer::{Problem, health, not_found, problem, wrong_method},
     clock::Clock,
-    identity::Gate,
+    identity::{Denied, Gate},
+    intake::{Intake, IntakeError, ReceivedBody, answer_early},
     live::Live,
     queue::Outbox,
     telemetry::{Metric, Telemetry},
@@ -31,6 +32,10 @@ pub const MAX_BODY: usize = 1024 * 1024;
 /// The name of the service in counters.
 const PROVIDER: &str = build_event::PROVIDER;
 
+/// What is said of events that name a run which their sender may not enter.
+const CONFINED: &str =
+    "ACCESS does not take this proof for every project; send the job's OIDC token to be in its run";
+
 /// The build-events service.
 #[derive(Debug)]
 pub struct BuildEvents<Q> {
@@ -42,6 +47,8 @@ pub struct BuildEvents<Q> {
     pub rules: Arc<Live<ProjectRules>>,
     /// Where messages go.
     pub queue: Arc<Q>,
+    /// How bodies are read.
+    pub intake: Intake,
     /// What it says of itself.
     pub telemetry: Telemetry,
     /// Checks tokens by it, and dates events without a timestamp.
@@ -69,49 +76,74 @@ async fn receive<Q: Outbox>(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        let detail = "the body is larger than 1 MiB or broke off; send fewer events at once";
-        return Problem { status: StatusCode::PAYLOAD_TOO_LARGE, detail }.into_response();
-    };
-    service.take(&headers, &body).await
+    if let Err(error) = Intake::announce(&body, MAX_BODY) {
+        return answer_early(body, service.refused(error)).await;
+    }
+    let now = service.clock.since_epoch().as_secs();
+    if let Err(reason) = service.gate.screen(&headers, now).await {
+        return answer_early(body, service.denied(reason)).await;
+    }
+    match service.intake.read(body, MAX_BODY).await {
+        Ok(body) => service.take(&headers, body).await,
+        Err(error) => service.refused(error).into_response(),
+    }
 }
 
 impl<Q: Outbox> BuildEvents<Q> {
-    async fn take(&self, headers: &HeaderMap, body: &Bytes) -> Response {
+    fn refused(&self, error: IntakeError) -> Problem {
+        tracing::warn!(reason = %error, "build events not taken");
+        if error == IntakeError::Busy {
+            let metrics = [(Metric::Received, 1), (Metric::Refused, 1)];
+            self.telemetry.count(PROVIDER, "busy", &metrics);
+        }
+        error.problem("the body is larger than 1 MiB; send fewer events at once")
+    }
+
+    fn denied(&self, denied: Denied) -> Response {
+        tracing::warn!(reason = %denied, "build events rejected");
+        let metrics = [(Metric::Received, 1), (Metric::Rejected, 1)];
+        self.telemetry.count(PROVIDER, denied.as_str(), &metrics);
+        denied.into_response()
+    }
+
+    async fn take(&self, headers: &HeaderMap, body: ReceivedBody) -> Response {
         let count = |reason, metrics: &[(Metric, u64)]| {
             self.telemetry.count(PROVIDER, reason, metrics);
         };
-        let denied = |denied: crate::identity::Denied| {
-            tracing::warn!(reason = %denied, "build events rejected");
-            count(denied.as_str(), &[(Metric::Received, 1), (Metric::Rejected, 1)]);
-            denied.into_response()
-        };
         let now = self.clock.since_epoch().as_secs();
-        let caller = match self.gate.admit(headers, body, now).await {
+        let caller = match self.gate.admit(headers, body.bytes(), now).await {
             Ok(caller) => caller,
-            Err(reason) => return denied(reason),
+            Err(reason) => return self.denied(reason),
         };
-        let job = caller.identity.as_ref();
-        let batch = build_event::map(body, self.clock.nanos(), &self.settings, job);
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(error) => {
+        let (size, received) = (body.bytes().len(), self.clock.nanos());
+        let (of, settings) = (caller.clone(), Arc::clone(&self.settings));
+        let map = move || build_event::map(body.bytes(), received, &settings, of.sender());
+        let batch = match self.intake.work(size, map).await {
+            Err(error) => return self.refused(error).into_response(),
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "build events refused");
                 count("invalid", &[(Metric::Received, 1), (Metric::Verified, 1)]);
                 return problem(StatusCode::BAD_REQUEST, &error.to_string());
             }
+            Ok(Ok(batch)) => batch,
         };
         for telemetry in &batch.telemetry {
             let named = Some(telemetry.project.path()).filter(|it| !it.is_empty());
             if let Err(reason) = caller.require(named) {
-                return denied(reason);
+                return self.denied(reason);
             }
+        }
+        if batch.confined {
+            tracing::info!(
+                proof = caller.by.as_str(),
+                "build events kept out of a run: {CONFINED}"
+            );
         }
         let rules = self.rules.get().await;
         // What the rules leave nothing of is acknowledged like everything else.
         let accepted = Accepted::of(PROVIDER, batch.telemetry, &self.settings, &rules);
         let accepted = accepted.unwrap_or_default();
-        let answer = Answer::of(&accepted, &batch.trace_ids);
+        let answer = Answer::of(&accepted, &batch.trace_ids, batch.confined);
         let queued = accepted.messages.len() as u64;
         if let Err(error) = self.queue.send(accepted.messages).await {
             tracing::error!(%error, "the queue refused; the sender is asked to retry");
@@ -138,10 +170,12 @@ struct Answer {
     points: usize,
     records: usize,
     trace_ids: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
 }
 
 impl Answer {
-    fn of(accepted: &Accepted, traces: &BTreeSet<TraceId>) -> Self {
+    fn of(accepted: &Accepted, traces: &BTreeSet<TraceId>, confined: bool) -> Self {
         let Accepted { spans, points, records, .. } = *accepted;
         Self {
             status: if spans + points + records > 0 { "accepted" } else { "ignored" },
@@ -149,6 +183,7 @@ impl Answer {
             points,
             records,
             trace_ids: traces.iter().map(ToString::to_string).collect(),
+            note: confined.then_some(CONFINED),
         }
     }
 }

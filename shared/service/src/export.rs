@@ -6,6 +6,7 @@
 //!
 //! <https://opentelemetry.io/docs/specs/otlp/>
 
+mod answer;
 mod grpc;
 mod http;
 mod settings;
@@ -14,13 +15,10 @@ mod target;
 use std::time::Duration;
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use prost::Message;
 use thiserror::Error;
 
+pub use settings::{Compression, ExportSettings, Protocol, shown};
 pub use spanhook_core::otlp::Signal;
-
-pub use settings::{Compression, ExportSettings, Protocol};
 pub use target::{Target, TargetError};
 
 /// What became of a request.
@@ -41,6 +39,12 @@ pub enum Outcome {
     /// Never: something in the request is wrong.
     Reject {
         /// What the receiver said.
+        reason: String,
+    },
+    /// Refused, but not in the words of OTLP: something in the request is wrong, or the endpoint is
+    /// no OTLP receiver.
+    Unclear {
+        /// What was said.
         reason: String,
     },
     /// The request is larger than the receiver takes.
@@ -116,15 +120,6 @@ impl Export for Exporter {
             Client::Grpc(grpc) => grpc.export(signal, request).await,
         }
     }
-}
-
-/// What was refused, in an answer. One that is no such message says nothing: it was a 2xx. The
-/// answers of all signals have the same fields under the same numbers.
-fn partial(body: &[u8]) -> Option<Partial> {
-    let partial = ExportTraceServiceResponse::decode(body).ok()?.partial_success?;
-    let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
-    let message = clip(&partial.error_message);
-    (rejected > 0 || !message.is_empty()).then_some(Partial { rejected, message })
 }
 
 /// The innermost cause says what happened; the outer ones repeat the address, whose query may hold

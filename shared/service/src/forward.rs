@@ -16,15 +16,16 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     clock::Clock,
-    export::{Export, Outcome, Signal},
+    export::{Export, Outcome, Partial, Signal},
     queue::{Inbox, Received},
 };
 
 /// The largest request, in bytes: it fits the Collector's 4 MiB over gRPC and 20 MiB over HTTP.
 pub const REQUEST_LIMIT: usize = 3_584 * 1024;
 
-/// No export begins when less time than this is left.
-const MARGIN: Duration = Duration::from_secs(2);
+/// No export begins when less time than this is left: [`settle`] and the forwarder's own telemetry
+/// have it.
+pub const MARGIN: Duration = Duration::from_secs(3);
 
 /// Pauses between tries within one batch: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -38,10 +39,10 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(900);
 
 /// The longest rest that a receiver may ask for: SQS hides a message for no more than 12 hours,
 /// counted from when it was received.
-const LONGEST_REST: Duration = Duration::from_secs(11 * 3600);
+pub const LONGEST_REST: Duration = Duration::from_secs(11 * 3600);
 
-/// Messages on their way to the dead-letter queue at a time: a batch of nothing but bad ones has
-/// [`MARGIN`] to get there.
+/// Messages on their way to the dead-letter queue at a time: a batch of nothing but bad ones has a
+/// part of [`MARGIN`] to get there.
 const REJECTS_AT_ONCE: usize = 16;
 
 /// What becomes of a message.
@@ -54,6 +55,11 @@ pub enum Verdict {
         /// When the receiver wants to be asked again.
         after: Option<Duration>,
         /// Why.
+        reason: String,
+    },
+    /// It stays in the queue until the operator has mended something.
+    Misconfigured {
+        /// What.
         reason: String,
     },
     /// It goes to the dead-letter queue.
@@ -94,6 +100,7 @@ pub async fn forward(
         jitter: messages.first().map_or(0.0, |it| jitter(&it.id, 0)),
         verdicts: vec![None; messages.len()],
         stopped: [const { None }; 3],
+        took: [false; 3],
         tally,
     };
     let mut requests = Signal::ALL.map(Joined::new);
@@ -198,44 +205,52 @@ struct Batch<'b, E> {
     /// Why nothing more of a signal is sent: what stops one request would stop the next. A receiver
     /// that takes no metrics may still take traces.
     stopped: [Option<Verdict>; 3],
+    /// Whether the receiver took a request of a signal: so it is one.
+    took: [bool; 3],
     tally: &'b mut Tally,
 }
 
 impl<E: Export> Batch<'_, E> {
     /// Sends a request, and its halves when something in it is refused, down to the one message.
+    ///
+    /// Who refuses in other words than OTLP's may be something else at that address, which refuses
+    /// everything: only when it also takes something is a message bad. Until then one message is
+    /// looked for, and the rest is tried in the pieces that are left: some twenty requests of a
+    /// thousand messages, none of which is lost.
     async fn deliver(&mut self, request: Joined) {
+        let signal = request.signal as usize;
         let mut waiting = vec![request];
+        let mut doubtful: Vec<(Joined, String)> = Vec::new();
         while let Some(request) = waiting.pop() {
             if request.parts.is_empty() {
                 continue;
             }
-            let outcome = match &self.stopped[request.signal as usize] {
-                Some(verdict) => {
-                    let verdict = verdict.clone();
+            if let Some(verdict) = self.stopped[signal].clone() {
+                for request in doubtful.drain(..).map(|(it, _)| it).chain([request]) {
                     self.settle(&request, &verdict);
-                    continue;
                 }
-                None => self.send(request.signal, request.bytes()).await,
-            };
-            match outcome {
+                continue;
+            }
+            let alone = request.parts.len() == 1;
+            match self.send(request.signal, request.bytes()).await {
                 Outcome::Delivered { partial } => {
-                    if let Some(partial) = partial {
-                        tracing::warn!(
-                            rejected = partial.rejected,
-                            signal = request.signal.as_str(),
-                            message = partial.message,
-                            "the receiver took a request but not all that was in it"
-                        );
-                        self.tally.partially_rejected += partial.rejected;
-                    }
+                    self.took[signal] = true;
+                    self.note(request.signal, partial);
                     self.settle(&request, &Verdict::Ack);
                 }
-                Outcome::Reject { reason } | Outcome::TooLarge { reason }
-                    if request.parts.len() == 1 =>
+                Outcome::Unclear { reason }
+                    if !self.took[signal] && (alone || !doubtful.is_empty()) =>
+                {
+                    doubtful.push((request, reason));
+                }
+                Outcome::Reject { reason }
+                | Outcome::Unclear { reason }
+                | Outcome::TooLarge { reason }
+                    if alone =>
                 {
                     self.settle(&request, &Verdict::Reject { reason });
                 }
-                Outcome::Reject { .. } | Outcome::TooLarge { .. } => {
+                Outcome::Reject { .. } | Outcome::Unclear { .. } | Outcome::TooLarge { .. } => {
                     let (left, right) = request.halves();
                     waiting.extend([right, left]);
                 }
@@ -243,15 +258,49 @@ impl<E: Export> Batch<'_, E> {
                     tracing::warn!(reason, "the receiver can't be reached; messages stay queued");
                     self.stop(&request, Verdict::Retry { after, reason });
                 }
-                Outcome::Misconfigured { reason } => {
-                    let signal = request.signal.as_str();
-                    tracing::error!(signal, reason, "nothing is delivered until this is mended");
-                    self.tally.misconfigured += 1;
-                    let after = Some(MISCONFIGURED_PAUSE);
-                    self.stop(&request, Verdict::Retry { after, reason });
+                Outcome::Misconfigured { reason } => self.misconfigured(&request, reason),
+            }
+            if self.took[signal] || waiting.is_empty() {
+                for (request, reason) in std::mem::take(&mut doubtful) {
+                    self.resolve(request, reason, &mut waiting);
                 }
             }
         }
+    }
+
+    /// What is done with a request whose refusal was doubtful.
+    fn resolve(&mut self, request: Joined, reason: String, waiting: &mut Vec<Joined>) {
+        let signal = request.signal as usize;
+        if let Some(verdict) = self.stopped[signal].clone() {
+            self.settle(&request, &verdict);
+        } else if !self.took[signal] {
+            let hint =
+                "it took nothing; check that OTEL_EXPORTER_OTLP_ENDPOINT is an OTLP receiver";
+            self.misconfigured(&request, format!("{reason}: {hint}"));
+        } else if request.parts.len() == 1 {
+            self.settle(&request, &Verdict::Reject { reason });
+        } else {
+            let (left, right) = request.halves();
+            waiting.extend([right, left]);
+        }
+    }
+
+    fn note(&mut self, signal: Signal, partial: Option<Partial>) {
+        let Some(partial) = partial else { return };
+        tracing::warn!(
+            rejected = partial.rejected,
+            signal = signal.as_str(),
+            message = partial.message,
+            "the receiver took a request but not all that was in it"
+        );
+        self.tally.partially_rejected += partial.rejected;
+    }
+
+    fn misconfigured(&mut self, request: &Joined, reason: String) {
+        let signal = request.signal.as_str();
+        tracing::error!(signal, reason, "nothing is delivered until this is mended");
+        self.tally.misconfigured += 1;
+        self.stop(request, Verdict::Misconfigured { reason });
     }
 
     /// Tries again within the deadline, as long as the receiver asks for no longer pause.
@@ -294,43 +343,59 @@ impl<E: Export> Batch<'_, E> {
 
 /// Carries the verdicts out and gives the ids of the messages that stay in the queue, each once.
 ///
-/// A message whose way to the dead-letter queue fails stays too. What rests longer is a message
-/// that was received more often: Lambda does not slow down on partial failures by itself.
+/// It ends at `until`, whatever the queue does. A message whose way to the dead-letter queue failed
+/// or was not confirmed by then stays too. What stays rests as long as `rest` says; where the queue
+/// was not told in time, that is for its own visibility timeout.
 pub async fn settle(
     inbox: &impl Inbox,
     messages: &[Received],
     verdicts: &[Verdict],
-    clock: Clock,
+    until: Instant,
+    rest: impl Fn(&Received, &Verdict) -> Duration,
     tally: &mut Tally,
 ) -> Vec<String> {
-    let kept = reject(inbox, messages, verdicts, tally).await;
-    let resting: Vec<_> = messages
-        .iter()
-        .zip(verdicts)
-        .filter_map(|(message, verdict)| match verdict {
-            Verdict::Retry { after, .. } => Some((message, back_off(message, *after, clock))),
-            Verdict::Reject { .. } if kept.contains(message.id.as_str()) => {
-                Some((message, back_off(message, None, clock)))
-            }
-            _ => None,
-        })
-        .collect();
-    if let Err(error) = inbox.back_off(&resting).await {
-        tracing::warn!(%error, "messages are retried sooner than they should be");
-    }
+    let stays = |verdict: &Verdict| {
+        matches!(verdict, Verdict::Retry { .. } | Verdict::Misconfigured { .. })
+    };
+    let resting = |stays: &dyn Fn(&Received, &Verdict) -> bool| -> Vec<_> {
+        let all = messages.iter().zip(verdicts).filter(|(message, it)| stays(message, it));
+        all.map(|(message, verdict)| (message, rest(message, verdict))).collect()
+    };
+    let kept = resting(&|_, it| stays(it));
+    // Beside each other: neither must use up the other's time.
+    let ((), refused) = tokio::join!(
+        back_off(inbox, &kept, until),
+        reject(inbox, messages, verdicts, until, tally)
+    );
+    let refused = resting(&|it, verdict| !stays(verdict) && refused.contains(it.id.as_str()));
+    back_off(inbox, &refused, until).await;
+
     let mut seen = HashSet::new();
-    let ids = resting.iter().map(|(message, _)| &message.id);
+    let ids = kept.iter().chain(&refused).map(|(message, _)| &message.id);
     let failed: Vec<_> = ids.filter(|id| seen.insert(*id)).cloned().collect();
     tally.retried += failed.len() as u64;
     failed
 }
 
+/// A failure means another pause than the one that was meant, and no more.
+async fn back_off(inbox: &impl Inbox, resting: &[(&Received, Duration)], until: Instant) {
+    if resting.is_empty() {
+        return;
+    }
+    match timeout_at(until, inbox.back_off(resting)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "messages do not rest as long as they should"),
+        Err(_) => tracing::warn!("the queue was not told in time how long messages rest"),
+    }
+}
+
 /// Moves what was rejected to the dead-letter queue, each message once, and gives the ids of those
-/// that the queue did not take.
+/// that it did not confirm.
 async fn reject<'m>(
     inbox: &impl Inbox,
     messages: &'m [Received],
     verdicts: &'m [Verdict],
+    until: Instant,
     tally: &mut Tally,
 ) -> HashSet<&'m str> {
     let mut rejected: HashMap<_, _> = HashMap::new();
@@ -339,36 +404,43 @@ async fn reject<'m>(
             rejected.insert(message.id.as_str(), (message, reason.as_str()));
         }
     }
+    let mut kept: HashSet<_> = rejected.keys().copied().collect();
     // Collected first: a stream that holds the closure is not `Send` enough for a task.
     let moves: Vec<_> = rejected
         .into_values()
         .map(async |(message, reason)| (message, reason, inbox.reject(message, reason).await))
         .collect();
     let mut moves = stream::iter(moves).buffer_unordered(REJECTS_AT_ONCE);
-    let mut kept = HashSet::new();
-    while let Some((message, reason, moved)) = moves.next().await {
+    while let Ok(Some((message, reason, moved))) = timeout_at(until, moves.next()).await {
         let id = message.id.as_str();
         match moved {
             Ok(()) => {
                 tracing::warn!(id, reason, "message moved to the dead-letter queue");
                 tally.dead_lettered += 1;
+                kept.remove(id);
             }
             Err(error) => {
                 tracing::error!(id, %error, "the dead-letter queue refused; the message stays");
-                kept.insert(id);
             }
         }
     }
     kept
 }
 
-/// Doubles with every receipt, with jitter so that a batch does not come back as one; never less
+/// How long a message rests: twice as long with every receipt, since Lambda does not slow down on
+/// partial failures by itself, with jitter so that a batch does not come back as one; never less
 /// than the receiver asked for.
-fn back_off(message: &Received, after: Option<Duration>, clock: Clock) -> Duration {
+#[must_use]
+pub fn rest(message: &Received, verdict: &Verdict, clock: Clock) -> Duration {
+    let asked = match verdict {
+        Verdict::Retry { after, .. } => after.unwrap_or_default(),
+        Verdict::Misconfigured { .. } => MISCONFIGURED_PAUSE,
+        Verdict::Ack | Verdict::Reject { .. } => Duration::ZERO,
+    };
     let doublings = message.receive_count.saturating_sub(1).min(10);
     let base = Duration::from_secs(5 << doublings).min(LONGEST_BACK_OFF);
     let own = base + base.mul_f64(jitter(&message.id, clock.nanos()));
-    own.max(after.unwrap_or_default()).min(LONGEST_REST)
+    own.max(asked).min(LONGEST_REST)
 }
 
 /// A share of a pause, below a quarter, that differs from message to message.
@@ -378,280 +450,4 @@ fn jitter(id: &str, seed: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        collections::BTreeSet,
-        sync::{
-            Mutex,
-            atomic::{AtomicUsize, Ordering},
-        },
-    };
-
-    use proptest::prelude::*;
-    use spanhook_core::message::pack;
-
-    use super::*;
-    use crate::queue::QueueError;
-
-    fn message(id: usize, raw: &[u8]) -> Received {
-        let attributes = [("encoding", "otlp-proto+zstd"), ("spans", "3")];
-        Received {
-            id: format!("m{id}"),
-            body: pack(raw),
-            attributes: attributes.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-            receive_count: 1,
-            ..Received::default()
-        }
-    }
-
-    /// A `resource_spans` field that holds one byte.
-    fn spans(marker: u8) -> Vec<u8> {
-        vec![10, 1, marker]
-    }
-
-    fn batch(count: usize) -> Vec<Received> {
-        (0..count).map(|id| message(id, &spans(u8::try_from(id).unwrap()))).collect()
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(60)
-    }
-
-    /// Refuses requests that hold any of the poison markers.
-    struct RefusingExporter {
-        poison: BTreeSet<u8>,
-        exports: AtomicUsize,
-    }
-
-    impl Export for RefusingExporter {
-        async fn export(&self, _: Signal, request: Bytes) -> Outcome {
-            self.exports.fetch_add(1, Ordering::Relaxed);
-            if request.chunks(3).any(|it| self.poison.contains(&it[2])) {
-                return Outcome::Reject { reason: "bad span".into() };
-            }
-            Outcome::Delivered { partial: None }
-        }
-    }
-
-    /// Gives its answers one after the other, the last one for ever.
-    struct ScriptedExporter(Mutex<Vec<Outcome>>, AtomicUsize);
-
-    impl ScriptedExporter {
-        fn new(mut answers: Vec<Outcome>) -> Self {
-            answers.reverse();
-            Self(Mutex::new(answers), AtomicUsize::new(0))
-        }
-    }
-
-    impl Export for ScriptedExporter {
-        async fn export(&self, _: Signal, _: Bytes) -> Outcome {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            let mut answers = self.0.lock().unwrap();
-            if answers.len() > 1 { answers.pop().unwrap() } else { answers[0].clone() }
-        }
-    }
-
-    fn retry(after: Option<u64>) -> Outcome {
-        Outcome::Retry { after: after.map(Duration::from_secs), reason: "busy".into() }
-    }
-
-    fn delivered() -> Outcome {
-        Outcome::Delivered { partial: None }
-    }
-
-    proptest! {
-        #[test]
-        fn exactly_the_poison_messages_are_rejected(
-            count in 1..40usize, poison in prop::collection::btree_set(0..40u8, 0..6),
-        ) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            let exporter = RefusingExporter { poison: poison.clone(), exports: AtomicUsize::new(0) };
-            let messages = batch(count);
-            let verdicts =
-                runtime.block_on(forward(&messages, &exporter, soon(), &mut Tally::default()));
-            for (index, verdict) in verdicts.iter().enumerate() {
-                let poisoned = poison.contains(&u8::try_from(index).unwrap());
-                prop_assert_eq!(matches!(verdict, Verdict::Reject { .. }), poisoned);
-                prop_assert_eq!(*verdict == Verdict::Ack, !poisoned);
-            }
-            // Each poison message costs at most one path down a binary tree.
-            let depth = usize::try_from(count.next_power_of_two().ilog2()).unwrap() + 1;
-            prop_assert!(exporter.exports.into_inner() <= 1 + 2 * depth * poison.len());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_receiver_that_recovers_within_the_deadline_gets_everything() {
-        let exporter = ScriptedExporter::new(vec![retry(None), retry(Some(20)), delivered()]);
-        let began = Instant::now();
-        let mut tally = Tally::default();
-        let verdicts = forward(&batch(3), &exporter, soon(), &mut tally).await;
-        assert_eq!(verdicts, vec![Verdict::Ack; 3]);
-        assert!(began.elapsed() >= Duration::from_secs(20), "Retry-After is honoured");
-        assert_eq!((tally.delivered, tally.spans), (3, 9));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_that_ends_after_the_deadline_is_left_to_the_queue() {
-        let exporter = ScriptedExporter::new(vec![retry(Some(600))]);
-        let verdicts = forward(&batch(2), &exporter, soon(), &mut Tally::default()).await;
-        let expected =
-            Verdict::Retry { after: Some(Duration::from_secs(600)), reason: "busy".into() };
-        assert_eq!(verdicts, vec![expected; 2]);
-        assert_eq!(exporter.1.into_inner(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_operators_mistake_keeps_messages_and_stops_the_batch() {
-        let exporter = ScriptedExporter::new(vec![Outcome::Misconfigured { reason: "401".into() }]);
-        let big =
-            vec![message(0, &request(3 * 1024 * 1024)), message(1, &request(3 * 1024 * 1024))];
-        let mut tally = Tally::default();
-        let verdicts = forward(&big, &exporter, soon(), &mut tally).await;
-        assert!(verdicts.iter().all(|it| matches!(it, Verdict::Retry { after: Some(_), .. })));
-        assert_eq!((exporter.1.into_inner(), tally.misconfigured), (1, 1));
-    }
-
-    /// One `resource_spans` field of about `len` bytes.
-    fn request(len: usize) -> Vec<u8> {
-        let mut raw = Vec::new();
-        prost::encoding::bytes::encode(1, &vec![7u8; len], &mut raw);
-        raw
-    }
-
-    /// Remembers how large requests were.
-    struct MeasuringExporter(Mutex<Vec<usize>>);
-
-    impl Export for MeasuringExporter {
-        async fn export(&self, _: Signal, request: Bytes) -> Outcome {
-            self.0.lock().unwrap().push(request.len());
-            delivered()
-        }
-    }
-
-    /// Takes traces and logs, and knows no metrics.
-    #[derive(Default)]
-    struct TracesAndLogs(Mutex<Vec<(Signal, Bytes)>>);
-
-    impl Export for TracesAndLogs {
-        async fn export(&self, signal: Signal, request: Bytes) -> Outcome {
-            self.0.lock().unwrap().push((signal, request));
-            match signal {
-                Signal::Metrics => Outcome::Misconfigured { reason: "HTTP 404".into() },
-                _ => delivered(),
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn signals_are_joined_apart_and_one_that_is_refused_stops_no_other() {
-        let exporter = TracesAndLogs::default();
-        let signals = [None, Some("metrics"), Some("logs"), Some("metrics"), Some("traces")];
-        let messages: Vec<_> = signals
-            .iter()
-            .enumerate()
-            .map(|(id, signal)| {
-                let mut message = message(id, &spans(u8::try_from(id).unwrap()));
-                let named = signal.map(|it| ("signal".to_owned(), it.to_owned()));
-                message.attributes.extend(named);
-                message
-            })
-            .collect();
-        let verdicts = forward(&messages, &exporter, soon(), &mut Tally::default()).await;
-        let taken: Vec<_> = verdicts.iter().map(|it| *it == Verdict::Ack).collect();
-        assert_eq!(taken, [true, false, true, false, true]);
-        let sent = exporter.0.into_inner().unwrap();
-        let joined =
-            |ids: &[u8]| Bytes::from(ids.iter().flat_map(|id| spans(*id)).collect::<Vec<_>>());
-        assert_eq!(
-            sent,
-            [
-                (Signal::Traces, joined(&[0, 4])),
-                (Signal::Metrics, joined(&[1, 3])),
-                (Signal::Logs, joined(&[2])),
-            ]
-        );
-    }
-
-    #[tokio::test]
-    async fn requests_stay_below_the_collectors_limit() {
-        let exporter = MeasuringExporter(Mutex::default());
-        let messages: Vec<_> = (0..20).map(|id| message(id, &request(600 * 1024))).collect();
-        forward(&messages, &exporter, soon(), &mut Tally::default()).await;
-        let sizes = exporter.0.into_inner().unwrap();
-        assert!(sizes.iter().all(|it| *it <= REQUEST_LIMIT), "{sizes:?}");
-        assert_eq!(sizes.len(), 4);
-    }
-
-    #[tokio::test]
-    async fn an_undecodable_message_is_rejected_alone() {
-        let mut messages = batch(4);
-        messages[1].body = "*** no base64 ***".into();
-        messages[2].attributes.clear();
-        let exporter = ScriptedExporter::new(vec![delivered()]);
-        let verdicts = forward(&messages, &exporter, soon(), &mut Tally::default()).await;
-        let rejected: Vec<_> =
-            verdicts.iter().map(|it| matches!(it, Verdict::Reject { .. })).collect();
-        assert_eq!(rejected, [false, true, true, false]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_export_begins_when_the_deadline_is_near() {
-        let exporter = ScriptedExporter::new(vec![delivered()]);
-        let deadline = Instant::now() + Duration::from_secs(1);
-        let verdicts = forward(&batch(1), &exporter, deadline, &mut Tally::default()).await;
-        assert!(matches!(verdicts[0], Verdict::Retry { .. }));
-        assert_eq!(exporter.1.into_inner(), 0);
-    }
-
-    /// Takes everything, or refuses rejects.
-    #[derive(Default)]
-    struct RecordingInbox {
-        refuses: bool,
-        rejected: Mutex<Vec<(String, String)>>,
-        rested: Mutex<Vec<(String, Duration)>>,
-    }
-
-    impl Inbox for RecordingInbox {
-        async fn back_off(&self, messages: &[(&Received, Duration)]) -> Result<(), QueueError> {
-            let rested = messages.iter().map(|(it, pause)| (it.id.clone(), *pause));
-            self.rested.lock().unwrap().extend(rested);
-            Ok(())
-        }
-
-        async fn reject(&self, message: &Received, reason: &str) -> Result<(), QueueError> {
-            if self.refuses {
-                return Err(QueueError::Refused { failed: 1, total: 1, reason: "down".into() });
-            }
-            self.rejected.lock().unwrap().push((message.id.clone(), reason.to_owned()));
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn what_stays_is_reported_and_rests_longer_each_time() {
-        let mut messages = batch(3);
-        messages[1].receive_count = 4;
-        let verdicts = [
-            Verdict::Ack,
-            Verdict::Retry { after: None, reason: String::new() },
-            Verdict::Reject { reason: "bad".into() },
-        ];
-        let inbox = RecordingInbox::default();
-        let mut tally = Tally::default();
-        let failed = settle(&inbox, &messages, &verdicts, Clock::SYSTEM, &mut tally).await;
-        assert_eq!(failed, ["m1"]);
-        assert_eq!(*inbox.rejected.lock().unwrap(), [("m2".to_owned(), "bad".to_owned())]);
-        let pause = inbox.rested.lock().unwrap()[0].1;
-        assert!((Duration::from_secs(40)..Duration::from_secs(51)).contains(&pause), "{pause:?}");
-    }
-
-    #[tokio::test]
-    async fn a_message_that_the_dead_letter_queue_refuses_stays() {
-        let inbox = RecordingInbox { refuses: true, ..RecordingInbox::default() };
-        let verdicts = [Verdict::Reject { reason: "bad".into() }];
-        let failed =
-            settle(&inbox, &batch(1), &verdicts, Clock::SYSTEM, &mut Tally::default()).await;
-        assert_eq!(failed, ["m0"]);
-    }
-}
+mod tests;

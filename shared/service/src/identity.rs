@@ -21,7 +21,8 @@ use http::{
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
 use spanhook_core::{
-    check::{Rejection, WebhookHeaders, verify_standard, verify_token},
+    build_event::Sender,
+    check::{Rejection, WebhookHeaders, screen_standard, verify_standard, verify_token},
     host::Host,
     job::Job,
     project::Project,
@@ -178,6 +179,18 @@ impl Caller {
         }
     }
 
+    /// What is believed of the run that the caller's events name. A job speaks for its own; without
+    /// a token a run is believed only where the rules accept the proof for every project, since
+    /// nothing tells whose run an id is.
+    #[must_use]
+    pub fn sender(&self) -> Sender<'_> {
+        match &self.identity {
+            Some(job) => Sender::Job(job),
+            None if self.access.accepts_everywhere(self.by) => Sender::Trusted,
+            None => Sender::Confined(self.by.as_str()),
+        }
+    }
+
     /// [`Self::may`], with the answer for the one who may not: who has shown no proof is asked for
     /// one.
     pub fn require(&self, project: Option<&str>) -> Result<(), Denied> {
@@ -210,6 +223,8 @@ impl Gate {
         body: &[u8],
         now: u64,
     ) -> Result<Caller, Denied> {
+        // What is too old is read again at the same time: one wait, not three.
+        tokio::join!(self.signing_keys.get(), self.tokens.get(), self.access.get());
         let signed = self.check_signature(headers, body, now).await?;
         let (identity, bearer) = self.check_authorization(headers, now).await?;
         let by = match (&identity, signed, bearer) {
@@ -229,6 +244,20 @@ impl Gate {
         Ok(caller)
     }
 
+    /// What [`Self::admit`] checks without a body: who fails here need not send one.
+    pub async fn screen(&self, headers: &HeaderMap, now: u64) -> Result<(), Denied> {
+        let signed = self.signature(headers).await?;
+        if let Some(signed) = signed {
+            screen_standard(signed, now).map_err(Denied::Signature)?;
+        }
+        let (identity, bearer) = self.check_authorization(headers, now).await?;
+        let proved = signed.is_some() || identity.is_some() || bearer;
+        if !proved && !self.access.get().await.mentions(Proof::None) {
+            return Err(Denied::Missing);
+        }
+        Ok(())
+    }
+
     /// Whether the request carries a signature that holds. Without a key nothing can be checked.
     async fn check_signature(
         &self,
@@ -236,18 +265,23 @@ impl Gate {
         body: &[u8],
         now: u64,
     ) -> Result<bool, Denied> {
-        let signature = one(headers, "webhook-signature")?;
-        if signature.is_none() || self.signing_keys.get().await.is_empty() {
-            return Ok(false);
-        }
-        let signed = WebhookHeaders {
-            id: one(headers, "webhook-id")?,
-            timestamp: one(headers, "webhook-timestamp")?,
-            signature,
-        };
+        let Some(signed) = self.signature(headers).await? else { return Ok(false) };
         let check = |keys: &Secrets| verify_standard(signed, body, keys, now);
         self.signing_keys.verify(check).await.map_err(Denied::Signature)?;
         Ok(true)
+    }
+
+    /// The headers of a signature that can be checked.
+    async fn signature<'h>(
+        &self,
+        headers: &'h HeaderMap,
+    ) -> Result<Option<WebhookHeaders<'h>>, Denied> {
+        let signature = one(headers, "webhook-signature")?;
+        if signature.is_none() || self.signing_keys.get().await.is_empty() {
+            return Ok(None);
+        }
+        let (id, timestamp) = (one(headers, "webhook-id")?, one(headers, "webhook-timestamp")?);
+        Ok(Some(WebhookHeaders { id, timestamp, signature }))
     }
 
     /// The job whose token the request carries, or whether it carries a bearer token that is right.

@@ -4,8 +4,10 @@
 //! - [`live`] holds what may change while it runs: secrets and project rules.
 //! - [`webhook`] and [`traceparent`] are axum routers.
 //! - [`build_events`] takes what jobs report themselves, from whom [`identity`] admits.
+//! - [`intake`] reads their bodies within bounds of memory and time.
 //! - [`queue`] is what lies between the webhook functions and the forwarder.
-//! - [`export`] speaks OTLP, [`forward`] decides what becomes of every message.
+//! - [`export`] speaks OTLP, [`forward`] decides what becomes of every message,
+//!   [`forwarder`] is the function that drives it.
 //! - [`telemetry`] is what spanhook says of itself.
 
 pub mod answer;
@@ -13,7 +15,9 @@ pub mod build_events;
 pub mod clock;
 pub mod export;
 pub mod forward;
+pub mod forwarder;
 pub mod identity;
+pub mod intake;
 pub mod live;
 pub mod queue;
 pub mod settings;

@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     io::Write,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -38,6 +38,7 @@ use spanhook_core::{
     semconv,
 };
 use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
 use tracing_subscriber::EnvFilter;
 
 use crate::settings::{SettingsError, Vars, var};
@@ -167,6 +168,8 @@ struct Otlp {
     meters: SdkMeterProvider,
     counters: BTreeMap<Metric, Counter<u64>>,
     lag: Histogram<u64>,
+    /// Held while what waits is exported.
+    flushing: Mutex<()>,
 }
 
 const METRICS: [Metric; 13] = [
@@ -294,14 +297,17 @@ impl Telemetry {
         span.end_with_timestamp(at(end));
     }
 
-    /// Exports what is waiting, before the runtime freezes the process.
-    pub async fn flush(&self) {
+    /// Exports what is waiting, before the runtime freezes the process; by `until` it is given up
+    /// waiting for, since spanhook's own telemetry is worth less than an answer in time.
+    pub async fn flush(&self, until: Instant) {
         if self.0.otlp.is_none() {
             return;
         }
         let inner = Arc::clone(&self.0);
         let flushed = tokio::task::spawn_blocking(move || {
             let Some(otlp) = &inner.otlp else { return };
+            // One that was given up on may still wait for the network; a second would wait for it.
+            let Ok(_turn) = otlp.flushing.try_lock() else { return };
             for result in [otlp.traces.force_flush(), otlp.meters.force_flush()] {
                 if let Err(error) = result {
                     tracing::warn!(%error, "own telemetry was not exported");
@@ -309,7 +315,9 @@ impl Telemetry {
             }
         });
         // A panic of the SDK is no reason to fail an invocation.
-        let _ = flushed.await;
+        if timeout_at(until, flushed).await.is_err() {
+            tracing::warn!("own telemetry was not exported in time");
+        }
     }
 }
 
@@ -372,6 +380,32 @@ impl Otlp {
             .u64_histogram(format!("{NAMESPACE}.{}", Metric::DeliveryLag.as_str()))
             .with_unit("ms")
             .build();
-        Ok(Self { traces, meters, counters, lag })
+        Ok(Self { traces, meters, counters, lag, flushing: Mutex::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_receiver_that_hangs_keeps_a_flush_no_longer_than_it_may_take() {
+        // Takes connections and never answers.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", silent.local_addr().unwrap());
+        let settings = TelemetrySettings { endpoint: Some(endpoint), lambda: None };
+        let telemetry = Telemetry::exporting("test", &settings).unwrap();
+        telemetry.span("forward", 1, 2, &[]);
+        let inner = Arc::clone(&telemetry.0);
+        telemetry.flush(Instant::now() + Duration::from_millis(50)).await;
+        let otlp = inner.otlp.as_ref().unwrap();
+        assert!(otlp.flushing.try_lock().is_err(), "the export still waits for the network");
+        // Nor does a second one queue behind it.
+        telemetry.flush(Instant::now() + Duration::from_secs(60)).await;
+        assert!(otlp.flushing.try_lock().is_err());
+        // The runtime does not wait for it either: nothing of it must outlive the test.
+        drop(silent);
     }
 }

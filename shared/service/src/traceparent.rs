@@ -49,6 +49,8 @@ impl Traceparent {
     pub fn into_routes(self) -> Router {
         Router::new()
             .route("/traceparent", axum::routing::any(answer))
+            // The wildcard stands for one character at least.
+            .route("/traceparent/", axum::routing::any(answer))
             .route("/traceparent/{*rest}", axum::routing::any(answer))
             .with_state(Arc::new(self))
     }

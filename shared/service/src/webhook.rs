@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::{Body, Bytes, to_bytes},
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
-use http_body_util::LengthLimitError;
+use futures_util::future::join_all;
 use serde::Serialize;
 use spanhook_core::{
     check::{Check, Rejection},
@@ -20,12 +20,13 @@ use spanhook_core::{
     provider::Provider,
     rules::ProjectRules,
     secret::Secrets,
-    settings::{Intake, Settings, SettingsError, Vars},
+    settings::{Settings, SettingsError, Vars, WebhookSettings},
 };
 
 use crate::{
     answer::{Problem, health, not_found, wrong_method},
     clock::Clock,
+    intake::{Intake, IntakeError, ReceivedBody, answer_early},
     live::{self, Live, LiveError, Source},
     queue::Outbox,
     telemetry::{Metric, Telemetry},
@@ -55,7 +56,7 @@ impl Receiver {
     pub async fn open(
         provider: Provider,
         vars: &Vars,
-        intake: Intake,
+        common: WebhookSettings,
     ) -> Result<Self, ReceiverError> {
         let room = provider.room();
         let mut checks = Vec::new();
@@ -69,7 +70,7 @@ impl Receiver {
             }
         }
         match (room.checks.first(), checks.is_empty()) {
-            (Some(first), true) if !intake.allow_unsigned => {
+            (Some(first), true) if !common.allow_unsigned => {
                 let (variable, hint) = (first.variable.name, room.unproved);
                 return Err(SettingsError::Missing { variable, hint }.into());
             }
@@ -88,7 +89,17 @@ impl Receiver {
         self.provider
     }
 
-    /// Checks the raw bytes. With several checks configured all must hold.
+    /// Checks what needs no body: whether what proves it is there and can be right.
+    async fn screen(&self, headers: &HeaderMap, now: u64) -> Result<(), Rejection> {
+        // What is too old is read again at the same time: one wait, not one for each.
+        join_all(self.checks.iter().map(|(_, secrets)| secrets.get())).await;
+        for (check, secrets) in &self.checks {
+            secrets.verify(|secrets| check.verify_headers(headers, secrets, now)).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks the raw bytes, after [`Self::screen`]. With several checks configured all must hold.
     async fn verify(&self, headers: &HeaderMap, body: &[u8], now: u64) -> Result<(), Rejection> {
         for (check, secrets) in &self.checks {
             secrets.verify(|secrets| check.verify(headers, body, secrets, now)).await?;
@@ -110,6 +121,8 @@ pub struct Webhook<Q> {
     pub rules: Arc<Live<ProjectRules>>,
     /// Where messages go.
     pub queue: Arc<Q>,
+    /// How bodies are read.
+    pub intake: Intake,
     /// What it says of itself.
     pub telemetry: Telemetry,
     /// Tells a fresh signature from an old one.
@@ -143,36 +156,58 @@ async fn receive<Q: Outbox>(
     body: Body,
 ) -> Response {
     let started = webhook.clock.nanos();
-    match to_bytes(body, webhook.max_body).await {
-        Ok(body) => webhook.deliver(&headers, &body, started).await,
-        Err(error) => {
-            let source = std::error::Error::source(&error);
-            let too_large = source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
-            let (status, detail) = if too_large {
-                (StatusCode::PAYLOAD_TOO_LARGE, "the delivery is larger than MAX_BODY_BYTES")
-            } else {
-                (StatusCode::BAD_REQUEST, "the body could not be read to its end")
-            };
-            Problem { status, detail }.into_response()
-        }
+    if let Err(error) = Intake::announce(&body, webhook.max_body) {
+        return answer_early(body, webhook.refused(error)).await;
+    }
+    let now = webhook.clock.since_epoch().as_secs();
+    if let Err(rejection) = webhook.receiver.screen(&headers, now).await {
+        return answer_early(body, webhook.rejected(rejection)).await;
+    }
+    match webhook.intake.read(body, webhook.max_body).await {
+        Ok(body) => webhook.deliver(headers, body, started).await,
+        Err(error) => webhook.refused(error).into_response(),
     }
 }
 
 impl<Q: Outbox> Webhook<Q> {
-    async fn deliver(&self, headers: &HeaderMap, body: &Bytes, started: u64) -> Response {
+    fn refused(&self, error: IntakeError) -> Problem {
         let provider = self.receiver.provider();
+        tracing::warn!(%provider, reason = %error, "delivery not taken");
+        if error == IntakeError::Busy {
+            let metrics = [(Metric::Received, 1), (Metric::Refused, 1)];
+            self.telemetry.count(provider.as_str(), "busy", &metrics);
+        }
+        error.problem("the delivery is larger than MAX_BODY_BYTES")
+    }
+
+    fn rejected(&self, rejection: Rejection) -> Problem {
+        let provider = self.receiver.provider();
+        tracing::warn!(%provider, reason = %rejection, "delivery rejected");
+        let metrics = [(Metric::Received, 1), (Metric::Rejected, 1)];
+        self.telemetry.count(provider.as_str(), rejection.as_str(), &metrics);
+        let detail = "the signature or token is missing or wrong";
+        Problem { status: StatusCode::UNAUTHORIZED, detail }
+    }
+
+    async fn deliver(&self, headers: HeaderMap, body: ReceivedBody, started: u64) -> Response {
+        let provider = self.receiver.provider();
+        let now = self.clock.since_epoch().as_secs();
+        if let Err(rejection) = self.receiver.verify(&headers, body.bytes(), now).await {
+            return self.rejected(rejection).into_response();
+        }
         let count = |reason, metrics: &[(Metric, u64)]| {
             self.telemetry.count(provider.as_str(), reason, metrics);
         };
-        let now = self.clock.since_epoch().as_secs();
-        if let Err(rejection) = self.receiver.verify(headers, body, now).await {
-            tracing::warn!(%provider, reason = %rejection, "delivery rejected");
-            count(rejection.as_str(), &[(Metric::Received, 1), (Metric::Rejected, 1)]);
-            let detail = "the signature or token is missing or wrong";
-            return Problem { status: StatusCode::UNAUTHORIZED, detail }.into_response();
-        }
-        let rules = self.rules.get().await;
-        let outcome = Delivery { headers, body }.process(provider, &self.settings, &rules);
+        let (settings, rules) = (Arc::clone(&self.settings), self.rules.get().await);
+        let size = body.bytes().len();
+        let work = move || {
+            let delivery = Delivery { headers: &headers, body: body.bytes() };
+            delivery.process(provider, &settings, &rules)
+        };
+        let outcome = match self.intake.work(size, work).await {
+            Ok(outcome) => outcome,
+            Err(error) => return self.refused(error).into_response(),
+        };
         match outcome {
             Outcome::Ignored { as_str, reason } => {
                 tracing::debug!(%provider, reason, "delivery ignored");

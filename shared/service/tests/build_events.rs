@@ -16,6 +16,7 @@ use spanhook_service::{
     build_events::BuildEvents,
     clock::Clock,
     identity::{Gate, GateSettings},
+    intake::Intake,
     settings::Vars,
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
@@ -33,6 +34,7 @@ async fn service(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router {
         ids: TraceparentSettings::default(),
         rules: project_rules(&vars).await.unwrap(),
         queue: Arc::clone(queue),
+        intake: Intake::new(),
         telemetry: Telemetry::queued("test", &TelemetrySettings::default()),
         clock: Clock::new(|| at(NOW)),
     };
@@ -118,6 +120,31 @@ async fn a_project_that_is_switched_off_or_forbidden_sends_nothing() {
         assert!(queue.sent.lock().unwrap().is_empty());
         assert_eq!(ask(service, event("acme/shop")).await.0, 202);
         assert_eq!(signals(&queue), ["metrics"]);
+    }
+}
+
+/// A project that asks for a job's token keeps its runs to itself, also when an event names one of
+/// them for another project.
+#[tokio::test]
+async fn a_signed_event_enters_a_run_only_where_every_project_takes_a_signature() {
+    const RUN: &str = "ca54d68b6460aedebe19e565dcbb8d6c";
+    let event = r#"{"type": "mark", "correlation_id": "7", "project": "other/x", "name": "n",
+        "context": {"provider": "gitlab", "host": "gitlab.com", "run_id": "2722508965"}}"#;
+    let all = r#"{"projects": "*", "by": ["oidc", "signature"]}"#;
+    for (access, enters) in [
+        (format!("[{all}]"), true),
+        (format!(r#"[{{"projects": "other/*", "by": ["signature"]}}, {all}]"#), true),
+        (format!(r#"[{all}, {{"projects": "acme/payments", "by": ["oidc"]}}]"#), true),
+        (format!(r#"[{{"projects": "acme/payments", "by": ["oidc"]}}, {all}]"#), false),
+        (format!(r#"[{{"projects": "acme/payments", "by": []}}, {all}]"#), false),
+        (r#"[{"projects": "other/*", "by": ["signature"]}]"#.to_owned(), false),
+    ] {
+        let queue = Arc::new(MemoryOutbox::default());
+        let service = service(&queue, &[("ACCESS", &access)]).await;
+        let (status, answer) = ask(service, signed(event)).await;
+        assert_eq!(status, 202, "{access}: {answer}");
+        assert_eq!(answer.contains(RUN), enters, "{access}: {answer}");
+        assert_eq!(answer.contains("send the job's OIDC token"), !enters, "{access}: {answer}");
     }
 }
 

@@ -43,6 +43,7 @@ use spanhook_service::{
         Caller, Denied, FLOOR, FRESH, Gate, GateError, GateSettings, Identity, MAX_LIFETIME,
         MAX_TOKEN, Proof, SKEW, STALE,
     },
+    intake::Intake,
     settings::Vars,
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
@@ -746,6 +747,20 @@ async fn keys_are_fetched_every_hour_and_stay_good_for_a_day_without_the_issuer(
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_back_does_not_keep_keys() {
+    let issuer = Issuer::good().await;
+    let gate = gate(&[&issuer.url]).await;
+    let token = |now: u64| {
+        let times = [("iat", json!(now)), ("nbf", json!(now)), ("exp", json!(now + 600))];
+        good(&with(gitlab(&issuer.url), &times))
+    };
+    assert_eq!(outcome(&gate, &token(NOW), NOW).await, Ok(Proof::Oidc));
+    issuer.set(Answer::Keys(json!({"keys": [jwk("two", &NEXT)]})));
+    let earlier = NOW - FRESH;
+    assert_eq!(outcome(&gate, &token(earlier), earlier).await, Err(Denied::TokenKey));
+}
+
+#[tokio::test]
 async fn an_issuer_that_can_not_be_used_is_no_fault_of_the_token() {
     let elsewhere = Issuer::good().await;
     let other = format!("{}/keys", elsewhere.url);
@@ -841,7 +856,7 @@ fn all(pairs: &[(&'static str, String)]) -> HeaderMap {
 async fn everything_that_was_shown_must_hold_and_the_identity_wins() {
     let issuer = Issuer::good().await;
     let keys = format!(r#"["whsec_{}", "{SIGNING_KEY}"]"#, STANDARD.encode([7; 32]));
-    let tokens = format!("other\n{TOKEN}");
+    let tokens = format!("another-token\n{TOKEN}");
     let gate = open(&[
         ("OIDC_ISSUERS", &issuer.url),
         ("OIDC_AUDIENCE", AUDIENCE),
@@ -1036,7 +1051,27 @@ async fn settings_that_can_not_be_meant_say_what_to_type() {
             "OIDC_AUDIENCE can't be used",
         ),
         (vec![("OIDC_ISSUERS", "https://gitlab.com"), audience], "ACCESS is not set; everybody"),
+        (
+            vec![("OIDC_ISSUERS", gitlab), ("OIDC_AUDIENCE", "[\n \"hunter2\",\n]")],
+            "OIDC_AUDIENCE can't be used",
+        ),
+        (
+            vec![("OIDC_ISSUERS", gitlab), ("OIDC_AUDIENCE", "{\"aud\": \"hunter2\"}")],
+            "OIDC_AUDIENCE can't be used",
+        ),
+        (
+            vec![("OIDC_ISSUERS", gitlab), ("OIDC_AUDIENCE", "\"hunter2\"")],
+            "OIDC_AUDIENCE can't be used",
+        ),
         (vec![("BUILD_EVENTS_SIGNING_KEY", "hunter2")], "BUILD_EVENTS_SIGNING_KEY can't be used"),
+        (
+            vec![("BUILD_EVENTS_SIGNING_KEY", "[\n \"hunter2\",\n]")],
+            "BUILD_EVENTS_SIGNING_KEY can't be used",
+        ),
+        (
+            vec![("BUILD_EVENTS_TOKEN", "[\n \"hunter2-the-token\",\n]")],
+            "BUILD_EVENTS_TOKEN can't be used",
+        ),
         (
             vec![("BUILD_EVENTS_TOKEN", TOKEN), ("ACCESS", "acme/*")],
             "ACCESS can't be used; use JSON",
@@ -1203,6 +1238,7 @@ async fn a_job_reaches_no_run_but_its_own() {
         ids: TraceparentSettings::default(),
         rules: project_rules(&Vars::new()).await.unwrap(),
         queue: Arc::clone(&queue),
+        intake: Intake::new(),
         telemetry: telemetry(),
         clock,
     };

@@ -175,15 +175,10 @@ async fn gitlabs_two_proofs_are_judged_together() {
 }
 
 #[tokio::test]
+#[ignore = "needs SPANHOOK_FIXTURES"]
 async fn every_recorded_gitlab_delivery_is_answered_below_400() {
     #[allow(clippy::disallowed_methods, reason = "where the recordings are")]
-    let Ok(fixtures) = std::env::var("SPANHOOK_FIXTURES") else {
-        #[allow(clippy::print_stderr, reason = "a skip is to be seen")]
-        {
-            eprintln!("SKIPPED: set SPANHOOK_FIXTURES to the folder of recorded payloads");
-        }
-        return;
-    };
+    let fixtures = std::env::var("SPANHOOK_FIXTURES").unwrap();
     let queue = Arc::new(MemoryOutbox::default());
     let service = gitlab(&queue, &[("GITLAB_SIGNING_TOKEN", TOKEN)]).await;
     let mut folders = vec![std::path::PathBuf::from(fixtures).join("gitlab")];
@@ -233,16 +228,16 @@ async fn the_traceparent_endpoint_answers_in_the_form_that_was_asked_for() {
         ("bad id", &[], request(Method::GET, "/traceparent/gitlab/1/x", &[])),
         ("bad id as JSON", &[], request(Method::GET, "/traceparent/gitlab/1/x?format=json", &[])),
         ("wrong method", &[], request(Method::POST, JOB, &[])),
-        ("no token", &["t0ken"], request(Method::GET, JOB, &[])),
+        ("no token", &["t0ken-of-the-tests"], request(Method::GET, JOB, &[])),
         (
             "wrong token",
-            &["t0ken"],
+            &["t0ken-of-the-tests"],
             request(Method::GET, JOB, &[("authorization", "Bearer guess")]),
         ),
         (
             "right token",
-            &["other", "t0ken"],
-            request(Method::GET, JOB, &[("authorization", "bearer t0ken")]),
+            &["another-t0ken", "t0ken-of-the-tests"],
+            request(Method::GET, JOB, &[("authorization", "bearer t0ken-of-the-tests")]),
         ),
     ] {
         let (status, body) = ask(traceparent(tokens, "").await, asked).await;

@@ -1,7 +1,7 @@
-# spanhook for CircleCI and GitLab, with alarms by mail. The secrets are put into SSM by hand, so that
-# no value is ever in Terraform's state:
+# spanhook for CircleCI and GitLab, with alarms by mail. The documents with settings and secrets are put into SSM by
+# hand, so that no value is ever in Terraform's state:
 #
-#   aws ssm put-parameter --type SecureString --name /spanhook/circleci-secret --value ...
+#   aws ssm put-parameter --type SecureString --name /spanhook/circleci-webhook --value file://circleci.env
 
 terraform {
   required_version = ">= 1.9"
@@ -43,12 +43,8 @@ module "spanhook" {
 
   packages           = "${path.module}/../../../../target/lambda"
   collector_endpoint = var.collector_endpoint
-  collector_headers  = "${local.parameters}/collector-headers"
 
-  circleci_secret      = "${local.parameters}/circleci-secret"
-  gitlab_signing_token = "${local.parameters}/gitlab-signing-token"
-  traceparent_token    = "${local.parameters}/traceparent-token"
-  project_rules        = "${local.parameters}/project-rules"
+  settings = { for name in ["circleci-webhook", "gitlab-webhook", "traceparent", "forwarder", "shared"] : name => "${local.parameters}/${name}" }
 
   alarm_topic_arn = aws_sns_topic.alarms.arn
 }

@@ -5,14 +5,13 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    BadEvents, Batch, MAX_DETAILS, MAX_PARTS, asset,
+    BadEvents, Batch, MAX_DETAILS, MAX_PARTS, Sender, asset,
     place::{self, Place},
     private,
     read::{BYTES, COUNT, Event, Origin, TEXT},
 };
 use crate::{
     id::{Hashed, SpanId, TraceId},
-    job::Job,
     lenient::Int,
     mapping::{Outcome, Repository},
     otlp::{
@@ -41,13 +40,17 @@ pub(super) fn event(
     event: &Event<'_>,
     received: Nanos,
     settings: &Settings,
-    identity: Option<&Job>,
+    sender: Sender<'_>,
     batch: &mut Batch,
 ) -> Result<(), BadEvents> {
-    let origin = match identity {
+    let identity = sender.identity();
+    let mut origin: Origin = match identity {
         Some(identity) => identity.into(),
         None => event.context()?,
     };
+    if matches!(sender, Sender::Confined(_)) {
+        batch.confined |= origin.leave_run();
+    }
     let place = match &origin.job {
         None => None,
         Some(Ok(job)) => Some(Place::in_run(job.place(settings))),
@@ -62,9 +65,14 @@ pub(super) fn event(
     let correlation = event.text("correlation_id")?.or_else(|| origin.run_id.clone());
     let claimed = origin.traceparent;
     let joined = claimed.map(|(trace, parent)| Place { trace, parent, own: false });
-    // Only a proved project enters the ids: events of one build need not all say their project.
-    let proved = identity.and_then(|it| it.project.as_deref()).map(path).unwrap_or_default();
-    let own = || correlation.as_deref().map(|it| Place::own(&proved, it));
+    // Only a proved project enters the ids: events of one build need not all say their project. No
+    // project goes by the name of a proof.
+    let owner = match sender {
+        Sender::Job(job) => job.project.as_deref().map(path).unwrap_or_default(),
+        Sender::Trusted => String::new(),
+        Sender::Confined(proof) => proof.to_owned(),
+    };
+    let own = || correlation.as_deref().map(|it| Place::own(&owner, it));
     batch.enter(&project);
     let place = place.or(joined).or_else(own);
     batch.trace_ids.extend(place.as_ref().map(|it| it.trace));

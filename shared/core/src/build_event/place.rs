@@ -21,10 +21,10 @@ impl Place {
         Self { trace: place.trace, parent: place.span(), own: false }
     }
 
-    /// The root of a correlation id's own trace. A proved project keeps others out of its traces; it
-    /// is empty when none is proved.
-    pub(super) fn own(project: &str, correlation: &str) -> Self {
-        let ids = Hashed::new("build", project);
+    /// The root of a correlation id's own trace. Its owner keeps others out of it: a proved project,
+    /// or a kind of proof that is not enough for every project; empty where neither is known.
+    pub(super) fn own(owner: &str, correlation: &str) -> Self {
+        let ids = Hashed::new("build", owner);
         Self { trace: ids.trace(correlation), parent: ids.span("run", &[correlation]), own: true }
     }
 }

@@ -69,7 +69,8 @@ impl<'j> Event<'j> {
         match self.get(path) {
             None => Ok(None),
             Some(Value::String(text)) if text.len() <= MAX_TEXT => {
-                Ok(Some(text.trim().to_owned()).filter(|it| !it.is_empty()))
+                let text = private::without_credentials(text.trim());
+                Ok(Some(text.into_owned()).filter(|it| !it.is_empty()))
             }
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
             Some(_) => self.refuse(path, TEXT),
@@ -144,7 +145,9 @@ impl<'j> Event<'j> {
                 Value::Null => {}
                 _ if private::is_secret(&key) => attributes.set(key, private::BLANK),
                 Value::Bool(it) => attributes.set(key, *it),
-                Value::String(it) => attributes.set(key, it.clone()),
+                Value::String(it) => {
+                    attributes.set(key, private::without_credentials(it).into_owned());
+                }
                 Value::Number(it) => match (it.as_i64(), it.as_u64()) {
                     (Some(it), _) => attributes.set(key, it),
                     (None, Some(it)) => attributes.set(key, it),
@@ -220,6 +223,16 @@ pub(super) struct Origin {
     pub(super) ref_name: Option<String>,
     pub(super) revision: Option<String>,
     pub(super) traceparent: Option<(TraceId, SpanId)>,
+}
+
+impl Origin {
+    /// Forgets which run it claims to be part of; whether it did.
+    pub(super) fn leave_run(&mut self) -> bool {
+        let joined = self.traceparent.take().is_some();
+        // The run's id may still stand in for a correlation id.
+        let named = self.job.take().is_some();
+        joined || named
+    }
 }
 
 impl From<&Job> for Origin {

@@ -445,6 +445,9 @@ fn issue_30_a_job_of_many_steps_is_split_into_messages_that_fit() {
         };
         (1..=count).map(step).collect()
     };
+    let most = job(JOB, &[("steps", json!(vec![json!({}); 20_001]))]);
+    let found = spans(&most);
+    assert_eq!(text(&only(&found, "job").attributes, "github.job.dropped_steps"), "1");
     for (count, length) in [(1_000, 1_500), (10_000, 40)] {
         for ids in [TraceIds::Hashed, TraceIds::Native] {
             let payload = job(JOB, &[("steps", json!(steps(count, length)))]);

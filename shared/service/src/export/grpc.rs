@@ -14,8 +14,11 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use super::{
-    Compression, ExportSettings, ExporterError, Outcome, Signal, advice, clip, http::pem,
-    innermost, partial,
+    Compression, ExportSettings, ExporterError, Outcome, Signal, advice,
+    answer::{Label, acknowledgement},
+    clip,
+    http::pem,
+    innermost,
 };
 
 fn method(signal: Signal) -> PathAndQuery {
@@ -80,9 +83,21 @@ impl GrpcExporter {
         };
         match tokio::time::timeout(self.timeout, call).await {
             Err(_) => Outcome::Retry { after: None, reason: "no answer in time".to_owned() },
-            Ok(Ok(response)) => Outcome::Delivered { partial: partial(response.get_ref()) },
+            Ok(Ok(response)) => taken(response.get_ref()),
             Ok(Err(status)) => judge(&status),
         }
+    }
+}
+
+fn taken(answer: &[u8]) -> Outcome {
+    match acknowledgement(Label::Protobuf, answer) {
+        Some(answer) => Outcome::Delivered { partial: answer.partial },
+        None => Outcome::Misconfigured {
+            reason: advice(
+                "gRPC OK with a message that is not OTLP's",
+                "it is no OTLP receiver; check OTEL_EXPORTER_OTLP_ENDPOINT",
+            ),
+        },
     }
 }
 
@@ -169,7 +184,7 @@ mod tests {
             let found = match judge(&Status::new(code, "reason")) {
                 Outcome::Delivered { .. } => "delivered",
                 Outcome::Retry { .. } => "retry",
-                Outcome::Reject { .. } => "reject",
+                Outcome::Reject { .. } | Outcome::Unclear { .. } => "reject",
                 Outcome::TooLarge { .. } => "too large",
                 Outcome::Misconfigured { .. } => "misconfigured",
             };
@@ -183,6 +198,13 @@ mod tests {
         }
         let status = Status::resource_exhausted("grpc: received message larger than max (5 vs. 4)");
         assert!(matches!(judge(&status), Outcome::TooLarge { .. }));
+    }
+
+    #[test]
+    fn an_ok_with_another_services_message_is_not_delivered() {
+        assert_eq!(taken(b""), Outcome::Delivered { partial: None });
+        assert_eq!(taken(&[0x0a, 0x00]), Outcome::Delivered { partial: None });
+        assert!(matches!(taken(b"<html>"), Outcome::Misconfigured { .. }));
     }
 
     #[test]

@@ -7,11 +7,14 @@ use http::{StatusCode, header};
 use reqwest::{Certificate, Client, Identity, Response, redirect::Policy};
 
 use super::{
-    Compression, ExportSettings, ExporterError, Outcome, Signal, advice, clip, innermost, partial,
+    Compression, ExportSettings, ExporterError, Outcome, Signal, advice,
+    answer::{Label, acknowledgement, refusal},
+    clip, innermost,
 };
 use crate::clock::Clock;
 
-/// How much of an answer is read: an endless body must not hold the forwarder.
+/// How much of an answer is read: an endless body must not hold the forwarder. A receiver's own is
+/// some hundred bytes.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
 #[derive(Debug)]
@@ -65,10 +68,12 @@ impl HttpExporter {
                     .headers()
                     .get(header::RETRY_AFTER)
                     .and_then(|value| retry_after(value.to_str().ok()?, Clock::SYSTEM));
+                let kind = response.headers().get(header::CONTENT_TYPE);
+                let kind = kind.and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
                 match read(response).await {
                     // The answer broke off: whether the spans arrived is not known.
                     Err(error) if status.is_success() => retry(&error),
-                    body => judge(status, after, &body.unwrap_or_default()),
+                    body => judge(status, after, &kind, &body.unwrap_or_default()),
                 }
             }
         }
@@ -123,12 +128,12 @@ fn retry_after(value: &str, clock: Clock) -> Option<Duration> {
 }
 
 /// <https://opentelemetry.io/docs/specs/otlp/#failures-1>
-fn judge(status: StatusCode, after: Option<Duration>, body: &[u8]) -> Outcome {
+fn judge(status: StatusCode, after: Option<Duration>, kind: &str, body: &[u8]) -> Outcome {
     match status.as_u16() {
-        200..=299 => Outcome::Delivered { partial: partial(body) },
+        200..=299 => taken(status, kind, body),
         429 | 502 | 503 | 504 => Outcome::Retry { after, reason: format!("HTTP {status}") },
-        400 | 422 => Outcome::Reject { reason: said(status, body) },
-        413 => Outcome::TooLarge { reason: said(status, body) },
+        400 | 422 => refused(status, kind, body),
+        413 => Outcome::TooLarge { reason: said(status, kind, body) },
         401 | 403 => Outcome::Misconfigured {
             reason: advice(status.as_str(), "check the credentials in OTEL_EXPORTER_OTLP_HEADERS"),
         },
@@ -156,11 +161,43 @@ fn judge(status: StatusCode, after: Option<Duration>, body: &[u8]) -> Outcome {
     }
 }
 
-/// A refusal carries a `google.rpc.Status`, whose second field is the message, or plain text.
-fn said(status: StatusCode, body: &[u8]) -> String {
-    use prost::Message;
-    let message = tonic_types::pb::Status::decode(body).ok().map(|status| status.message);
-    let text = message
+/// An endless body is cut at the limit, and no answer.
+fn taken(status: StatusCode, kind: &str, body: &[u8]) -> Outcome {
+    let whole = Some(body).filter(|it| it.len() < ANSWER_LIMIT);
+    match whole.and_then(|body| acknowledgement(Label::of(kind), body)) {
+        Some(answer) => Outcome::Delivered { partial: answer.partial },
+        None => not_otlp(status, kind),
+    }
+}
+
+/// The receiver's own refusal of the request, or somebody else's of everything.
+fn refused(status: StatusCode, kind: &str, body: &[u8]) -> Outcome {
+    let label = Label::of(kind);
+    if refusal(label, body).is_some() {
+        return Outcome::Reject { reason: said(status, kind, body) };
+    }
+    // Go's server, and so a Collector with TLS.
+    if body.starts_with(b"Client sent an HTTP request to an HTTPS server") {
+        return Outcome::Misconfigured {
+            reason: advice("that it wants TLS", "use https:// in OTEL_EXPORTER_OTLP_ENDPOINT"),
+        };
+    }
+    if label == Label::Html {
+        return not_otlp(status, kind);
+    }
+    Outcome::Unclear { reason: said(status, kind, body) }
+}
+
+fn not_otlp(status: StatusCode, kind: &str) -> Outcome {
+    let kind = if kind.is_empty() { "an unknown body" } else { kind };
+    let answered = clip(&format!("{} with {kind}", status.as_str()));
+    let hint = "it is no OTLP receiver; check OTEL_EXPORTER_OTLP_ENDPOINT";
+    Outcome::Misconfigured { reason: advice(&answered, hint) }
+}
+
+/// A refusal carries a `google.rpc.Status`, or plain text.
+fn said(status: StatusCode, kind: &str, body: &[u8]) -> String {
+    let text = refusal(Label::of(kind), body)
         .filter(|message| !message.is_empty())
         .unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
     clip(&format!("HTTP {status} {text}")).trim_end().to_owned()
@@ -175,11 +212,11 @@ mod tests {
         for code in 200..=599 {
             let status = StatusCode::from_u16(code).unwrap();
             let after = Some(Duration::from_secs(7));
-            let outcome = judge(status, after, b"");
+            let outcome = judge(status, after, "", b"");
             let expected = match code {
                 200..300 => "delivered",
                 429 | 502 | 503 | 504 => "retry",
-                400 | 422 => "reject",
+                400 | 422 => "unclear",
                 413 => "too large",
                 _ => "misconfigured",
             };
@@ -190,10 +227,50 @@ mod tests {
                     "retry"
                 }
                 Outcome::Reject { .. } => "reject",
+                Outcome::Unclear { .. } => "unclear",
                 Outcome::TooLarge { .. } => "too large",
                 Outcome::Misconfigured { .. } => "misconfigured",
             };
             assert_eq!(found, expected, "{code}");
+        }
+    }
+
+    /// The name of what was made of a 200 and of a 400.
+    fn found(status: u16, kind: &str, body: &[u8]) -> &'static str {
+        match judge(StatusCode::from_u16(status).unwrap(), None, kind, body) {
+            Outcome::Delivered { .. } => "delivered",
+            Outcome::Reject { .. } => "rejected",
+            Outcome::Unclear { .. } => "unclear",
+            Outcome::Misconfigured { reason } => {
+                assert!(reason.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{reason}");
+                "misconfigured"
+            }
+            _ => "another",
+        }
+    }
+
+    #[test]
+    fn only_an_otlp_receivers_answer_settles_a_request() {
+        let endless = vec![b' '; ANSWER_LIMIT];
+        let page = b"<html>Sign in".as_slice();
+        let tls = b"Client sent an HTTP request to an HTTPS server.\n".as_slice();
+        let cases: &[(u16, &str, &[u8], &str)] = &[
+            (200, "application/x-protobuf", b"\x0a\x00", "delivered"),
+            (202, "application/json", b"{}", "delivered"),
+            (204, "", b"", "delivered"),
+            (200, "text/html", page, "misconfigured"),
+            (200, "text/plain", b"Accepted", "misconfigured"),
+            (200, "application/x-protobuf", &endless, "misconfigured"),
+            (400, "application/x-protobuf", b"\x08\x03\x12\x03bad", "rejected"),
+            (400, "application/json", br#"{"code":400,"message":"bad"}"#, "rejected"),
+            (422, "application/json", br#"{"code":3,"message":"bad"}"#, "rejected"),
+            (400, "text/plain; charset=utf-8", b"cannot unmarshal", "unclear"),
+            (400, "", b"", "unclear"),
+            (400, "text/plain; charset=utf-8", tls, "misconfigured"),
+            (400, "text/html", page, "misconfigured"),
+        ];
+        for (status, kind, body, expected) in cases {
+            assert_eq!(found(*status, kind, body), *expected, "{status} {kind}");
         }
     }
 
@@ -209,7 +286,7 @@ mod tests {
 
     #[test]
     fn what_a_receiver_says_fits_one_line() {
-        let reason = said(StatusCode::BAD_REQUEST, "bad\nspan\x1b[31m".repeat(100).as_bytes());
+        let reason = said(StatusCode::BAD_REQUEST, "", "bad\nspan\x1b[31m".repeat(100).as_bytes());
         assert!(reason.starts_with("HTTP 400 Bad Request bad"), "{reason}");
         assert!(reason.len() <= 200 && !reason.contains(['\n', '\x1b']), "{reason}");
     }

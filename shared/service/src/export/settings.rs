@@ -159,8 +159,9 @@ fn other(
     }
 }
 
-/// An endpoint without what may be a secret: a password before the host, a key in the query.
-fn shown(endpoint: &str) -> String {
+/// An address without what may be a secret: a password before the host, a key in the query.
+#[must_use]
+pub fn shown(endpoint: &str) -> String {
     let parts = endpoint.parse::<http::Uri>().map(http::Uri::into_parts).unwrap_or_default();
     let scheme = parts.scheme.as_ref().map_or("", http::uri::Scheme::as_str);
     let authority = parts.authority.as_ref().map_or("", http::uri::Authority::as_str);

@@ -41,9 +41,9 @@ impl Target {
     /// Reads the settings; `None` without an endpoint.
     pub async fn open(vars: &Vars) -> Result<Option<Self>, TargetError> {
         let source = Source::parse(vars, Self::HEADERS);
-        let (headers, secrets) = if matches!(source, Source::Parameter(_) | Source::Secret(_)) {
+        let (headers, secrets) = if source.is_elsewhere() {
             let none = Secrets::default();
-            let headers = Live::open(&source, Self::HEADERS, live::secrets, none).await?;
+            let headers = Live::open(&source, Self::HEADERS, live::headers, none).await?;
             let secrets = headers.get().await;
             (Some(headers), secrets)
         } else {

@@ -40,6 +40,8 @@ pub struct Access(Vec<Rule>);
 #[derive(Clone, Debug, PartialEq)]
 struct Rule {
     projects: WildMatch,
+    /// Whether its pattern is `*`: no other fits an event without a project.
+    all: bool,
     by: Vec<Accepted>,
 }
 
@@ -89,8 +91,10 @@ impl Access {
         let written: Vec<Written> = serde_json::from_str(text).map_err(|_| BadAccess::Shape)?;
         let rule = |it: Written| {
             let by = it.by.iter().map(|by| Accepted::parse(by)).collect::<Option<_>>();
-            let projects = WildMatch::new_case_insensitive(it.projects.trim());
-            by.map(|by| Rule { projects, by }).ok_or(BadAccess::Proof)
+            let text = it.projects.trim();
+            let all = text.starts_with('*') && text.trim_matches('*').is_empty();
+            let projects = WildMatch::new_case_insensitive(text);
+            by.map(|by| Rule { projects, all, by }).ok_or(BadAccess::Proof)
         };
         written.into_iter().map(rule).collect::<Result<_, _>>().map(Self)
     }
@@ -99,13 +103,22 @@ impl Access {
     #[must_use]
     pub fn everywhere(by: &[Proof]) -> Self {
         let by = by.iter().map(|proof| Accepted { proof: *proof, host: None }).collect();
-        Self(vec![Rule { projects: WildMatch::new("*"), by }])
+        Self(vec![Rule { projects: WildMatch::new("*"), all: true, by }])
     }
 
     /// Whether any rule accepts this proof for some project.
     #[must_use]
     pub fn mentions(&self, proof: Proof) -> bool {
         self.0.iter().flat_map(|rule| &rule.by).any(|it| it.proof == proof)
+    }
+
+    /// Whether every project accepts this proof: all rules do, up to one that fits every project.
+    /// Where none fits, nobody may.
+    pub(super) fn accepts_everywhere(&self, proof: Proof) -> bool {
+        let last = self.0.iter().position(|rule| rule.all);
+        let deciding = last.and_then(|last| self.0.get(..=last)).unwrap_or_default();
+        let accepts = |rule: &Rule| rule.by.iter().any(|it| it.proof == proof && it.host.is_none());
+        !deciding.is_empty() && deciding.iter().all(accepts)
     }
 
     /// Whether these rules take the token of any job on this host where they would not take

@@ -177,7 +177,8 @@ struct State {
 
 impl State {
     fn key(&self, id: &str, age: u64, now: u64) -> Option<Arc<Key>> {
-        let young = now.saturating_sub(self.fetched) < age;
+        // A clock that was set back must not keep the keys old.
+        let young = now.abs_diff(self.fetched) < age;
         self.keys.as_ref().filter(|_| young).and_then(|keys| keys.get(id))
     }
 }
@@ -227,7 +228,6 @@ impl Issuer {
         if let Some(key) = state.key(id, FRESH, now) {
             return Ok(key);
         }
-        // A clock that was set back must not keep the keys old.
         if state.tried.is_none_or(|tried| now.abs_diff(tried) >= FLOOR) {
             let issuer = Arc::clone(self);
             // On its own: a caller that goes away must not take the keys of all others along.

@@ -98,7 +98,8 @@ impl GateSettings {
     ) -> Result<Self, SettingsError> {
         let issuers = issuers(var(vars, OIDC_ISSUERS).unwrap_or_default())?;
         let audience = list(var(vars, OIDC_AUDIENCE).unwrap_or_default());
-        let audience = audience.filter(|it: &Vec<String>| !it.iter().any(String::is_empty));
+        let bare = |it: &String| !it.is_empty() && !it.starts_with(['"', '\'']);
+        let audience = audience.filter(|it: &Vec<String>| it.iter().all(bare));
         let expected = "use the text that jobs ask for as aud, or a JSON list of several";
         let audience = audience
             .ok_or(SettingsError::Invalid { variable: OIDC_AUDIENCE.to_owned(), expected })?;
@@ -166,7 +167,7 @@ fn check(
 
 /// Several values: a JSON list, or separated by commas.
 fn list(text: &str) -> Option<Vec<String>> {
-    if text.starts_with('[') {
+    if text.starts_with(['[', '{']) {
         return serde_json::from_str(text).ok();
     }
     Some(text.split(',').map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()).collect())

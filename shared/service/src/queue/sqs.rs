@@ -13,6 +13,7 @@ use aws_sdk_sqs::{
         MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
     },
 };
+use futures_util::{StreamExt, stream};
 use spanhook_core::message::Message;
 
 use super::{Inbox, Outbox, QueueError, Received};
@@ -23,6 +24,9 @@ const BATCH_BYTES: usize = 900 * 1024;
 
 /// SQS allows ten attributes.
 const ATTRIBUTES: usize = 10;
+
+/// Visibility changes under way at a time: those of a batch of 1,000 messages are ten rounds.
+const BACK_OFFS_AT_ONCE: usize = 10;
 
 /// Tries of an entry that the service did not take.
 const TRIES: u32 = 3;
@@ -203,6 +207,26 @@ impl SqsQueue {
         if refused.0 == 0 { Ok(()) } else { Err(refused) }
     }
 
+    async fn back_off_batch(
+        &self,
+        messages: &[(&Received, Duration)],
+    ) -> Result<(), (usize, String)> {
+        let entries = messages.iter().enumerate().filter_map(|(id, (message, pause))| {
+            ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(id.to_string())
+                .receipt_handle(&message.receipt)
+                .visibility_timeout(seconds(*pause))
+                .build()
+                .ok()
+        });
+        let request = self.client.change_message_visibility_batch().queue_url(&self.queue_url);
+        match request.set_entries(Some(entries.collect())).send().await {
+            Ok(answer) if answer.failed.is_empty() => Ok(()),
+            Ok(answer) => Err((answer.failed.len(), entry_reason(&answer.failed))),
+            Err(error) => Err((messages.len(), reason(&error))),
+        }
+    }
+
     fn dead_letter_url(&self) -> Result<&str, QueueError> {
         let missing = || refused(1, 1, "DEAD_LETTER_QUEUE_URL is not set".to_owned());
         self.dead_letter_url.as_deref().ok_or_else(missing)
@@ -221,28 +245,15 @@ impl Outbox for SqsQueue {
 
 impl Inbox for SqsQueue {
     async fn back_off(&self, messages: &[(&Received, Duration)]) -> Result<(), QueueError> {
-        let mut failed = 0;
-        let mut why = String::new();
-        for chunk in messages.chunks(BATCH_ENTRIES) {
-            let entries = chunk.iter().enumerate().filter_map(|(id, (message, pause))| {
-                ChangeMessageVisibilityBatchRequestEntry::builder()
-                    .id(id.to_string())
-                    .receipt_handle(&message.receipt)
-                    .visibility_timeout(seconds(*pause))
-                    .build()
-                    .ok()
-            });
-            let request = self.client.change_message_visibility_batch().queue_url(&self.queue_url);
-            match request.set_entries(Some(entries.collect())).send().await {
-                Ok(answer) if answer.failed.is_empty() => {}
-                Ok(answer) => {
-                    failed += answer.failed.len();
-                    why = entry_reason(&answer.failed);
-                }
-                Err(error) => {
-                    failed += chunk.len();
-                    why = reason(&error);
-                }
+        // Collected first: a stream that holds the closure is not `Send` enough for a task.
+        let calls: Vec<_> =
+            messages.chunks(BATCH_ENTRIES).map(|chunk| self.back_off_batch(chunk)).collect();
+        let mut calls = stream::iter(calls).buffer_unordered(BACK_OFFS_AT_ONCE);
+        let (mut failed, mut why) = (0, String::new());
+        while let Some(result) = calls.next().await {
+            if let Err((count, reason)) = result {
+                failed += count;
+                why = reason;
             }
         }
         if failed == 0 { Ok(()) } else { Err(refused(failed, messages.len(), why)) }
@@ -433,6 +444,37 @@ mod tests {
         let client = mock_client!(aws_sdk_sqs, RuleMode::MatchAny, [&too_long, &single]);
         queue(client).send(vec![message(1), message(1)]).await.unwrap();
         assert_eq!(single.num_calls(), 2);
+    }
+
+    #[tokio::test]
+    async fn visibility_changes_do_not_wait_for_each_other() {
+        // Takes connections and never answers.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = aws_sdk_sqs::Config::builder()
+            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+            .region(aws_sdk_sqs::config::Region::new("eu-west-1"))
+            .credentials_provider(aws_sdk_sqs::config::Credentials::for_tests())
+            .endpoint_url(format!("http://{}", silent.local_addr().unwrap()))
+            .build();
+        let queue = queue(Client::from_conf(config));
+        let messages: Vec<_> = (0..1000)
+            .map(|id| Received {
+                id: format!("m{id}"),
+                receipt: "r".to_owned(),
+                ..Received::default()
+            })
+            .collect();
+        let resting: Vec<_> = messages.iter().map(|it| (it, Duration::from_secs(9))).collect();
+        let connected = async {
+            let mut open = Vec::new();
+            while open.len() < BACK_OFFS_AT_ONCE {
+                open.push(silent.accept().await.unwrap());
+            }
+        };
+        tokio::select! {
+            result = queue.back_off(&resting) => panic!("nothing was answered: {result:?}"),
+            found = tokio::time::timeout(Duration::from_secs(60), connected) => found.unwrap(),
+        }
     }
 
     #[test]

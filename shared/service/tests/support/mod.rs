@@ -21,6 +21,7 @@ use axum::{
 use spanhook_core::{message::Message, signature::sign_circleci};
 use spanhook_service::{
     clock::Clock,
+    intake::Intake,
     queue::{Outbox, QueueError},
     settings::{CircleciReceiverSettings, GitlabReceiverSettings, Vars, WebhookSettings},
     startup::project_rules,
@@ -104,7 +105,8 @@ async fn telling(
 ) -> Router {
     let clock = Clock::new(|| at(NOW));
     let (queue, rules) = (Arc::clone(queue), project_rules(vars).await.unwrap());
-    Webhook { receiver, max_body, rules, queue, telemetry, clock }.into_router()
+    let intake = Intake::new();
+    Webhook { receiver, max_body, rules, queue, intake, telemetry, clock }.into_router()
 }
 
 pub async fn circleci(queue: &Arc<MemoryOutbox>) -> Router {

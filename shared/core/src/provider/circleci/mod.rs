@@ -30,7 +30,7 @@ pub(super) static ROOM: Room = Room {
     variables: &[&settings::SECRET, &settings::HOST, &settings::SERVICE_NAME, &settings::HOOK_SERVICE],
     decode: |body| body.into(),
     map: map::map,
-    redact: |_| (),
+    redact: |body| body.into(),
     recognises: |json| json.get("type").and(json.get("webhook")).is_some(),
     sends,
     // No job names its instance: it is a setting here, as for webhooks.

@@ -10,6 +10,12 @@ use serde_json::Value;
 
 use crate::lenient::{Int, List, Object, Text};
 
+/// The most steps of a job that are mapped; GitHub was never seen to send more than a few dozen.
+const MAX_STEPS: usize = 20_000;
+
+/// The most labels, pull requests and called workflows.
+const MAX_ITEMS: usize = 100;
+
 /// Any event; which one, its shape tells: nothing proves the header that names it.
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
@@ -79,9 +85,9 @@ pub(super) struct Job<'a> {
     pub(super) started_at: Text<'a>,
     pub(super) completed_at: Text<'a>,
     pub(super) html_url: Text<'a>,
-    pub(super) steps: List<Object<Step<'a>>>,
+    pub(super) steps: List<Object<Step<'a>>, MAX_STEPS>,
     /// Those that were asked for.
-    pub(super) labels: List<Text<'a>>,
+    pub(super) labels: List<Text<'a>, MAX_ITEMS>,
     /// Null before a runner has it, and 0 where none ever had.
     pub(super) runner_id: Int,
     pub(super) runner_name: Text<'a>,
@@ -134,8 +140,8 @@ pub(super) struct WorkflowRun<'a> {
     pub(super) display_title: Text<'a>,
     pub(super) head_repository: Object<Repository<'a>>,
     /// Empty for those of forks.
-    pub(super) pull_requests: List<Object<PullRequest<'a>>>,
-    pub(super) referenced_workflows: List<Object<ReferencedWorkflow<'a>>>,
+    pub(super) pull_requests: List<Object<PullRequest<'a>>, MAX_ITEMS>,
+    pub(super) referenced_workflows: List<Object<ReferencedWorkflow<'a>>, MAX_ITEMS>,
 }
 
 #[derive(Default, Deserialize)]

@@ -7,7 +7,9 @@ use std::{
 
 use super::{
     ids::GitlabIds,
-    payload::{Build, Environment, Event, MergeRequest, Pipeline, Runner, SourcePipeline},
+    payload::{
+        Build, Environment, Event, MAX_JOBS, MergeRequest, Pipeline, Runner, SourcePipeline,
+    },
     settings::JobSpans,
 };
 use crate::{
@@ -53,13 +55,17 @@ fn pipeline<'a>(mut event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>,
         "" if finished_at.is_some() => {}
         _ => return Ok(Mapped::Ignored("the pipeline is not finished")),
     }
-    let builds = std::mem::take(&mut event.builds.0);
-    let bridges = std::mem::take(&mut event.bridges.0);
+    let (builds, bridges) = (std::mem::take(&mut event.builds), std::mem::take(&mut event.bridges));
+    let kept = builds.items.len() + bridges.items.len();
+    if builds.dropped + bridges.dropped > 0 || kept > MAX_JOBS {
+        return Err(Unmappable::TooManyJobs(MAX_JOBS));
+    }
     let run = Run::of_pipeline(&event, &pipeline, id, settings);
 
     let mut jobs = Jobs::new(&run, finished_at);
-    let bridges = bridges.into_iter().filter_map(|it| it.0).map(|it| Build { bridge: true, ..it });
-    for build in builds.into_iter().filter_map(|it| it.0).chain(bridges) {
+    let bridges =
+        bridges.items.into_iter().filter_map(|it| it.0).map(|it| Build { bridge: true, ..it });
+    for build in builds.items.into_iter().filter_map(|it| it.0).chain(bridges) {
         jobs.add(&build);
     }
     let interval = Interval::repair(
@@ -473,7 +479,7 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
             resource.set(sc::CICD_WORKER_NAME, runner.description.cow());
             resource.set("gitlab.runner.type", runner.kind.cow());
             resource.set("gitlab.runner.shared", runner.is_shared.0);
-            let tags: Vec<_> = runner.tags.0.iter().take(64).map(Text::cow).collect();
+            let tags: Vec<_> = runner.tags.items.iter().map(Text::cow).collect();
             resource.set("gitlab.runner.tags", tags);
             self.groups.push(Group { resource, spans: Vec::new() });
         }

@@ -4,6 +4,13 @@ use serde::Deserialize;
 
 use crate::lenient::{Flag, Int, List, Number, Object, Text};
 
+/// The most jobs of one pipeline that are mapped, bridges included. A job takes a few bytes of a
+/// payload and 5 KiB as a span: what has more is kept as it came.
+pub(super) const MAX_JOBS: usize = 20_000;
+
+/// The most tags of a runner that are kept.
+const MAX_TAGS: usize = 64;
+
 /// Either event; which one, `object_kind` or the shape tells.
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
@@ -13,8 +20,8 @@ pub(super) struct Event<'a> {
     pub(super) merge_request: Object<MergeRequest<'a>>,
     pub(super) project: Object<Project<'a>>,
     pub(super) commit: Object<Commit<'a>>,
-    pub(super) builds: List<Object<Build<'a>>>,
-    pub(super) bridges: List<Object<Build<'a>>>,
+    pub(super) builds: List<Object<Build<'a>>, MAX_JOBS>,
+    pub(super) bridges: List<Object<Build<'a>>, MAX_JOBS>,
     pub(super) source_pipeline: Object<SourcePipeline<'a>>,
 
     // Job events are flat.
@@ -129,7 +136,7 @@ pub(super) struct Runner<'a> {
     #[serde(rename = "runner_type")]
     pub(super) kind: Text<'a>,
     pub(super) is_shared: Flag,
-    pub(super) tags: List<Text<'a>>,
+    pub(super) tags: List<Text<'a>, MAX_TAGS>,
 }
 
 #[derive(Default, Deserialize)]

@@ -57,9 +57,11 @@ pub(super) fn map<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a
         attributes.set("github.deployment.id", deployment.id.0.map(|it| it.to_string()));
     }
     if run.step_spans() {
-        let parts = this.steps.0.iter().filter_map(|it| it.get());
+        let parts = this.steps.items.iter().filter_map(|it| it.get());
         let steps = Steps::of(parts, key, &run, times.interval);
         spans[0].events = steps.not_run;
+        let dropped = Some(this.steps.dropped as u64).filter(|it| *it > 0);
+        spans[0].attributes.set("github.job.dropped_steps", dropped);
         spans.extend(steps.spans);
     }
     let mut groups = vec![own(queue(&this, key, &times, &run).into_iter().collect())];
@@ -76,7 +78,8 @@ pub(super) fn map<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a
 ///
 /// <https://github.com/actions/actions-runner-controller/issues/2118>
 fn is_foreign(job: &Job<'_>) -> bool {
-    let bare = job.runner_id.0.is_none() && job.labels.0.is_empty() && job.steps.0.is_empty();
+    let bare =
+        job.runner_id.0.is_none() && job.labels.items.is_empty() && job.steps.items.is_empty();
     bare && match job.conclusion.as_str() {
         "skipped" => false,
         "cancelled" => job.workflow_name.is_empty(),
@@ -93,7 +96,7 @@ fn has_runner(job: &Job<'_>) -> bool {
 ///
 /// <https://github.com/actions/actions-runner-controller/issues/4315>
 fn is_carried_over(job: &Job<'_>) -> bool {
-    let ran = has_runner(job) || !job.steps.0.is_empty();
+    let ran = has_runner(job) || !job.steps.items.is_empty();
     let ended = at(&job.completed_at).zip(at(&job.created_at));
     ran && job.conclusion.as_str() != "skipped" && ended.is_some_and(|(end, made)| end < made)
 }
@@ -117,11 +120,11 @@ impl Times {
             return Some(Self { created, interval, waited: None });
         }
         let given_up = matches!(job.conclusion.as_str(), "cancelled" | "failure");
-        let ran = has_runner(job) || !job.steps.0.is_empty();
+        let ran = has_runner(job) || !job.steps.items.is_empty();
         let never_ran = given_up && !ran;
         let interval = match started {
             Some(start) if !never_ran => {
-                let steps = job.steps.0.iter().filter_map(|it| it.get());
+                let steps = job.steps.items.iter().filter_map(|it| it.get());
                 let last = steps.filter_map(|it| at(&it.completed_at)).max();
                 Interval::repair(Some(start), completed, None, last)?
             }
@@ -173,7 +176,7 @@ fn span<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) ->
 }
 
 fn failed_step<'j, 'a>(job: &'j Job<'a>) -> Option<&'j Step<'a>> {
-    let mut steps = job.steps.0.iter().filter_map(|it| it.get());
+    let mut steps = job.steps.items.iter().filter_map(|it| it.get());
     steps.find(|it| it.conclusion.as_str() == step::FAILURE)
 }
 
@@ -224,7 +227,8 @@ fn marker<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) 
 /// The runner as a resource of its own; none where no runner took the job.
 fn worker<'a>(job: &Job<'a>, run: &Run<'a, '_>) -> Option<Attributes<'a>> {
     let id = job.runner_id.0.filter(|it| *it > 0)?;
-    let labels: Vec<_> = job.labels.0.iter().map(Text::cow).filter(|it| !it.is_empty()).collect();
+    let labels: Vec<_> =
+        job.labels.items.iter().map(Text::cow).filter(|it| !it.is_empty()).collect();
     let mut resource = run.resource.clone();
     resource.set(sc::CICD_WORKER_ID, id.to_string());
     resource.set(sc::CICD_WORKER_NAME, job.runner_name.cow());

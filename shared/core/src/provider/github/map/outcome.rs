@@ -26,8 +26,8 @@ pub(super) fn of_job<'a>(job: &Job<'a>) -> Outcome<'a> {
     if job.conclusion.as_str() != "failure" {
         return of(&job.conclusion);
     }
-    let mut steps = job.steps.0.iter().filter_map(|it| it.get());
-    let no_runner = job.runner_id.0.is_none_or(|it| it == 0) && job.steps.0.is_empty();
+    let mut steps = job.steps.items.iter().filter_map(|it| it.get());
+    let no_runner = job.runner_id.0.is_none_or(|it| it == 0) && job.steps.items.is_empty();
     if steps.clone().any(|it| it.conclusion.as_str() == "failure") {
         Outcome::known(RunResult::Failure, "step_failure")
     } else if no_runner {

@@ -33,7 +33,8 @@ pub(super) fn map<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a
         branch_type: branch_type(&this),
         sha: this.head_sha.cow(),
         change: {
-            let requests: Vec<_> = this.pull_requests.0.iter().filter_map(|it| it.get()).collect();
+            let requests: Vec<_> =
+                this.pull_requests.items.iter().filter_map(|it| it.get()).collect();
             Change::only(&requests)
         },
     };
@@ -75,7 +76,7 @@ fn describe<'a>(
     attributes.set("github.workflow.id", id(this.workflow_id.0));
     attributes.set("github.workflow.path", path(this, workflow));
     attributes.set("github.check_suite.id", id(this.check_suite_id.0));
-    let referenced = this.referenced_workflows.0.iter().filter_map(|it| it.get());
+    let referenced = this.referenced_workflows.items.iter().filter_map(|it| it.get());
     let referenced: Vec<_> =
         referenced.map(|it| it.path.cow()).filter(|it| !it.is_empty()).collect();
     attributes.set("github.referenced_workflows", referenced);
@@ -115,7 +116,7 @@ fn path<'a>(this: &WorkflowRun<'a>, workflow: &Workflow<'a>) -> Cow<'a, str> {
 /// its name only.
 fn branch_type(this: &WorkflowRun<'_>) -> Option<&'static str> {
     let tag = format!("refs/tags/{}", this.head_branch.as_str());
-    let mut referenced = this.referenced_workflows.0.iter().filter_map(|it| it.get());
+    let mut referenced = this.referenced_workflows.items.iter().filter_map(|it| it.get());
     match this.event.as_str() {
         "release" => Some("tag"),
         "merge_group" | "schedule" => Some("branch"),

@@ -1,0 +1,85 @@
+use std::collections::BTreeMap;
+
+use spanhook_core::message::Message;
+use spanhook_service::queue::Outbox;
+use tempfile::TempDir;
+
+use super::*;
+use crate::view::page::TraceSource;
+
+async fn running(data: &TempDir) -> Running {
+    let vars =
+        Vars::from([("CIRCLECI_HOOK_SECRET".to_owned(), "a-secret-of-the-tests".to_owned())]);
+    Running::start(&vars, ([127, 0, 0, 1], 0).into(), data.path()).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_forwarders_end_is_the_processs_end() {
+    let data = TempDir::new().unwrap();
+    let running = running(&data).await;
+    running.forwarder.abort();
+    let ended = running.until_signal().await.unwrap_err().to_string();
+    assert!(ended.starts_with("forwarding stopped"), "{ended}");
+}
+
+#[tokio::test]
+async fn the_writers_end_is_the_processs_end_and_told_to_probes() {
+    let data = TempDir::new().unwrap();
+    let running = running(&data).await;
+    let status = async |path: &str| {
+        let url = format!("http://{}{path}", running.address);
+        reqwest::get(url).await.unwrap().status().as_u16()
+    };
+    assert_eq!((status("/health").await, status("/ready").await), (200, 200));
+    running.store.break_writer().await;
+    running.store.ended().await;
+    assert_eq!((status("/health").await, status("/ready").await), (503, 503));
+    let ended = running.until_signal().await.unwrap_err().to_string();
+    assert!(ended.starts_with("the queue's writer stopped"), "{ended}");
+}
+
+#[tokio::test]
+async fn a_list_reads_only_traces_that_changed() {
+    let data = TempDir::new().unwrap();
+    let store = Store::open(data.path()).unwrap();
+    let telemetry = Telemetry::exporting("test", &TelemetrySettings::default()).unwrap();
+    let source = Source::new(store.clone(), None, telemetry);
+    let show = async |trace: u8| {
+        let body = one_span(trace);
+        let message = Message { body, attributes: BTreeMap::new(), group: String::new() };
+        store.send(vec![message]).await.unwrap();
+        let batch = store.receive(1, tokio::time::Instant::now()).await;
+        store.show(vec![(&batch[0], vec![hex(trace)])]).await.unwrap();
+    };
+    show(1).await;
+    assert_eq!(source.list(9).len(), 1);
+    // What was read once is not read again: nothing of it is left on disk.
+    for file in std::fs::read_dir(data.path()).unwrap() {
+        std::fs::File::options()
+            .write(true)
+            .open(file.unwrap().path())
+            .unwrap()
+            .set_len(0)
+            .unwrap();
+    }
+    assert_eq!(source.list(9).len(), 1);
+    show(2).await;
+    assert_eq!(source.list(9)[0].id, hex(2), "a trace that is new is read");
+}
+
+fn hex(trace: u8) -> String {
+    format!("{trace:02x}").repeat(16)
+}
+
+/// A message of one span.
+fn one_span(trace: u8) -> String {
+    use opentelemetry_proto::tonic::{
+        collector::trace::v1::ExportTraceServiceRequest,
+        trace::v1::{ResourceSpans, ScopeSpans, Span},
+    };
+    let span = Span { trace_id: vec![trace; 16], span_id: vec![1; 8], ..Span::default() };
+    let scope = ScopeSpans { spans: vec![span], ..ScopeSpans::default() };
+    let group = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+    let request = ExportTraceServiceRequest { resource_spans: vec![group] };
+    spanhook_core::message::pack(&prost::Message::encode_to_vec(&request))
+}

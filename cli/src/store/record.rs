@@ -1,0 +1,258 @@
+//! What is kept, byte by byte: records one after the other, each with its own checksums.
+//!
+//! ```text
+//! magic 4 | kind 1 | zero 3 | id 8 | length 4 | checksum of the payload 4 | checksum of the header 4 | payload
+//! ```
+//!
+//! Numbers are big-endian, checksums are CRC-32. No record depends on another: what can't be read
+//! is passed over up to the next header, and only that is lost.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use spanhook_core::message::Message;
+
+/// Not UTF-8, so that no payload of text has it.
+const MAGIC: [u8; 4] = [0xFF, b'S', b'p', 0xFE];
+
+/// Bytes before a payload.
+pub(super) const HEADER: usize = 28;
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A message that waits; the payload is [`Kept`].
+    Queued = 1,
+    /// A dead letter; the payload is [`Kept`].
+    Dead = 2,
+    /// A message that the process's own page shows; the payload is [`Shown`].
+    Shown = 3,
+    /// Ids that are done with, eight bytes each.
+    Settled = 4,
+}
+
+/// A message as it is kept.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Kept<'a> {
+    pub(super) body: std::borrow::Cow<'a, str>,
+    pub(super) attributes: BTreeMap<String, String>,
+}
+
+/// A message as it is shown.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Shown<'a> {
+    /// Hexadecimal.
+    pub(super) traces: Vec<String>,
+    /// The signal and the body, `traces:…`.
+    pub(super) body: std::borrow::Cow<'a, str>,
+}
+
+/// The payload of a message.
+pub(super) fn kept(message: Message) -> Vec<u8> {
+    payload(&Kept { body: message.body.into(), attributes: message.attributes })
+}
+
+/// A payload as JSON.
+pub(super) fn payload(value: &impl Serialize) -> Vec<u8> {
+    // Text under text keys always serializes.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// The payload of [`Kind::Settled`].
+pub(super) fn ids(ids: &[u64]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.to_be_bytes()).collect()
+}
+
+/// The ids of [`Kind::Settled`].
+pub(super) fn settled(payload: &[u8]) -> impl Iterator<Item = u64> {
+    payload.as_chunks().0.iter().map(|it| u64::from_be_bytes(*it))
+}
+
+/// Appends a record, and returns its length.
+pub(super) fn write(to: &mut Vec<u8>, kind: Kind, id: u64, payload: &[u8]) -> u32 {
+    let start = to.len();
+    to.extend(MAGIC);
+    to.extend([kind as u8, 0, 0, 0]);
+    to.extend(id.to_be_bytes());
+    // A delivery is bounded far below 4 GiB.
+    to.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
+    to.extend(crc32fast::hash(payload).to_be_bytes());
+    let checksum = crc32fast::hash(&to[start..]);
+    to.extend(checksum.to_be_bytes());
+    to.extend(payload);
+    u32::try_from(to.len() - start).unwrap_or(u32::MAX)
+}
+
+/// A record that was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record<'b> {
+    pub(super) kind: Kind,
+    pub(super) id: u64,
+    pub(super) payload: &'b [u8],
+}
+
+/// Why bytes are no record.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// No header begins here.
+    Header,
+    /// The header holds, the payload does not.
+    Payload { id: u64, length: usize },
+    /// The bytes end before the record does.
+    Short,
+}
+
+/// Reads the record that the bytes begin with.
+pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, Broken> {
+    let Some((header, rest)) = bytes.split_at_checked(HEADER) else {
+        let begun = bytes.iter().zip(MAGIC).all(|(byte, magic)| *byte == magic);
+        return Err(if begun { Broken::Short } else { Broken::Header });
+    };
+    let word = |at: usize| header[at..].first_chunk().map_or(0, |it| u32::from_be_bytes(*it));
+    if header[..4] != MAGIC || crc32fast::hash(&header[..HEADER - 4]) != word(HEADER - 4) {
+        return Err(Broken::Header);
+    }
+    let kind = match header[4] {
+        1 => Kind::Queued,
+        2 => Kind::Dead,
+        3 => Kind::Shown,
+        4 => Kind::Settled,
+        _ => return Err(Broken::Header),
+    };
+    let id = header[8..].first_chunk().map_or(0, |it| u64::from_be_bytes(*it));
+    let length = word(16) as usize;
+    let payload = rest.get(..length).ok_or(Broken::Short)?;
+    if crc32fast::hash(payload) != word(20) {
+        return Err(Broken::Payload { id, length: HEADER + length });
+    }
+    Ok(Record { kind, id, payload })
+}
+
+/// What a segment holds at a place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found<'b> {
+    Record(Record<'b>),
+    /// Bytes that were a record; its id when that can still be read.
+    Damaged(Option<u64>),
+    /// A write that a crash broke off. It was not answered yet.
+    CutOff,
+    /// Nothing was written from here on.
+    Unused,
+}
+
+/// Everything in a segment, each with where it begins and how long it is. A segment has its size
+/// before it has its content, so what was not written is zeros.
+pub(super) fn scan(bytes: &[u8]) -> impl Iterator<Item = (usize, usize, Found<'_>)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = bytes.get(at..).filter(|it| !it.is_empty())?;
+        let (length, found) = match read(rest) {
+            Ok(record) => (HEADER + record.payload.len(), Found::Record(record)),
+            // Text never ends with a zero: the end was not written.
+            Err(Broken::Payload { length, .. })
+                if rest[length - 1] == 0 && is_zero(&rest[length..]) =>
+            {
+                (rest.len(), Found::CutOff)
+            }
+            Err(Broken::Payload { id, length }) => (length, Found::Damaged(Some(id))),
+            Err(Broken::Header) if is_zero(rest) => (rest.len(), Found::Unused),
+            Err(Broken::Header) if rest.len() > HEADER && is_zero(&rest[HEADER..]) => {
+                (rest.len(), Found::CutOff)
+            }
+            Err(broken) => match next_header(rest) {
+                Some(next) => (next, Found::Damaged(None)),
+                None if broken == Broken::Short => (rest.len(), Found::CutOff),
+                None => (rest.len(), Found::Damaged(None)),
+            },
+        };
+        let start = at;
+        at += length;
+        Some((start, length, found))
+    })
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|it| *it == 0)
+}
+
+/// Where the next header is, behind the first byte.
+fn next_header(bytes: &[u8]) -> Option<usize> {
+    let mut starts = bytes.windows(MAGIC.len()).enumerate().skip(1);
+    starts
+        .find(|(at, it)| **it == MAGIC && read(&bytes[*at..]) != Err(Broken::Header))
+        .map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three() -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = Vec::new();
+        let starts = (0..3_u64).map(|id| {
+            let start = bytes.len();
+            write(&mut bytes, Kind::Queued, id, format!("payload {id}").as_bytes());
+            start
+        });
+        let starts = starts.collect();
+        (bytes, starts)
+    }
+
+    /// As it is while it is written to: longer than what is in it.
+    fn with_room(mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.resize(bytes.len() + 100, 0);
+        bytes
+    }
+
+    fn ids_of(bytes: &[u8]) -> Vec<u64> {
+        let records = scan(bytes).filter_map(|(.., found)| match found {
+            Found::Record(record) => Some(record.id),
+            _ => None,
+        });
+        records.collect()
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_its_own_record_and_no_other() {
+        let (bytes, starts) = three();
+        assert_eq!(ids_of(&bytes), [0, 1, 2]);
+        for at in 0..bytes.len() {
+            let hit = starts.iter().rposition(|start| *start <= at).unwrap() as u64;
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                for bytes in [flipped.clone(), with_room(flipped)] {
+                    let kept: Vec<_> = (0..3).filter(|id| *id != hit).collect();
+                    assert_eq!(ids_of(&bytes), kept, "byte {at}, bit {bit}");
+                    let damaged =
+                        scan(&bytes).filter(|(.., it)| matches!(it, Found::Damaged(_))).count();
+                    assert_eq!(damaged, 1, "byte {at}, bit {bit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_that_broke_off_is_told_from_damage() {
+        let (bytes, starts) = three();
+        for end in starts[2] + 1..bytes.len() {
+            let last = scan(&bytes[..end]).last().unwrap();
+            assert_eq!((last.0, last.2), (starts[2], Found::CutOff), "{end} bytes");
+            let roomy = with_room(bytes[..end].to_vec());
+            let last = scan(&roomy).last().unwrap();
+            assert_eq!((last.0, last.2), (starts[2], Found::CutOff), "{end} bytes");
+        }
+        let roomy = with_room(bytes.clone());
+        let last = scan(&roomy).last().unwrap();
+        assert_eq!((last.0, last.2), (bytes.len(), Found::Unused));
+        let strange = [&bytes[..], b"strange"].concat();
+        assert_eq!(scan(&strange).last().unwrap().2, Found::Damaged(None));
+    }
+
+    #[test]
+    fn damage_in_a_payload_still_says_whose_it_is() {
+        let (mut bytes, starts) = three();
+        bytes[starts[1] + HEADER] ^= 1;
+        assert!(scan(&bytes).any(|(.., found)| found == Found::Damaged(Some(1))));
+    }
+}
