@@ -29,14 +29,13 @@ struct Copy<'o> {
 }
 
 impl Copy<'_> {
-    fn scalar<E>(self, value: impl Serialize) -> Result<(), E> {
+    fn scalar(self, value: impl Serialize) {
         if self.blank {
             self.out.extend_from_slice(br#""[blanked]""#);
         } else {
             // A number or a text is written to memory without fail.
             let _ = serde_json::to_writer(self.out, &value);
         }
-        Ok(())
     }
 }
 
@@ -61,23 +60,28 @@ impl<'de> Visitor<'de> for Copy<'_> {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.scalar(value)
+        self.scalar(value);
+        Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.scalar(value)
+        self.scalar(value);
+        Ok(())
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.scalar(value)
+        self.scalar(value);
+        Ok(())
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.scalar(value)
+        self.scalar(value);
+        Ok(())
     }
 
     fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        self.scalar(value)
+        self.scalar(value);
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
