@@ -142,8 +142,11 @@ impl Delivery<'_> {
         settings: &Settings,
         rules: &ProjectRules,
     ) -> Outcome {
+        let room = provider.room();
+        let body = (room.decode)(self.body);
+        let decoded = Delivery { headers: self.headers, body: &body };
         // Mappings are tested never to panic; if one does, the payload must still not be lost.
-        let work = || match (provider.room().map)(self, settings)? {
+        let work = || match (room.map)(&decoded, settings)? {
             Mapped::Ignored(reason) => Ok(Outcome::Ignored { as_str: "ignored", reason }),
             Mapped::Telemetry(telemetry) => {
                 Ok(match Accepted::of(provider.as_str(), telemetry, settings, rules) {
@@ -155,7 +158,8 @@ impl Delivery<'_> {
         let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Unmappable::Bug));
         outcome.unwrap_or_else(|reason| Outcome::Quarantined {
             reason,
-            messages: Message::quarantine(provider, self, reason),
+            // What is private can be blanked only where it can be read.
+            messages: Message::quarantine(provider, &decoded, reason),
         })
     }
 }

@@ -11,6 +11,7 @@
 //! [`build_event`] maps what jobs themselves report. [`traceparent`] computes the same ids for a
 //! [`job`] that is still running.
 
+mod blank;
 pub mod build_event;
 pub mod check;
 pub mod delivery;

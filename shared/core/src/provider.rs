@@ -49,6 +49,8 @@ pub struct Room {
     pub event: &'static str,
     /// Its variables, those of the checks included.
     pub variables: &'static [&'static Variable],
+    /// The JSON of a body that was proved as it came: it may be the field of a form.
+    pub decode: for<'a> fn(&'a [u8]) -> Cow<'a, [u8]>,
     /// A delivery to telemetry: no clock, no I/O.
     pub map: for<'a> fn(&Delivery<'a>, &Settings) -> Result<Mapped<'a>, Unmappable>,
     /// Blanks what must not be kept of a payload.

@@ -386,7 +386,7 @@ fn an_id_of_another_form_is_told_where_to_find_the_right_one() {
             "use a host name, with its port if it has one",
         ),
         ("github", "run_id", json!("s3cret"), "use $GITHUB_RUN_ID"),
-        ("github", "job_id", json!("build"), "use the number of the job's check run"),
+        ("github", "job_id", json!("build"), "use ${{ job.check_run_id }}"),
         ("github", "attempt", json!(0), "use $GITHUB_RUN_ATTEMPT"),
     ] {
         let run = if provider == "circleci" { json!(WORKFLOW) } else { json!(9) };

@@ -56,6 +56,13 @@ fn gitlabs_samples_become_these_spans() {
     }
 }
 
+#[test]
+fn githubs_samples_become_these_spans() {
+    for (name, text) in samples(Provider::Github) {
+        insta::assert_snapshot!(name, text);
+    }
+}
+
 /// What the mappings know to tell apart is in some sample, so that no shape is checked only where
 /// the recorded deliveries are.
 #[test]

@@ -36,6 +36,7 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
     ("vcs.ref.head.type", Resource, &["branch", "tag"]),
     ("vcs.ref.type", Resource, &["branch", "tag"]),
     ("vcs.ref.base.name", Resource, &[]),
+    ("vcs.ref.base.revision", Resource, &[]),
     ("vcs.ref.base.type", Resource, &["branch", "tag"]),
     ("vcs.change.id", Resource, &[]),
     ("vcs.change.title", Resource, &[]),
@@ -66,7 +67,7 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
 const OWN: &[(&str, Place)] = &[("spanhook.attempt", OnSpan), ("spanhook.time_repaired", OnSpan)];
 
 /// Providers', and what build events say.
-const PREFIXES: &[&str] = &["build.", "circleci.", "gitlab."];
+const PREFIXES: &[&str] = &["build.", "circleci.", "github.", "gitlab."];
 
 /// What a pipeline run span, and what a task span must have.
 const RUN: &[&str] = &["cicd.pipeline.result"];

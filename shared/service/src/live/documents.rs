@@ -5,24 +5,27 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use spanhook_core::settings::variables;
+
 use super::{Keeper, LiveError, START, Source};
 use crate::settings::{SettingsError, Vars, var};
 
 /// The variable that names the documents, separated by commas.
 const SETTINGS: &str = "SETTINGS";
 
-/// What is read again while a process runs.
-const LIVE: [&str; 9] = [
+/// What is read again while a process runs, besides the secrets of the providers' rooms.
+const LIVE: [&str; 6] = [
     "ACCESS",
     "BUILD_EVENTS_SIGNING_KEY",
     "BUILD_EVENTS_TOKEN",
-    "CIRCLECI_HOOK_SECRET",
-    "GITLAB_SECRET_TOKEN",
-    "GITLAB_SIGNING_TOKEN",
     "OTEL_EXPORTER_OTLP_HEADERS",
     "PROJECT_RULES",
     "TRACEPARENT_TOKEN",
 ];
+
+fn is_live(variable: &str) -> bool {
+    LIVE.contains(&variable) || variables().any(|it| it.secret && it.name == variable)
+}
 
 /// The environment with what the documents of `SETTINGS` say. A variable of the environment wins
 /// over them all, and of several documents the first that has it.
@@ -46,7 +49,7 @@ pub async fn with_documents(vars: &Vars) -> Result<Vars, LiveError> {
             }
             // What names a place of its own is read there.
             let inline = matches!(Source::of(value), Source::Inline(_));
-            let live = LIVE.contains(&line) && inline;
+            let live = is_live(line) && inline;
             let value = if live { Source::line(value, name) } else { value.to_owned() };
             vars.insert(line.to_owned(), value);
         }

@@ -33,6 +33,7 @@ pub(super) static ROOM: Room = Room {
         &settings::SERVICE_NAME,
         &settings::HOOK_SERVICE,
     ],
+    decode: |body| body.into(),
     map: map::map,
     redact: |body| body.into(),
     recognises: |json| json.get("type").and(json.get("webhook")).is_some(),

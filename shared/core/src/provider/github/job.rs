@@ -15,11 +15,20 @@ use crate::{
 pub(super) const SHAPE: Shape = Shape {
     key: Key::number,
     run: "use $GITHUB_RUN_ID",
-    job: "use the number of the job's check run",
-    ids: "run, attempt and job must be positive numbers; use $GITHUB_RUN_ID and $GITHUB_RUN_ATTEMPT",
-    path: "",
-    // Until its webhooks are mapped a job has no trace to join.
-    segments: |_| None,
+    job: "use ${{ job.check_run_id }}",
+    ids: "run, attempt and job must be positive numbers; use $GITHUB_RUN_ID, $GITHUB_RUN_ATTEMPT and ${{ job.check_run_id }}",
+    path: "$GITHUB_RUN_ID/$GITHUB_RUN_ATTEMPT/${{ job.check_run_id }}",
+    // The job's id is empty on servers and runners that do not know it, and an empty last segment is
+    // none here: that gives the run.
+    segments: |segments| match segments {
+        [run, attempt, job @ ..] if job.len() <= 1 => Some(Claim {
+            run_id: Some((*run).to_owned()),
+            attempt: Some((*attempt).to_owned()),
+            job_id: job.first().map(|it| (*it).to_owned()),
+            ..Claim::default()
+        }),
+        _ => None,
+    },
     environment,
     run_variable: "GITHUB_RUN_ID",
     place: ids::place,
@@ -34,7 +43,9 @@ fn environment(vars: &Vars) -> Option<Claim> {
     Some(Claim {
         host: Some(host.map_or_else(|| "github.com".to_owned(), |it| it.to_string())),
         run_id: text("GITHUB_RUN_ID"),
-        // GITHUB_JOB is a name of the workflow file; no variable holds the number of the job.
+        // GITHUB_JOB is a name of the workflow file. The number of the job is only in the context
+        // `job`, so a step has to pass it on; runners may come to do so under the second name.
+        job_id: text("SPANHOOK_JOB_ID").or_else(|| text("JOB_CHECK_RUN_ID")),
         attempt: text("GITHUB_RUN_ATTEMPT"),
         project: text("GITHUB_REPOSITORY"),
         // On a pull request GITHUB_REF_NAME is "12/merge"; the branch has its own variable.

@@ -1,26 +1,63 @@
-//! GitHub Actions: jobs' identity and ids. Its deliveries are not mapped yet.
+//! GitHub Actions: `workflow_run` and `workflow_job` to spans.
+//!
+//! A trace is a run's attempt. A finished job gives its own spans and those of its steps, a finished
+//! run the span above them; each event suffices for itself, whatever order they arrive in.
+//! <https://docs.github.com/en/webhooks/webhook-events-and-payloads>
 
+mod form;
 mod ids;
 mod job;
+mod map;
+mod payload;
+mod redact;
 mod settings;
 
-pub use self::settings::Settings;
+use serde_json::Value;
+
+pub use self::{ids::NativeJobId, settings::Settings};
 use super::{Issuer, Room};
-use crate::delivery::Mapped;
+use crate::check::{Check, Scheme};
 
 pub(super) static ROOM: Room = Room {
     name: "github",
     title: "GitHub",
-    paths: &[],
-    checks: &[],
-    unproved: "",
-    headers: &[],
-    event: "",
-    variables: &[&settings::HOST],
-    map: |_, _| Ok(Mapped::Ignored("GitHub's deliveries are not mapped yet")),
-    redact: |body| body.into(),
-    recognises: |_| false,
-    sends: |_, _| Vec::new(),
+    paths: &["/github"],
+    // The SHA-1 header that GitHub sends along proves nothing.
+    // <https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries>
+    checks: &[Check {
+        variable: &settings::SECRET,
+        scheme: Scheme::Hmac { header: "x-hub-signature-256", prefix: "sha256=", list: false },
+    }],
+    unproved: "set it to the secret of the webhook",
+    headers: &[
+        "content-type",
+        "user-agent",
+        "x-github-event",
+        "x-github-delivery",
+        "x-github-hook-id",
+        "x-github-hook-installation-target-type",
+        "x-github-hook-installation-target-id",
+        "x-github-enterprise-host",
+        "x-github-enterprise-version",
+    ],
+    event: "x-github-event",
+    variables: &[
+        &settings::SECRET,
+        &settings::HOST,
+        &settings::SERVICE_NAME,
+        &settings::STEP_SPANS,
+        &settings::NATIVE_JOB_ID,
+        &settings::CUSTOM_PROPERTIES,
+    ],
+    decode: form::decode,
+    map: map::map,
+    redact: redact::redact,
+    recognises: |json| {
+        ["workflow_job", "workflow_run", "hook_id", "sender"]
+            .iter()
+            .any(|it| json.get(it).is_some())
+    },
+    sends,
     host: |settings| Some(&settings.github.host),
     job: job::SHAPE,
     issuer: Issuer {
@@ -38,3 +75,32 @@ pub(super) static ROOM: Room = Room {
         },
     },
 };
+
+/// Events by the key of what they are about, of which one may hold several: the first counts.
+const EVENTS: [&str; 9] = [
+    "workflow_job",
+    "deployment_status",
+    "check_run",
+    "check_suite",
+    "deployment",
+    "workflow_run",
+    "release",
+    "pull_request",
+    "merge_group",
+];
+
+fn sends(json: &Value, id: &str) -> Vec<(&'static str, String)> {
+    let about = EVENTS.into_iter().find(|it| json.get(it).is_some());
+    let unnamed = if json.get("zen").is_some() { "ping" } else { "push" };
+    let event = about.unwrap_or(unnamed);
+    let hook = json["hook_id"].as_u64().unwrap_or(1);
+    let repository = json["repository"]["id"].as_u64().unwrap_or(1);
+    vec![
+        ("user-agent", "GitHub-Hookshot/0000000".to_owned()),
+        ("x-github-event", event.to_owned()),
+        ("x-github-delivery", id.to_owned()),
+        ("x-github-hook-id", hook.to_string()),
+        ("x-github-hook-installation-target-type", "repository".to_owned()),
+        ("x-github-hook-installation-target-id", repository.to_string()),
+    ]
+}

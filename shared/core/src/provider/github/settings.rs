@@ -1,34 +1,140 @@
 //! GitHub's variables.
 
+use super::NativeJobId;
 use crate::{
     host::Host,
-    settings::{SettingsError, Variable, Vars},
+    mapping::ServiceName,
+    settings::{SettingsError, Variable, Vars, service_name},
 };
+
+/// `GITHUB_WEBHOOK_SECRET`
+pub(super) static SECRET: Variable = Variable::secret(
+    "GITHUB_WEBHOOK_SECRET",
+    "set it to the secret of the webhook",
+    "secret of the webhook",
+);
 
 /// `GITHUB_HOST`
 pub(super) static HOST: Variable = Variable::new(
     "GITHUB_HOST",
     "github.com",
     "use a host name without a scheme, such as github.example.com",
-    "instance of a request that names none",
+    "instance of a payload or request that names none",
 );
 
-/// How GitHub's ids are derived.
+/// `GITHUB_SERVICE_NAME`
+pub(super) static SERVICE_NAME: Variable = Variable::new(
+    "GITHUB_SERVICE_NAME",
+    "github",
+    "use text with {repository} and {pipeline} as the only placeholders",
+    "`service.name`, as above",
+);
+
+/// `GITHUB_STEP_SPANS`
+pub(super) static STEP_SPANS: Variable = Variable::new(
+    "GITHUB_STEP_SPANS",
+    "true",
+    "use true or false",
+    "`false` leaves the steps of jobs out",
+);
+
+/// `GITHUB_NATIVE_JOB_ID`
+pub(super) static NATIVE_JOB_ID: Variable = Variable::new(
+    "GITHUB_NATIVE_JOB_ID",
+    "check_run",
+    "use check_run or name",
+    "`check_run` or `name` (githubreceiver before 0.151.0), for native ids",
+);
+
+/// `GITHUB_CUSTOM_PROPERTIES`
+pub(super) static CUSTOM_PROPERTIES: Variable = Variable::new(
+    "GITHUB_CUSTOM_PROPERTIES",
+    "",
+    "use the names of custom properties with commas between them, such as team,tier",
+    "custom properties of repositories that become attributes of the resource, by name",
+);
+
+/// How GitHub's deliveries are mapped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The instance of a request that names none.
+    /// The instance of a body or a request that names none.
     pub host: Host,
+    /// `service.name` of the spans.
+    pub service_name: ServiceName,
+    /// Whether steps become spans.
+    pub step_spans: bool,
+    /// Which of the githubreceiver's ids a job span takes in native mode.
+    pub native_job_id: NativeJobId,
+    /// The custom properties of a repository that are emitted.
+    pub custom_properties: Vec<String>,
 }
 
 impl Settings {
     /// Reads the variables that begin with `GITHUB_`.
     pub(crate) fn parse(vars: &Vars) -> Result<Self, SettingsError> {
-        Ok(Self { host: HOST.host(vars)? })
+        let words = [("true", true), ("false", false), ("1", true), ("0", false)];
+        let kinds = [("check_run", NativeJobId::CheckRun), ("name", NativeJobId::Name)];
+        Ok(Self {
+            host: HOST.host(vars)?,
+            service_name: service_name(vars, &[&SERVICE_NAME])?,
+            step_spans: STEP_SPANS.one_of(vars, words)?,
+            native_job_id: NATIVE_JOB_ID.one_of(vars, kinds)?,
+            custom_properties: properties(vars)?,
+        })
     }
+}
+
+/// <https://docs.github.com/en/rest/orgs/custom-properties> says what a name may hold.
+fn properties(vars: &Vars) -> Result<Vec<String>, SettingsError> {
+    let list = CUSTOM_PROPERTIES.get(vars).unwrap_or_default().split(',').map(str::trim);
+    let plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-' | b'$' | b'#');
+    let mut names: Vec<String> = Vec::new();
+    for name in list.filter(|it| !it.is_empty()) {
+        if name.len() > 75 || !name.bytes().all(plain) {
+            return Err(CUSTOM_PROPERTIES.invalid());
+        }
+        // An attribute is set once.
+        if names.iter().all(|it| it != name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { host: Host::known(HOST.default) }
+        Self {
+            host: Host::known(HOST.default),
+            service_name: ServiceName::known(SERVICE_NAME.default),
+            step_spans: true,
+            native_job_id: NativeJobId::default(),
+            custom_properties: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_or_say_what_to_type() {
+        let parse = |name: &str, value: &str| {
+            Settings::parse(&[(name.to_owned(), value.to_owned())].into())
+        };
+        assert_eq!(Settings::parse(&Vars::new()), Ok(Settings::default()));
+        assert!(!parse("GITHUB_STEP_SPANS", "false").unwrap().step_spans);
+        assert_eq!(parse("GITHUB_NATIVE_JOB_ID", "name").unwrap().native_job_id, NativeJobId::Name);
+        let properties = parse("GITHUB_CUSTOM_PROPERTIES", "team, tier,,team").unwrap();
+        assert_eq!(properties.custom_properties, ["team", "tier"]);
+        for (name, value) in [
+            ("GITHUB_HOST", "https://github.com"),
+            ("GITHUB_SERVICE_NAME", "{branch}"),
+            ("GITHUB_STEP_SPANS", "maybe"),
+            ("GITHUB_NATIVE_JOB_ID", "export"),
+            ("GITHUB_CUSTOM_PROPERTIES", "a name with spaces"),
+        ] {
+            assert!(parse(name, value).is_err(), "{name}={value}");
+        }
     }
 }

@@ -51,6 +51,7 @@ pub(super) static ROOM: Room = Room {
         &settings::JOB_SPANS,
         &settings::NATIVE_JOB_ID,
     ],
+    decode: |body| body.into(),
     map: map::map,
     redact: redact::redact,
     recognises: |json| json.get("object_kind").or_else(|| json.get("object_attributes")).is_some(),
