@@ -55,7 +55,7 @@ pub enum IntakeError {
     /// The connection ended first.
     #[error("the body could not be read to its end")]
     BrokenOff,
-    /// The sender paused for [`STALL`].
+    /// The sender paused for 10 seconds.
     #[error("the body did not go on for 10 seconds")]
     Stalled,
     /// Other bodies hold all that may be held, or the process is about to end.
