@@ -53,6 +53,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 #[command(after_help = "Settings come from the environment:
   CIRCLECI_HOOK_SECRET                        secret token of CircleCI's webhook
   GITLAB_SIGNING_TOKEN, GITLAB_SECRET_TOKEN   signing token, secret token of GitLab's webhook
+  GITHUB_WEBHOOK_SECRET                       secret of GitHub's webhook
   OTEL_EXPORTER_OTLP_ENDPOINT                 Collector to forward to; without one, traces are shown at /
 All of them: docs/settings.md. `spanhook check` says which are missing or wrong.")]
 pub(crate) struct Serve {

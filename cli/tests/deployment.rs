@@ -130,7 +130,7 @@ impl Deployment {
             Function::start(parts, name, &vars).await
         };
         let secret = [
-            ("CIRCLECI_HOOK_SECRET", "ssm:/spanhook/circleci"),
+            ("SETTINGS", "ssm:/spanhook/circleci,ssm:/spanhook/shared"),
             ("AWS_ENDPOINT_URL_SSM", ssm.endpoint.as_str()),
         ];
         let circleci = Arc::new(start("circleci-webhook", &secret).await);
@@ -182,8 +182,10 @@ impl Deployment {
 #[ignore = "needs SPANHOOK_PARTS and SPANHOOK_FUNCTIONS"]
 async fn check_walks_a_deployment_and_names_the_broken_hop() {
     let parts = parts();
-    let ssm =
-        Ssm::start(&[("/spanhook/circleci", "[\"retired-secret\", \"hunter2-and-more\"]")]).await;
+    // Documents of settings, as the templates name them.
+    let own = "# CircleCI\nCIRCLECI_HOOK_SECRET=[\"retired-secret\", \"hunter2-and-more\"]\n";
+    let shared = "CIRCLECI_HOOK_SECRET=of-another-document\nTRACE_IDS=hashed\n";
+    let ssm = Ssm::start(&[("/spanhook/circleci", own), ("/spanhook/shared", shared)]).await;
     let mut deployment = Deployment::start(&parts, &ssm).await;
 
     let (code, text) = deployment.check(true, SECRET).await;

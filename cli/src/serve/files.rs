@@ -5,8 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// The most connections at the same time. Each may hold a buffer of 32 KiB: 64 MiB in all.
 const CONNECTIONS: u64 = 2048;
 
-/// Files that connections leave to the queue and the Collector: the queue keeps up to 900 tables
-/// open. Where there are few files, connections leave half of them.
+/// Files that connections leave to the queue, the Collector and everything else. Where there are few
+/// files, connections leave half of them.
 const RESERVE: u64 = 1024;
 
 /// Raises the limit of open files as far as it is useful and allowed, and says how many connections
