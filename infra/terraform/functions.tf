@@ -23,6 +23,12 @@ locals {
       routes      = ["POST /gitlab"]
       sends       = true
     }
+    "github-webhook" = {
+      description = "GitHub webhooks to span messages in SQS"
+      path        = "github"
+      routes      = ["POST /github"]
+      sends       = true
+    }
     "build-events" = {
       description = "Build events of CI jobs to span messages in SQS"
       path        = "build-events"

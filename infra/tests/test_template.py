@@ -84,6 +84,7 @@ RECEIVES = WRITE_LOG | READ_SECRETS | {"sqs:SendMessage"}
 NEEDED = {
     "circleci-webhook": RECEIVES,
     "gitlab-webhook": RECEIVES,
+    "github-webhook": RECEIVES,
     "build-events": RECEIVES,
     "traceparent": WRITE_LOG | READ_SECRETS,
     "forwarder": WRITE_LOG

@@ -163,6 +163,7 @@ run "every_document" {
       "build-events"     = "arn:aws:ssm:eu-west-1:123456789012:parameter/build-events"
       "circleci-webhook" = "arn:aws:ssm:eu-west-1:123456789012:parameter/circleci"
       "forwarder"        = "arn:aws:ssm:eu-west-1:123456789012:parameter/forwarder"
+      "github-webhook"   = "arn:aws:ssm:eu-west-1:123456789012:parameter/github"
       "gitlab-webhook"   = "arn:aws:ssm:eu-west-1:123456789012:parameter/gitlab"
       "shared"           = "arn:aws:ssm:eu-west-1:123456789012:parameter/shared"
       "traceparent"      = "arn:aws:ssm:eu-west-1:123456789012:parameter/traceparent"
