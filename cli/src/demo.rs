@@ -39,6 +39,7 @@ impl Demo {
         let vars = Vars::from([
             ("CIRCLECI_HOOK_SECRET".to_owned(), secret()),
             ("GITLAB_SIGNING_TOKEN".to_owned(), format!("whsec_{key}")),
+            ("GITHUB_WEBHOOK_SECRET".to_owned(), secret()),
             ("BUILD_EVENTS_SIGNING_KEY".to_owned(), format!("whsec_{key}")),
             ("GITLAB_SECRET_TOKEN".to_owned(), secret()),
         ]);

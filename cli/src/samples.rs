@@ -1,7 +1,7 @@
 //! The sample deliveries of `events/`, so that the demo runs from anywhere.
 
 /// Name and body of each, in the order in which a provider would send them.
-pub(crate) const ALL: [(&str, &str); 11] = [
+pub(crate) const ALL: [(&str, &str); 15] = [
     ("circleci/ping.json", include_str!("../../events/circleci/ping.json")),
     (
         "circleci/job-completed-lint.json",
@@ -33,6 +33,19 @@ pub(crate) const ALL: [(&str, &str); 11] = [
     (
         "gitlab/pipeline-child-success.json",
         include_str!("../../events/gitlab/pipeline-child-success.json"),
+    ),
+    ("github/workflow-job-build.json", include_str!("../../events/github/workflow-job-build.json")),
+    (
+        "github/workflow-job-test-failed.json",
+        include_str!("../../events/github/workflow-job-test-failed.json"),
+    ),
+    (
+        "github/workflow-job-deploy-skipped.json",
+        include_str!("../../events/github/workflow-job-deploy-skipped.json"),
+    ),
+    (
+        "github/workflow-run-failed.json",
+        include_str!("../../events/github/workflow-run-failed.json"),
     ),
 ];
 
