@@ -219,8 +219,8 @@ fn marker<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) 
     attributes.set("github.job.reused", true);
     attributes.set("github.job.id", key.id.to_string());
     attributes.set("github.job.conclusion", job.conclusion.cow());
-    attributes.set("github.job.reused.started_at", job.started_at.cow());
-    attributes.set("github.job.reused.completed_at", job.completed_at.cow());
+    attributes.set("github.job.original.started_at", job.started_at.cow());
+    attributes.set("github.job.original.completed_at", job.completed_at.cow());
     span
 }
 
