@@ -68,9 +68,7 @@ pub(crate) async fn run(
 fn by_signal(batch: Vec<Received>) -> impl Iterator<Item = (Signal, Vec<Received>)> {
     let mut sorted = Signal::ALL.map(|signal| (signal, Vec::new()));
     for message in batch {
-        let named = message.attributes.get("signal");
-        let named =
-            Signal::ALL.into_iter().find(|it| named.is_some_and(|name| name == it.as_str()));
+        let named = message.attributes.get("signal").and_then(|it| Signal::named(it));
         sorted[named.unwrap_or(Signal::Traces) as usize].1.push(message);
     }
     sorted.into_iter().filter(|(_, messages)| !messages.is_empty())

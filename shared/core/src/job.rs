@@ -88,6 +88,18 @@ pub struct Claim {
     pub root_id: Option<String>,
 }
 
+impl Claim {
+    /// The claim in a path of two segments, `{run}/{job}`.
+    pub(crate) fn of_run_and_job(segments: &[&str]) -> Option<Self> {
+        let [run, job] = segments else { return None };
+        Some(Self {
+            run_id: Some((*run).to_owned()),
+            job_id: Some((*job).to_owned()),
+            ..Self::default()
+        })
+    }
+}
+
 /// A claim that names no job: which field, and what to type there.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{expected}")]
@@ -180,10 +192,9 @@ impl Job {
         (self.provider.room().job.place)(self, settings)
     }
 
-    /// Its project as rules name it.
+    /// The project of that path at its instance, as rules name it.
     #[must_use]
-    pub fn project(&self, settings: &Settings) -> Project {
-        let path = self.project.clone().unwrap_or_default();
+    pub fn project_of(&self, path: &str, settings: &Settings) -> Project {
         match (self.provider.room().host)(settings) {
             // CircleCI's slug begins with the code host, which a job does not tell.
             None => Project::named(path),

@@ -34,10 +34,7 @@ impl Context {
     #[must_use]
     pub fn of(job: &Job, settings: &Settings, rules: &ProjectRules, project: Option<&str>) -> Self {
         let place = job.place(settings);
-        let project = project.map(|it| {
-            let job = Job { project: Some(it.to_owned()), ..job.clone() };
-            job.project(settings)
-        });
+        let project = project.map(|path| job.project_of(path, settings));
         let decision = rules.decide(project.as_ref(), place.trace, settings.trace_ids);
         let sampled = decision == Decision::Keep;
         Self { trace: place.trace, span: place.span(), sampled }

@@ -18,14 +18,7 @@ pub(super) const SHAPE: Shape = Shape {
     job: "use $CIRCLE_WORKFLOW_JOB_ID",
     ids: "workflow and job must be UUIDs; use $CIRCLE_WORKFLOW_ID and $CIRCLE_WORKFLOW_JOB_ID",
     path: "$CIRCLE_WORKFLOW_ID/$CIRCLE_WORKFLOW_JOB_ID",
-    segments: |segments| match segments {
-        [run, job] => Some(Claim {
-            run_id: Some((*run).to_owned()),
-            job_id: Some((*job).to_owned()),
-            ..Claim::default()
-        }),
-        _ => None,
-    },
+    segments: Claim::of_run_and_job,
     environment,
     run_variable: "CIRCLE_WORKFLOW_ID",
     place: ids::place,

@@ -18,14 +18,7 @@ pub(super) const SHAPE: Shape = Shape {
     job: "use $CI_JOB_ID",
     ids: "pipeline, job and root must be positive numbers; use $CI_PIPELINE_ID and $CI_JOB_ID",
     path: "$CI_PIPELINE_ID/$CI_JOB_ID?instance=$CI_SERVER_HOST",
-    segments: |segments| match segments {
-        [run, job] => Some(Claim {
-            run_id: Some((*run).to_owned()),
-            job_id: Some((*job).to_owned()),
-            ..Claim::default()
-        }),
-        _ => None,
-    },
+    segments: Claim::of_run_and_job,
     environment,
     run_variable: "CI_PIPELINE_ID",
     place: ids::place,
