@@ -1,16 +1,20 @@
 //! `spanhook serve`: all functions behind one port.
 
+mod demo;
 mod files;
+mod forwarding;
 mod health;
 mod listen;
 mod source;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
+pub(crate) mod view;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::any};
-use clap::Args;
+use clap::{Args, Subcommand};
 use spanhook_core::{
     provider::Provider,
     settings::{Settings, SettingsError, Vars, WebhookSettings, var},
@@ -33,12 +37,12 @@ use tokio::{net::TcpListener, signal, sync::watch, task::JoinHandle, time::Insta
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use crate::{
-    forwarding, logs,
-    store::{DATA_LIMIT, Store, parse_bytes},
+    logs,
     terminal::{Failure, failure, print},
-    view::{self, page::hosts::Hosts},
 };
 use source::Source;
+use store::{DATA_LIMIT, Store, parse_bytes};
+use view::page::hosts::Hosts;
 
 /// How long a request may take, its body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +52,23 @@ const SHUTDOWN: Duration = Duration::from_secs(20);
 
 /// How long the process's own telemetry may take after that.
 const FLUSH: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Receive webhooks, keep them safe and forward their spans, all in one process
+    Serve(Serve),
+    /// Show the whole way with sample deliveries, in the terminal and on a local page
+    Demo(demo::Demo),
+}
+
+impl Command {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Serve(command) => command.run().await,
+            Self::Demo(command) => command.run().await,
+        }
+    }
+}
 
 #[derive(Args, Debug)]
 #[command(after_help = "Settings come from the environment:

@@ -9,7 +9,7 @@ use axum::{
 };
 use spanhook_service::answer::Problem;
 
-use crate::store::{Condition, Store};
+use super::store::{Condition, Store};
 
 /// `/health` for liveness, `/ready` for readiness.
 pub(super) fn router(store: Store) -> Router {

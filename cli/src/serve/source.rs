@@ -7,7 +7,7 @@ use std::{
 
 use spanhook_service::telemetry::Telemetry;
 
-use crate::{
+use super::{
     store::Store,
     view::{
         self,

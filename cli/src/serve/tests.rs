@@ -4,8 +4,7 @@ use spanhook_core::message::Message;
 use spanhook_service::queue::Outbox;
 use tempfile::TempDir;
 
-use super::*;
-use crate::view::page::TraceSource;
+use super::{view::page::TraceSource, *};
 
 async fn running(data: &TempDir) -> Running {
     let vars =

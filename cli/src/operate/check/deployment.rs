@@ -21,11 +21,11 @@ use spanhook_service::{
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{Finding, Findings};
-use crate::{
-    send::{Sender, first},
-    terminal::printable,
+use super::{
+    super::send::{Sender, first},
+    Finding, Findings,
 };
+use crate::terminal::printable;
 
 /// How often the queues are looked at.
 const LOOK: Duration = Duration::from_secs(1);

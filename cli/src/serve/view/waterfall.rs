@@ -180,8 +180,7 @@ mod tests {
         settings::Settings,
     };
 
-    use super::*;
-    use crate::view::traces;
+    use super::{super::traces, *};
 
     fn trace(body: &str) -> Trace {
         let delivery = Delivery { headers: &HeaderMap::new(), body: body.as_bytes() };
@@ -198,14 +197,17 @@ mod tests {
 
     #[test]
     fn a_failed_pipeline_is_drawn_with_stages_queue_times_and_what_did_not_run() {
-        let text =
-            render(&trace(include_str!("../../../events/gitlab/pipeline-failed.json")), 100, false);
+        let text = render(
+            &trace(include_str!("../../../../events/gitlab/pipeline-failed.json")),
+            100,
+            false,
+        );
         insta::assert_snapshot!(text);
     }
 
     #[test]
     fn nothing_in_a_name_steers_the_terminal() {
-        let body = include_str!("../../../events/gitlab/pipeline-failed.json")
+        let body = include_str!("../../../../events/gitlab/pipeline-failed.json")
             .replace("integration", "\\u001b[2J\\u0007evil\\r\\n\\u009b");
         let text = render(&trace(&body), 80, false);
         assert!(text.lines().all(|line| !line.contains(char::is_control)), "{text:?}");
@@ -214,7 +216,7 @@ mod tests {
 
     #[test]
     fn every_line_fits_the_terminal() {
-        let trace = trace(include_str!("../../../events/gitlab/pipeline-failed.json"));
+        let trace = trace(include_str!("../../../../events/gitlab/pipeline-failed.json"));
         for width in [60, 80, 100, 140] {
             let text = render(&trace, width, false);
             let longest = text.lines().skip(2).map(|line| line.chars().count()).max().unwrap();

@@ -7,12 +7,16 @@ use spanhook_service::settings::Vars;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::{
-    logs, report, samples,
-    send::Sender,
-    serve::Running,
-    terminal::{Failure, color, failure, print, width},
+use super::{
+    Running,
     view::{self, waterfall},
+};
+use crate::{
+    job::report,
+    logs,
+    operate::send::Sender,
+    samples,
+    terminal::{Failure, color, failure, print, width},
 };
 
 /// How long the samples may take to show up.

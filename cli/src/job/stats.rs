@@ -18,11 +18,11 @@ use self::{
     read::Statistics,
     reduce::{Found, Reduced, cut},
 };
-use crate::{
+use super::{
     event::{Envelope, EventError},
     report::{HELP, Posting},
-    terminal::{Failure, failure},
 };
+use crate::terminal::{Failure, failure};
 
 /// The largest event that is posted, in bytes.
 const MAX_BYTES: usize = 200_000;

@@ -58,12 +58,12 @@ pub(crate) fn router<S: TraceSource>(source: Arc<S>, hosts: Hosts) -> Router {
         .route(
             "/assets/app.js",
             get(async || {
-                asset("text/javascript; charset=utf-8", include_str!("../../assets/app.js"))
+                asset("text/javascript; charset=utf-8", include_str!("../../../assets/app.js"))
             }),
         )
         .route(
             "/assets/app.css",
-            get(async || asset("text/css; charset=utf-8", include_str!("../../assets/app.css"))),
+            get(async || asset("text/css; charset=utf-8", include_str!("../../../assets/app.css"))),
         )
         .route("/api/traces", get(list::<S>))
         .route("/api/traces/{id}", get(one::<S>))
@@ -72,7 +72,7 @@ pub(crate) fn router<S: TraceSource>(source: Arc<S>, hosts: Hosts) -> Router {
 }
 
 async fn index() -> Response {
-    asset("text/html; charset=utf-8", include_str!("../../assets/index.html"))
+    asset("text/html; charset=utf-8", include_str!("../../../assets/index.html"))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {

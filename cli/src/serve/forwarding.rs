@@ -15,7 +15,7 @@ use spanhook_service::{
 use tokio::{sync::watch, time::Instant};
 
 use self::pace::{Pace, Turn};
-use crate::{store::Store, view};
+use super::{store::Store, view};
 
 /// Messages of a batch, as many as the event source mapping takes.
 const BATCH: usize = 1000;

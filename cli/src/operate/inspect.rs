@@ -20,9 +20,11 @@ use spanhook_service::queue::SqsQueue;
 use thiserror::Error;
 
 use crate::{
-    store::Store,
+    serve::{
+        store::Store,
+        view::{duration, hex, measure::measures, named, value_text},
+    },
     terminal::{Failure, failure, print, printable},
-    view::{duration, hex, measure::measures, named, value_text},
 };
 
 #[derive(Args, Debug)]

@@ -18,7 +18,7 @@ use spanhook_service::{
 };
 
 use crate::{
-    store::{DATA_LIMIT, parse_bytes},
+    serve::store::{DATA_LIMIT, parse_bytes},
     terminal::{Failure, failure, print, printable},
 };
 use deployment::Deployment;

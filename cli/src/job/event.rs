@@ -19,11 +19,11 @@ use spanhook_service::{
 };
 use thiserror::Error;
 
-use crate::{
+use super::{
     ci::{self, Context},
     report::{HELP, Posting},
-    terminal::{Failure, failure},
 };
+use crate::terminal::{Failure, failure};
 
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]

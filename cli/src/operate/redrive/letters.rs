@@ -6,7 +6,7 @@ use spanhook_core::message::Message;
 use spanhook_service::queue::{Inbox, Outbox, Received, SqsQueue};
 
 use crate::{
-    store::Store,
+    serve::store::Store,
     terminal::{Failure, failure},
 };
 

@@ -29,7 +29,7 @@ use spanhook_service::{
 };
 
 use crate::{
-    store::Store,
+    serve::store::Store,
     terminal::{Failure, failure, print, printable},
 };
 use letters::Letters;

@@ -35,7 +35,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{
+use super::{
     ci::{self, Context},
     report::{LIMIT, warn, within},
 };

@@ -1,0 +1,34 @@
+//! What a CI job uses: it tells of its build, and never fails because of it.
+
+mod ci;
+mod event;
+mod exec;
+pub(crate) mod report;
+mod stats;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::terminal::exit_code;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Post what a job knows of its build: how it ended, sizes, numbers, moments
+    Event(event::Event),
+    /// Post the sizes and the compile time of a bundler's build
+    Stats(stats::Stats),
+    /// Run a command as a span of the running job
+    Exec(exec::Exec),
+}
+
+impl Command {
+    pub(crate) async fn run(self) -> ExitCode {
+        match self {
+            Self::Event(command) => exit_code(command.run().await),
+            Self::Stats(command) => exit_code(command.run().await),
+            // Its exit code is that of the command it ran.
+            Self::Exec(command) => command.run().await,
+        }
+    }
+}

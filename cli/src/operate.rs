@@ -1,0 +1,37 @@
+//! What those use who run the pipeline.
+
+mod check;
+mod inspect;
+mod redrive;
+pub(crate) mod send;
+mod traceparent;
+
+use clap::Subcommand;
+
+use crate::terminal::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sign deliveries and post them as a provider would
+    Send(send::Send),
+    /// Print the trace context of a job, as the endpoint would
+    Traceparent(traceparent::Traceparent),
+    /// Show what queue and dead-letter messages hold
+    Inspect(inspect::Inspect),
+    /// Put dead letters back into the queue, those that can be mapped by now included
+    Redrive(redrive::Redrive),
+    /// Check the settings, and with a URL a deployment, hop by hop
+    Check(check::Check),
+}
+
+impl Command {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Send(command) => command.run().await,
+            Self::Traceparent(command) => command.run().await,
+            Self::Inspect(command) => command.run().await,
+            Self::Redrive(command) => command.run().await,
+            Self::Check(command) => command.run().await,
+        }
+    }
+}
