@@ -5,6 +5,7 @@ mod files;
 mod forwarding;
 mod health;
 mod listen;
+mod logs;
 mod source;
 pub(crate) mod store;
 #[cfg(test)]
@@ -23,12 +24,12 @@ use spanhook_service::{
     answer::{not_found, problem, wrong_method},
     build_events::BuildEvents,
     clock::Clock,
-    export::Target,
     identity::{Gate, GateSettings},
     intake::Intake,
     live::with_documents,
     settings::environment,
     startup::project_rules,
+    target::Target,
     telemetry::{Telemetry, TelemetrySettings},
     traceparent::Traceparent,
     webhook::{Receiver, ReceiverError, Webhook},
@@ -36,10 +37,7 @@ use spanhook_service::{
 use tokio::{net::TcpListener, signal, sync::watch, task::JoinHandle, time::Instant};
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
-use crate::{
-    logs,
-    terminal::{Failure, failure, print},
-};
+use crate::terminal::{Failure, failure, print};
 use source::Source;
 use store::{DATA_LIMIT, Store, parse_bytes};
 use view::page::hosts::Hosts;

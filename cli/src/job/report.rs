@@ -13,7 +13,7 @@ use spanhook_core::{
     check::{sign_standard, signing_key},
     settings::{Settings, Vars, var},
 };
-use spanhook_service::{clock::Clock, export::innermost};
+use spanhook_export::{clock::Clock, innermost};
 use thiserror::Error;
 use tokio::{
     runtime,

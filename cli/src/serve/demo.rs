@@ -1,22 +1,24 @@
 //! `spanhook demo`: the whole way with sample deliveries.
 
-use std::time::Duration;
+use std::{
+    io::{IsTerminal, stdout},
+    time::Duration,
+};
 
 use clap::Args;
-use spanhook_service::settings::Vars;
+use spanhook_service::settings::{Vars, environment};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    Running,
+    Running, logs,
     view::{self, waterfall},
 };
 use crate::{
     job::report,
-    logs,
     operate::send::Sender,
     samples,
-    terminal::{Failure, color, failure, print, width},
+    terminal::{Failure, failure, print},
 };
 
 /// How long the samples may take to show up.
@@ -83,4 +85,15 @@ impl Demo {
         print("Ctrl-C ends the demo.\n");
         running.until_signal().await
     }
+}
+
+/// Whether to colour what goes to standard output; `NO_COLOR` is honoured (<https://no-color.org>).
+fn color() -> bool {
+    let vars = environment();
+    stdout().is_terminal() && vars.get("NO_COLOR").is_none_or(String::is_empty)
+}
+
+/// Columns of the terminal.
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
 }

@@ -1,4 +1,7 @@
-//! OTLP export: one request out, one [`Outcome`] back.
+//! OTLP export: one request out, one [`Outcome`] back; and the two things that this and everything
+//! above it asks of the machine, the time and the environment.
+//!
+//! Apart from the service, so that the tool in a CI job has it without the cloud's SDK.
 //!
 //! `opentelemetry-otlp` is the wrong tool for a forwarder: it takes decoded spans of one resource,
 //! and reports neither a partial success nor the status of a refusal. Requests are forwarded here
@@ -7,19 +10,18 @@
 //! <https://opentelemetry.io/docs/specs/otlp/>
 
 mod answer;
+pub mod clock;
 mod grpc;
 mod http;
 mod settings;
-mod target;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 
-pub use settings::{Compression, ExportSettings, Protocol, shown};
+pub use settings::{Compression, ExportSettings, Protocol, environment, shown};
 pub use spanhook_core::otlp::Signal;
-pub use target::{Target, TargetError};
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
