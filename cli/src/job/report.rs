@@ -6,14 +6,14 @@ use std::{
 };
 
 use clap::Args;
-use reqwest::{Client, RequestBuilder, Url, header::HeaderValue, redirect::Policy};
+use reqwest::{Client, RequestBuilder, Url, header::HeaderValue};
 use serde_json::Value;
 use spanhook_core::{
     build_event::{self, BadEvents, Sender},
     check::{sign_standard, signing_key},
     settings::{Settings, Vars, var},
 };
-use spanhook_export::{clock::Clock, innermost};
+use spanhook_export::{client, clock::Clock, innermost};
 use thiserror::Error;
 use tokio::{
     runtime,
@@ -148,7 +148,7 @@ pub(crate) async fn send(vars: Vars, body: String) -> Result<(), ReportError> {
     let url = address(&vars)?;
     let host = authority(&url);
     let in_time = within(LIMIT, async move {
-        let client = client().map_err(|error| no_connection(&url, &error))?;
+        let client = client().build().map_err(|error| no_connection(&url, &error))?;
         let proof = Proof::find(&vars, &client).await?;
         let begun = Instant::now();
         let first = post(&client, &url, &proof, &body).await;
@@ -162,14 +162,6 @@ pub(crate) async fn send(vars: Vars, body: String) -> Result<(), ReportError> {
         .map_err(|(error, _)| error)
     });
     in_time.await.ok_or(ReportError::TimedOut { host })?
-}
-
-fn client() -> reqwest::Result<Client> {
-    Client::builder()
-        // A redirect would carry the token elsewhere.
-        .redirect(Policy::none())
-        .user_agent(concat!("spanhook/", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 /// Posts once; an error comes with whether it may pass by itself.
@@ -350,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_proof_is_the_first_that_is_there_and_a_mistyped_one_is_never_quoted() {
-        let client = client().unwrap();
+        let client = client().build().unwrap();
         let found = async |vars: &[(&str, &str)]| {
             let vars = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
             Proof::find(&vars, &client).await.map(|it| it.hint())

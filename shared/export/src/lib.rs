@@ -11,6 +11,7 @@
 
 mod answer;
 pub mod clock;
+#[cfg(feature = "full")]
 mod grpc;
 mod http;
 mod settings;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use http::client;
 pub use settings::{Compression, ExportSettings, Protocol, environment, shown};
 pub use spanhook_core::otlp::Signal;
 
@@ -91,8 +93,15 @@ pub enum ExporterError {
     #[error("the HTTP client can't be set up: {0}")]
     Http(#[from] reqwest::Error),
     /// The gRPC channel.
+    #[cfg(feature = "full")]
     #[error("the gRPC channel can't be set up: {0}; check OTEL_EXPORTER_OTLP_ENDPOINT")]
     Grpc(#[from] tonic::transport::Error),
+    /// The tool of a CI job leaves gRPC out.
+    #[cfg(not(feature = "full"))]
+    #[error(
+        "this build of spanhook has no gRPC; set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf and OTEL_EXPORTER_OTLP_ENDPOINT to the receiver's port for HTTP, such as http://collector:4318"
+    )]
+    NoGrpc,
 }
 
 /// Exports over the protocol that the settings name, with one client for its life.
@@ -102,6 +111,7 @@ pub struct Exporter(Client);
 #[derive(Debug)]
 enum Client {
     Http(http::HttpExporter),
+    #[cfg(feature = "full")]
     Grpc(Box<grpc::GrpcExporter>),
 }
 
@@ -110,6 +120,9 @@ impl Exporter {
     pub fn new(settings: &ExportSettings) -> Result<Self, ExporterError> {
         Ok(Self(match settings.protocol {
             Protocol::Http => Client::Http(http::HttpExporter::new(settings)?),
+            #[cfg(not(feature = "full"))]
+            Protocol::Grpc => return Err(ExporterError::NoGrpc),
+            #[cfg(feature = "full")]
             Protocol::Grpc => Client::Grpc(Box::new(grpc::GrpcExporter::new(settings)?)),
         }))
     }
@@ -119,6 +132,7 @@ impl Export for Exporter {
     async fn export(&self, signal: Signal, request: Bytes) -> Outcome {
         match &self.0 {
             Client::Http(http) => http.export(signal, request).await,
+            #[cfg(feature = "full")]
             Client::Grpc(grpc) => grpc.export(signal, request).await,
         }
     }
