@@ -4,8 +4,6 @@ mod job;
 #[cfg(feature = "pipeline")]
 mod operate;
 #[cfg(feature = "pipeline")]
-mod samples;
-#[cfg(feature = "pipeline")]
 mod serve;
 mod terminal;
 

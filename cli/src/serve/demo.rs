@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Args;
+use spanhook_core::provider::Provider;
 use spanhook_service::settings::{Vars, environment};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -17,7 +18,6 @@ use super::{
 use crate::{
     job::report,
     operate::send::Sender,
-    samples,
     terminal::{Failure, failure, print},
 };
 
@@ -53,9 +53,11 @@ impl Demo {
             Running::start(&vars, ([127, 0, 0, 1], self.port).into(), folder.path()).await?;
         let url = format!("http://{}", running.address);
 
-        print(format!("Sending {} signed sample deliveries to {url}\n\n", samples::ALL.len() + 1));
+        let samples = Provider::ALL.map(Provider::samples);
+        let all = samples.iter().map(|it| it.deliveries.len() + it.build_events.len());
+        print(format!("Sending {} signed samples to {url}\n\n", all.sum::<usize>()));
         let sender = Sender::new(&vars).map_err(failure)?;
-        for (name, body) in samples::ALL {
+        for (name, body) in samples.iter().flat_map(|it| it.deliveries) {
             let answer = sender.send(&url, body.as_bytes(), None).await.map_err(failure)?;
             print(format!("  {name:<46} {} {}\n", answer.status, answer.body.trim()));
         }
@@ -63,9 +65,10 @@ impl Demo {
             ("SPANHOOK_ENDPOINT".to_owned(), url.clone()),
             ("SPANHOOK_SIGNING_KEY".to_owned(), format!("whsec_{key}")),
         ]);
-        let (name, events) = samples::BUILD_EVENTS;
-        report::send(posting, events.to_owned()).await.map_err(failure)?;
-        print(format!("  {name:<46} 202 sizes and measures of a build\n"));
+        for (name, events) in samples.iter().flat_map(|it| it.build_events) {
+            report::send(posting.clone(), (*events).to_owned()).await.map_err(failure)?;
+            print(format!("  {name:<46} 202 sizes and measures of a build\n"));
+        }
 
         let until = Instant::now() + PATIENCE;
         while running.store.depth() > 0 && Instant::now() < until {
