@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # `spanhook serve` in an image that holds nothing else: no shell, no package manager, no root.
 
-# The version is `rust-version` of Cargo.toml.
+# The versions are `rust-version` of Cargo.toml.
 FROM rust:1.95-slim-trixie AS build
 WORKDIR /src
 COPY . .
@@ -12,6 +12,18 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
  && cp target/release/spanhook /image/
 # The binary needs the C library it was linked with and, for HTTPS to a Collector, the public roots.
 RUN cp --parents -L $(ldd /image/spanhook | grep -o '/[^ ]*') /etc/ssl/certs/ca-certificates.crt /image/
+
+# `docker build --target job --output . .` writes `spanhook` for CI jobs: static, so it runs in any Linux image.
+FROM rust:1.95-alpine AS build-job
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target,id=job \
+    cargo build --release --locked --package spanhook --no-default-features \
+ && cp target/release/spanhook /
+
+FROM scratch AS job
+COPY --from=build-job /spanhook /
 
 FROM scratch
 COPY --from=build /image /

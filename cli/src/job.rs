@@ -5,6 +5,7 @@ mod event;
 mod exec;
 pub(crate) mod report;
 mod stats;
+mod traceparent;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ pub(crate) enum Command {
     Stats(stats::Stats),
     /// Run a command as a span of the running job
     Exec(exec::Exec),
+    /// Print the trace context of a job, as the endpoint would
+    Traceparent(traceparent::Traceparent),
 }
 
 impl Command {
@@ -27,6 +30,7 @@ impl Command {
         match self {
             Self::Event(command) => exit_code(command.run().await),
             Self::Stats(command) => exit_code(command.run().await),
+            Self::Traceparent(command) => exit_code(command.run()),
             // Its exit code is that of the command it ran.
             Self::Exec(command) => command.run().await,
         }

@@ -1,9 +1,9 @@
 //! `spanhook`: the whole pipeline in one process, and the tools around it.
 
 mod job;
-mod logs;
+#[cfg(feature = "pipeline")]
 mod operate;
-mod samples;
+#[cfg(feature = "pipeline")]
 mod serve;
 mod terminal;
 
@@ -22,18 +22,23 @@ struct Arguments {
 /// One room for each audience.
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "pipeline")]
     #[command(flatten)]
     Serve(serve::Command),
+    #[cfg(feature = "pipeline")]
     #[command(flatten)]
     Operate(operate::Command),
     #[command(flatten)]
     Job(job::Command),
 }
 
-#[tokio::main]
+#[cfg_attr(feature = "pipeline", tokio::main)]
+#[cfg_attr(not(feature = "pipeline"), tokio::main(flavor = "current_thread"))]
 async fn main() -> ExitCode {
     match Arguments::parse().command {
+        #[cfg(feature = "pipeline")]
         Command::Serve(command) => terminal::exit_code(command.run().await),
+        #[cfg(feature = "pipeline")]
         Command::Operate(command) => terminal::exit_code(command.run().await),
         Command::Job(command) => command.run().await,
     }

@@ -4,7 +4,6 @@ mod check;
 mod inspect;
 mod redrive;
 pub(crate) mod send;
-mod traceparent;
 
 use clap::Subcommand;
 
@@ -14,8 +13,6 @@ use crate::terminal::Failure;
 pub(crate) enum Command {
     /// Sign deliveries and post them as a provider would
     Send(send::Send),
-    /// Print the trace context of a job, as the endpoint would
-    Traceparent(traceparent::Traceparent),
     /// Show what queue and dead-letter messages hold
     Inspect(inspect::Inspect),
     /// Put dead letters back into the queue, those that can be mapped by now included
@@ -28,7 +25,6 @@ impl Command {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Send(command) => command.run().await,
-            Self::Traceparent(command) => command.run().await,
             Self::Inspect(command) => command.run().await,
             Self::Redrive(command) => command.run().await,
             Self::Check(command) => command.run().await,

@@ -5,6 +5,7 @@ mod files;
 mod forwarding;
 mod health;
 mod listen;
+mod logs;
 mod source;
 pub(crate) mod store;
 #[cfg(test)]
@@ -23,12 +24,13 @@ use spanhook_service::{
     answer::{not_found, problem, wrong_method},
     build_events::BuildEvents,
     clock::Clock,
-    export::Target,
+    export::shown,
     identity::{Gate, GateSettings},
     intake::Intake,
     live::with_documents,
     settings::environment,
     startup::project_rules,
+    target::Target,
     telemetry::{Telemetry, TelemetrySettings},
     traceparent::Traceparent,
     webhook::{Receiver, ReceiverError, Webhook},
@@ -36,10 +38,7 @@ use spanhook_service::{
 use tokio::{net::TcpListener, signal, sync::watch, task::JoinHandle, time::Instant};
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
-use crate::{
-    logs,
-    terminal::{Failure, failure, print},
-};
+use crate::terminal::{Failure, failure, print};
 use source::Source;
 use store::{DATA_LIMIT, Store, parse_bytes};
 use view::page::hosts::Hosts;
@@ -133,7 +132,7 @@ impl Running {
         let receivers = receivers(vars, common).await?;
         let settings = Arc::new(Settings::parse(vars).map_err(failure)?);
         let target = Target::open(vars).await.map_err(failure)?;
-        let forwarding_to = target.as_ref().map(|it| without_query(&it.settings.endpoint));
+        let forwarding_to = target.as_ref().map(|it| shown(&it.settings.endpoint));
         let rules = project_rules(vars).await.map_err(failure)?;
         let telemetry = TelemetrySettings::parse(vars).map_err(failure)?;
         let telemetry = Telemetry::exporting("spanhook-serve", &telemetry).map_err(failure)?;
@@ -316,13 +315,4 @@ fn unconfigured(mut router: Router, configured: &[&'static str]) -> Router {
         }
     }
     router
-}
-
-/// An endpoint may carry a key in its query.
-fn without_query(endpoint: &str) -> String {
-    let endpoint = endpoint.split('?').next().unwrap_or_default();
-    match (endpoint.split_once("://"), endpoint.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        _ => endpoint.to_owned(),
-    }
 }

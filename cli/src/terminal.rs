@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{Write, stderr, stdout},
     process::ExitCode,
 };
 
@@ -59,17 +59,6 @@ pub(crate) fn provider(name: &str) -> Result<Provider, String> {
 /// [`printable`] line by line.
 pub(crate) fn lines(text: &str) -> String {
     text.lines().map(printable).collect::<Vec<_>>().join("\n")
-}
-
-/// Whether to colour what goes to standard output; `NO_COLOR` is honoured (<https://no-color.org>).
-pub(crate) fn color() -> bool {
-    let vars = spanhook_service::settings::environment();
-    stdout().is_terminal() && vars.get("NO_COLOR").is_none_or(String::is_empty)
-}
-
-/// Columns of the terminal.
-pub(crate) fn width() -> usize {
-    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
 }
 
 #[cfg(test)]

@@ -310,6 +310,45 @@ async fn raw_events_are_read_from_standard_input() {
     event_of(&receiver.only(), "mark");
 }
 
+/// What a receiver answers to an accepted event, and what is told of it.
+#[tokio::test]
+async fn the_note_of_an_accepted_event_is_one_line_on_standard_error_and_no_failure() {
+    let long = "x".repeat(301);
+    for (answer, told) in [
+        (
+            json!({ "note": "kept out of\n a run" }),
+            "spanhook: build event accepted, but kept out of· a run\n",
+        ),
+        (json!({ "status": "accepted", "note": null }), ""),
+        (json!({ "note": format!("you are {TOKEN}") }), ""),
+        (json!({ "note": long }), ""),
+        (json!({ "note": "y", "trace_ids": ["x".repeat(64 * 1024)] }), ""),
+        (json!("note"), ""),
+    ] {
+        let body = answer.to_string();
+        let receiver =
+            Receiver::start(move |_, _| (StatusCode::ACCEPTED, body.clone()).into_response()).await;
+        let vars = job(&receiver.url, &[("SPANHOOK_TOKEN", TOKEN)]);
+        let output = spanhook(&["event", "mark", "x", "--strict"], &vars).await;
+        assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), told), "{answer}");
+        assert!(output.stdout.is_empty());
+        receiver.only();
+    }
+}
+
+#[tokio::test]
+async fn a_note_that_never_ends_holds_no_build() {
+    let receiver = Receiver::start(|_, _| {
+        let endless = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        (StatusCode::ACCEPTED, axum::body::Body::from_stream(endless)).into_response()
+    })
+    .await;
+    let begun = Instant::now();
+    let output = spanhook(&["event", "mark", "x", "--strict"], &job(&receiver.url, &[])).await;
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn a_dry_run_prints_what_would_be_sent_and_sends_nothing() {
     let receiver = Receiver::accepting().await;

@@ -9,7 +9,8 @@ use spanhook_core::{
     id::parse_traceparent,
     job::Claim,
     provider::Provider,
-    settings::{Vars, var},
+    rules::{BadRules, ProjectRules},
+    settings::{PROJECT_RULES, Vars, var},
 };
 
 /// The `context` of an event. No field names a person.
@@ -49,6 +50,12 @@ pub(crate) fn correlation_id(vars: &Vars) -> Option<String> {
 /// What is built: `SPANHOOK_PROJECT`, else the CI system's project.
 pub(crate) fn project(vars: &Vars, context: &Context) -> Option<String> {
     first(vars, &["SPANHOOK_PROJECT"]).or_else(|| context.claim.project.clone())
+}
+
+/// The project rules that `PROJECT_RULES` itself holds: a job has no way to where a function's may
+/// be kept.
+pub(crate) fn rules(vars: &Vars) -> Result<ProjectRules, BadRules> {
+    PROJECT_RULES.get(vars).map_or_else(|| Ok(ProjectRules::default()), ProjectRules::parse)
 }
 
 fn first(vars: &Vars, names: &[&str]) -> Option<String> {

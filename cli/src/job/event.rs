@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use spanhook_core::time;
-use spanhook_service::{
-    clock::Clock,
-    settings::{Vars, environment, var},
+use spanhook_core::{
+    settings::{Vars, var},
+    time,
 };
+use spanhook_export::{clock::Clock, environment};
 use thiserror::Error;
 
 use super::{

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use axum::http::HeaderMap;
 use clap::Args;
+use http::HeaderMap;
 use spanhook_core::{
     id::{SpanId, TraceId, parse_traceparent, traceparent},
     job::Job,
@@ -19,14 +19,11 @@ use spanhook_core::{
     },
     provider::Provider,
     semconv as sc,
-    settings::Settings,
+    settings::{Settings, SettingsError, Vars, var},
     traceparent::Context as TraceContext,
 };
-use spanhook_service::{
-    clock::Clock,
-    export::{Export, ExportSettings, Exporter, ExporterError, Outcome, Signal},
-    settings::{SettingsError, Vars, environment, var},
-    startup::project_rules,
+use spanhook_export::{
+    Export, ExportSettings, Exporter, ExporterError, Outcome, Signal, clock::Clock, environment,
 };
 use thiserror::Error;
 use tokio::{
@@ -89,7 +86,7 @@ impl Exec {
     pub(crate) async fn run(self) -> ExitCode {
         let vars = environment();
         let program = program(&self.command);
-        let parent = parent(&vars).await.unwrap_or_else(|error| {
+        let parent = parent(&vars).unwrap_or_else(|error| {
             warn(&format!("the parent of the span is not known: {error}"));
             None
         });
@@ -150,7 +147,7 @@ fn program(command: &[OsString]) -> String {
 }
 
 /// The span to hang under: that of `TRACEPARENT`, else the running job's.
-async fn parent(vars: &Vars) -> Result<Option<TraceContext>, SettingsError> {
+fn parent(vars: &Vars) -> Result<Option<TraceContext>, SettingsError> {
     if let Some(given) = var(vars, "TRACEPARENT")
         && let Some((trace, span)) = parse_traceparent(given)
     {
@@ -165,10 +162,8 @@ async fn parent(vars: &Vars) -> Result<Option<TraceContext>, SettingsError> {
     };
     let Ok(job) = Job::new(provider, &context.claim) else { return Ok(None) };
     let settings = Settings::parse(vars)?;
-    let rules = vars.clone();
     // Rules that can't be read leave no run out.
-    let rules = within(LIMIT, async move { Some(project_rules(&rules).await.ok()?.get().await) });
-    let rules = rules.await.flatten().unwrap_or_default();
+    let rules = ci::rules(vars).unwrap_or_default();
     Ok(Some(TraceContext::of(&job, &settings, &rules, job.project.as_deref())))
 }
 
@@ -368,8 +363,8 @@ mod tests {
         vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    async fn parent_of(given: &[(&str, &str)]) -> Option<String> {
-        let parent = parent(&vars(given)).await.unwrap()?;
+    fn parent_of(given: &[(&str, &str)]) -> Option<String> {
+        let parent = parent(&vars(given)).unwrap()?;
         Some(traceparent(parent.trace, parent.span, parent.sampled))
     }
 
@@ -388,22 +383,22 @@ mod tests {
         ("CI_JOB_ID", "15651125844"),
     ];
 
-    #[tokio::test]
-    async fn the_parent_is_the_job_with_the_ids_of_the_traceparent_endpoint() {
+    #[test]
+    fn the_parent_is_the_job_with_the_ids_of_the_traceparent_endpoint() {
         let job = "00-e8a005b2bbea3d6ab25bbccc6d8a0d9a-927ed609846a1ef5-01";
-        assert_eq!(parent_of(&CIRCLECI).await.unwrap(), job);
+        assert_eq!(parent_of(&CIRCLECI).unwrap(), job);
         let job = "00-ca54d68b6460aedebe19e565dcbb8d6c-7b1a45c63d0a837b-01";
-        assert_eq!(parent_of(&GITLAB).await.unwrap(), job);
-        assert_eq!(parent_of(&[("CIRCLECI", "true")]).await, None, "a job without ids");
+        assert_eq!(parent_of(&GITLAB).unwrap(), job);
+        assert_eq!(parent_of(&[("CIRCLECI", "true")]), None, "a job without ids");
     }
 
-    #[tokio::test]
-    async fn a_trace_context_wins_over_the_job_unless_it_is_invalid() {
+    #[test]
+    fn a_trace_context_wins_over_the_job_unless_it_is_invalid() {
         let with = |value| [GITLAB.as_slice(), &[("TRACEPARENT", value)]].concat();
-        assert_eq!(parent_of(&with(GIVEN)).await.unwrap(), GIVEN);
+        assert_eq!(parent_of(&with(GIVEN)).unwrap(), GIVEN);
         let unsampled = GIVEN.replace("-01", "-00");
-        assert_eq!(parent_of(&with(&unsampled)).await.unwrap(), unsampled);
-        assert!(parent_of(&with("rubbish")).await.unwrap().contains("ca54d68b"));
+        assert_eq!(parent_of(&with(&unsampled)).unwrap(), unsampled);
+        assert!(parent_of(&with("rubbish")).unwrap().contains("ca54d68b"));
     }
 
     #[test]

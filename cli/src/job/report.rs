@@ -6,19 +6,19 @@ use std::{
 };
 
 use clap::Args;
-use reqwest::{Client, RequestBuilder, Url, header::HeaderValue, redirect::Policy};
+use reqwest::{Client, RequestBuilder, Response, Url, header::HeaderValue};
 use serde_json::Value;
 use spanhook_core::{
     build_event::{self, BadEvents, Sender},
     check::{sign_standard, signing_key},
     settings::{Settings, Vars, var},
 };
-use spanhook_service::{clock::Clock, export::innermost};
+use spanhook_export::{client, clock::Clock, innermost};
 use thiserror::Error;
 use tokio::{
     runtime,
     sync::oneshot,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use uuid::Uuid;
 
@@ -30,8 +30,14 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(3);
 /// A first try that failed within this time leaves enough for a second one.
 const QUICK: Duration = Duration::from_secs(1);
 
-/// Pause before the second try.
+/// Pause before the second try, and how long the body of an answer is waited for.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// The longest answer that is read, in bytes: a thousand events may have a trace each.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// The longest note that is repeated, in bytes: it is to be one line.
+const MAX_NOTE: usize = 300;
 
 const PATH: &str = "build-events";
 
@@ -98,7 +104,7 @@ impl Posting {
         let sent = match body {
             Ok(body) if self.dry_run => {
                 print(format!("{body}\n"));
-                check(&body).map_err(failure)
+                check(&body).map(|()| None).map_err(failure)
             }
             Ok(body) => send(vars.clone(), body).await.map_err(failure),
             Err(error) => Err(error),
@@ -109,7 +115,12 @@ impl Posting {
                 warn(&problem);
                 Ok(())
             }
-            Ok(()) => Ok(()),
+            Ok(note) => {
+                if let Some(note) = note {
+                    warn(&format!("build event accepted, but {note}"));
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -143,33 +154,29 @@ fn check(body: &str) -> Result<(), ReportError> {
     Ok(())
 }
 
-/// Posts a body as a job does.
-pub(crate) async fn send(vars: Vars, body: String) -> Result<(), ReportError> {
+/// Posts a body as a job does; what the endpoint notes of what it accepted.
+pub(crate) async fn send(vars: Vars, body: String) -> Result<Option<String>, ReportError> {
     let url = address(&vars)?;
     let host = authority(&url);
+    // Later the time is up, and what was accepted would count as not sent.
+    let last = Instant::now() + LIMIT - PAUSE;
     let in_time = within(LIMIT, async move {
-        let client = client().map_err(|error| no_connection(&url, &error))?;
+        let client = client().build().map_err(|error| no_connection(&url, &error))?;
         let proof = Proof::find(&vars, &client).await?;
         let begun = Instant::now();
         let first = post(&client, &url, &proof, &body).await;
-        match first {
+        let answer = match first {
             Err((_, true)) if begun.elapsed() < QUICK => {
                 sleep(PAUSE).await;
                 post(&client, &url, &proof, &body).await
             }
             first => first,
-        }
-        .map_err(|(error, _)| error)
+        };
+        let answer = answer.map_err(|(error, _)| error)?;
+        let until = last.min(Instant::now() + PAUSE);
+        Ok(timeout_at(until, note(answer, &proof)).await.ok().flatten())
     });
     in_time.await.ok_or(ReportError::TimedOut { host })?
-}
-
-fn client() -> reqwest::Result<Client> {
-    Client::builder()
-        // A redirect would carry the token elsewhere.
-        .redirect(Policy::none())
-        .user_agent(concat!("spanhook/", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 /// Posts once; an error comes with whether it may pass by itself.
@@ -178,14 +185,13 @@ async fn post(
     url: &Url,
     proof: &Proof,
     body: &str,
-) -> Result<(), (ReportError, bool)> {
+) -> Result<Response, (ReportError, bool)> {
     let request = client.post(url.clone()).header("content-type", "application/json");
     let request = proof.apply(request, body).body(body.to_owned());
     let answer = request.send().await.map_err(|error| (no_connection(url, &error), true))?;
-    // The status is all that is needed: a slow body must not hold the build.
     let status = answer.status().as_u16();
     let advice = match status {
-        200..300 => return Ok(()),
+        200..300 => return Ok(answer),
         401 | 403 => proof.hint(),
         404 | 405 => "check the path of SPANHOOK_ENDPOINT",
         413 => "send fewer or smaller events",
@@ -199,6 +205,21 @@ async fn post(
     };
     let passing = status == 429 || status >= 500;
     Err((ReportError::Refused { host: authority(url), status, advice }, passing))
+}
+
+/// What the endpoint says of events that it accepted, such as that they were kept out of a run. They
+/// are safe: what it says at length is left unread, and so is what repeats the proof.
+async fn note(mut answer: Response, proof: &Proof) -> Option<String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.ok()? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ANSWER {
+            return None;
+        }
+    }
+    let json: Value = serde_json::from_slice(&body).ok()?;
+    let note = json["note"].as_str().filter(|it| it.len() <= MAX_NOTE && !proof.is_in(it))?;
+    Some(note.to_owned())
 }
 
 fn no_connection(url: &Url, error: &reqwest::Error) -> ReportError {
@@ -285,6 +306,18 @@ impl Proof {
         }
     }
 
+    /// Whether a text holds the secret.
+    fn is_in(&self, text: &str) -> bool {
+        match self {
+            Self::Bearer { header, .. } => {
+                let token = header.to_str().unwrap_or_default();
+                text.contains(token.trim_start_matches("Bearer "))
+            }
+            // It is sent to nobody.
+            Self::Signature { .. } | Self::None => false,
+        }
+    }
+
     /// What to check when it is refused.
     fn hint(&self) -> &'static str {
         match self {
@@ -350,7 +383,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_proof_is_the_first_that_is_there_and_a_mistyped_one_is_never_quoted() {
-        let client = client().unwrap();
+        let client = client().build().unwrap();
         let found = async |vars: &[(&str, &str)]| {
             let vars = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
             Proof::find(&vars, &client).await.map(|it| it.hint())

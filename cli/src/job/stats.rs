@@ -11,7 +11,8 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use spanhook_service::settings::{Vars, environment};
+use spanhook_core::settings::Vars;
+use spanhook_export::environment;
 use thiserror::Error;
 
 use self::{

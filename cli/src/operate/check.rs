@@ -26,9 +26,8 @@ use deployment::Deployment;
 #[derive(Args, Debug)]
 #[command(
     after_help = "Walks the way of a delivery and names the hop that is broken: webhook, queue, forwarder, Collector.
-Set the secrets as they are set there. A stack with function URLs has one for each function:
-  spanhook check --circleci URL --gitlab URL --traceparent URL --queue URL --dead-letters URL
-with the outputs of the stack. What arrives is one span, `ping`, of the webhook `spanhook check`."
+Set the secrets as they are set there. A stack with function URLs has one for each function: give those of its
+outputs with the flags. What arrives is one span of each provider that has pings, `ping`."
 )]
 pub(crate) struct Check {
     /// Base URL of an HTTP API or of `spanhook serve`, to send signed deliveries through

@@ -1,22 +1,24 @@
 //! `spanhook demo`: the whole way with sample deliveries.
 
-use std::time::Duration;
+use std::{
+    io::{IsTerminal, stdout},
+    time::Duration,
+};
 
 use clap::Args;
-use spanhook_service::settings::Vars;
+use spanhook_core::provider::Provider;
+use spanhook_service::settings::{Vars, environment};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    Running,
+    Running, logs,
     view::{self, waterfall},
 };
 use crate::{
     job::report,
-    logs,
     operate::send::Sender,
-    samples,
-    terminal::{Failure, color, failure, print, width},
+    terminal::{Failure, failure, print},
 };
 
 /// How long the samples may take to show up.
@@ -51,9 +53,11 @@ impl Demo {
             Running::start(&vars, ([127, 0, 0, 1], self.port).into(), folder.path()).await?;
         let url = format!("http://{}", running.address);
 
-        print(format!("Sending {} signed sample deliveries to {url}\n\n", samples::ALL.len() + 1));
+        let samples = Provider::ALL.map(Provider::samples);
+        let all = samples.iter().map(|it| it.deliveries.len() + it.build_events.len());
+        print(format!("Sending {} signed samples to {url}\n\n", all.sum::<usize>()));
         let sender = Sender::new(&vars).map_err(failure)?;
-        for (name, body) in samples::ALL {
+        for (name, body) in samples.iter().flat_map(|it| it.deliveries) {
             let answer = sender.send(&url, body.as_bytes(), None).await.map_err(failure)?;
             print(format!("  {name:<46} {} {}\n", answer.status, answer.body.trim()));
         }
@@ -61,9 +65,10 @@ impl Demo {
             ("SPANHOOK_ENDPOINT".to_owned(), url.clone()),
             ("SPANHOOK_SIGNING_KEY".to_owned(), format!("whsec_{key}")),
         ]);
-        let (name, events) = samples::BUILD_EVENTS;
-        report::send(posting, events.to_owned()).await.map_err(failure)?;
-        print(format!("  {name:<46} 202 sizes and measures of a build\n"));
+        for (name, events) in samples.iter().flat_map(|it| it.build_events) {
+            report::send(posting.clone(), (*events).to_owned()).await.map_err(failure)?;
+            print(format!("  {name:<46} 202 sizes and measures of a build\n"));
+        }
 
         let until = Instant::now() + PATIENCE;
         while running.store.depth() > 0 && Instant::now() < until {
@@ -83,4 +88,15 @@ impl Demo {
         print("Ctrl-C ends the demo.\n");
         running.until_signal().await
     }
+}
+
+/// Whether to colour what goes to standard output; `NO_COLOR` is honoured (<https://no-color.org>).
+fn color() -> bool {
+    let vars = environment();
+    stdout().is_terminal() && vars.get("NO_COLOR").is_none_or(String::is_empty)
+}
+
+/// Columns of the terminal.
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use spanhook_service::{
     clock::Clock,
-    export::{Exporter, Signal, Target},
+    export::{Exporter, Signal},
     forward::{Tally, Verdict, forward, rest, settle},
     forwarder::report,
     queue::{Inbox, Received},
+    target::Target,
     telemetry::Telemetry,
 };
 use tokio::{sync::watch, time::Instant};

@@ -179,7 +179,7 @@ impl Job {
             project_id: None,
             run: key(&claim.run_id, "run_id", shape.run)?.ok_or(no_run)?,
             job: key(&claim.job_id, "job_id", shape.job)?,
-            attempt: decimal(&claim.attempt, "attempt", "use $GITHUB_RUN_ATTEMPT")?,
+            attempt: decimal(&claim.attempt, "attempt", shape.attempt)?,
             root: decimal(&claim.root_id, "root_id", "use the number of the root pipeline")?,
             ref_name: claim.ref_name.clone(),
             revision: claim.revision.clone(),
@@ -212,10 +212,14 @@ pub struct Shape {
     pub run: &'static str,
     /// What to type as the id of a job.
     pub job: &'static str,
-    /// What both of them are, for who asks at the traceparent endpoint.
+    /// What to type as the number of the attempt.
+    pub attempt: &'static str,
+    /// What they are together, for who asks at the traceparent endpoint.
     pub ids: &'static str,
     /// The path of the traceparent endpoint behind the provider's name, for people.
     pub path: &'static str,
+    /// The ids of some job in such a path, which need not exist.
+    pub example: &'static [&'static str],
     /// The claim in such a path's segments; none where there are too few or too many.
     pub segments: fn(&[&str]) -> Option<Claim>,
     /// What a running job's environment says; none where it is no job of this provider.

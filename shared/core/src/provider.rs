@@ -4,6 +4,13 @@
 //! new one is a folder, a variant here and its line in [`Provider::room`]: the only place that
 //! tells providers apart. `docs/adding-a-provider.md` says what else there is to do.
 
+/// Files of `events/`, by their names there.
+macro_rules! samples {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/", $name)))),*]
+    };
+}
+
 pub mod circleci;
 pub mod github;
 pub mod gitlab;
@@ -59,12 +66,27 @@ pub struct Room {
     pub recognises: fn(&serde_json::Value) -> bool,
     /// The headers besides the proof that the provider sends with a payload, with a delivery's id.
     pub sends: fn(&serde_json::Value, &str) -> Vec<(&'static str, String)>,
+    /// A delivery that shows whether the way is clear, at a time (RFC 3339) and with a number of its
+    /// own: verified as any other, and one span at most.
+    pub ping: fn(&str, u64) -> serde_json::Value,
     /// The instance of a job that names none; none where jobs never name theirs.
     pub host: fn(&Settings) -> Option<&Host>,
     /// How its jobs are told.
     pub job: Shape,
     /// Who issues its jobs' tokens.
     pub issuer: Issuer,
+}
+
+/// Name and content of a file of `events/`.
+pub type Sample = (&'static str, &'static str);
+
+/// What a demonstration sends. Apart from the [`Room`], so that no function carries it.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples {
+    /// Deliveries, in the order in which the provider would send them.
+    pub deliveries: &'static [Sample],
+    /// What a job of theirs reported of its build.
+    pub build_events: &'static [Sample],
 }
 
 /// The issuer of jobs' `OpenID` Connect tokens.
@@ -95,6 +117,16 @@ impl Provider {
             Self::Circleci => &circleci::ROOM,
             Self::Gitlab => &gitlab::ROOM,
             Self::Github => &github::ROOM,
+        }
+    }
+
+    /// Its samples.
+    #[must_use]
+    pub fn samples(self) -> Samples {
+        match self {
+            Self::Circleci => circleci::SAMPLES,
+            Self::Gitlab => gitlab::SAMPLES,
+            Self::Github => github::SAMPLES,
         }
     }
 

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use crate::{
     clock::Clock,
-    export::{Export, Target},
+    export::Export,
     forward::{Tally, Verdict, forward, rest, settle},
     queue::{Inbox, Received, SqsQueue},
+    target::Target,
     telemetry::{Metric, Telemetry},
 };
 

@@ -6,14 +6,12 @@
 //! - [`build_events`] takes what jobs report themselves, from whom [`identity`] admits.
 //! - [`intake`] reads their bodies within bounds of memory and time.
 //! - [`queue`] is what lies between the webhook functions and the forwarder.
-//! - [`export`] speaks OTLP, [`forward`] decides what becomes of every message,
+//! - [`export`] speaks OTLP to a [`target`], [`forward`] decides what becomes of every message,
 //!   [`forwarder`] is the function that drives it.
 //! - [`telemetry`] is what spanhook says of itself.
 
 pub mod answer;
 pub mod build_events;
-pub mod clock;
-pub mod export;
 pub mod forward;
 pub mod forwarder;
 pub mod identity;
@@ -22,6 +20,9 @@ pub mod live;
 pub mod queue;
 pub mod settings;
 pub mod startup;
+pub mod target;
 pub mod telemetry;
 pub mod traceparent;
 pub mod webhook;
+
+pub use spanhook_export::{self as export, clock};

@@ -3,15 +3,7 @@
 
 use spanhook_core::settings::Variable;
 pub use spanhook_core::settings::{SettingsError, Vars, var};
-
-/// The environment of this process. A value that is not UTF-8 is left out: no setting can be one.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-pub fn environment() -> Vars {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
-}
+pub use spanhook_export::environment;
 
 const QUEUE_HINT: &str = "set it to the URL of the SQS queue, as `aws sqs get-queue-url` prints it";
 

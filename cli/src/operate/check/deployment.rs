@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use reqwest::Client;
-use serde_json::{Value, json};
+use serde_json::Value;
 use spanhook_core::{
-    job::Claim,
     provider::Provider,
     settings::{Settings, Vars},
     traceparent::{self, Context, Format},
@@ -19,7 +18,6 @@ use spanhook_service::{
     startup::project_rules,
 };
 use tokio::time::{Instant, sleep};
-use uuid::Uuid;
 
 use super::{
     super::send::{Sender, first},
@@ -33,12 +31,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Where the functions and queues of a deployment are.
 #[derive(Args, Debug)]
 pub(super) struct Deployment {
-    /// CircleCI's webhook URL
-    #[arg(long, value_name = "URL")]
-    circleci: Option<String>,
-    /// GitLab's webhook URL
-    #[arg(long, value_name = "URL")]
-    gitlab: Option<String>,
+    #[command(flatten)]
+    webhooks: Webhooks,
     /// URL of the traceparent endpoint
     #[arg(long, value_name = "URL")]
     traceparent: Option<String>,
@@ -53,18 +47,50 @@ pub(super) struct Deployment {
     wait: u64,
 }
 
+/// Of every provider the URL of its webhook, under a flag of its name.
+#[derive(Debug, Default)]
+struct Webhooks(Vec<(Provider, String)>);
+
+impl Args for Webhooks {
+    fn augment_args(command: Command) -> Command {
+        command.args(Provider::with_webhooks().map(|it| {
+            let help = format!("{}'s webhook URL", it.room().title);
+            Arg::new(it.as_str()).long(it.as_str()).value_name("URL").help(help)
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Webhooks {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let url = |it: Provider| Some((it, matches.get_one::<String>(it.as_str())?.clone()));
+        Ok(Self(Provider::with_webhooks().filter_map(url).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 impl Deployment {
     /// With a base URL every function that has no URL of its own is behind it.
     pub(super) fn at(mut self, base: Option<&str>) -> Self {
-        for url in [&mut self.circleci, &mut self.gitlab, &mut self.traceparent] {
-            *url = url.take().or_else(|| base.map(ToOwned::to_owned)).map(|it| self::base(&it));
-        }
+        let of = |url: Option<&str>| url.or(base).map(self::base);
+        self.traceparent = of(self.traceparent.as_deref());
+        let given = |it: Provider| self.webhooks.0.iter().find(|(of, _)| *of == it);
+        let urls = Provider::with_webhooks()
+            .filter_map(|it| Some((it, of(given(it).map(|(_, url)| &**url))?)))
+            .collect();
+        self.webhooks = Webhooks(urls);
         self
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        let urls = [&self.circleci, &self.gitlab, &self.traceparent, &self.queue];
-        urls.iter().all(|url| url.is_none())
+        self.webhooks.0.is_empty() && self.traceparent.is_none() && self.queue.is_none()
     }
 
     pub(super) async fn walk(&self, vars: &Vars) -> Findings {
@@ -79,23 +105,13 @@ impl Deployment {
             Err(error) => return vec![("sender", Finding::Bad(error.to_string()))],
         };
         let mut pinged = None;
-        if let Some(url) = &self.circleci {
-            let (finding, trace) = deliver(&sender, url, Provider::Circleci, &ping()).await;
-            pinged = trace;
-            findings.push(("circleci", finding));
-        }
-        if let Some(url) = &self.gitlab {
-            // GitLab has no ping; a pipeline that still runs is verified and then ignored.
-            let running = json!({
-                "object_kind": "pipeline",
-                "object_attributes": { "id": 1, "status": "running" },
-                "project": { "id": 1, "web_url": "https://gitlab.com/spanhook/check" },
-            });
-            let (finding, _) = deliver(&sender, url, Provider::Gitlab, &running).await;
-            findings.push(("gitlab", finding));
+        for (provider, url) in &self.webhooks.0 {
+            let (finding, trace) = deliver(&sender, url, *provider, &ping(*provider)).await;
+            pinged = pinged.or(trace);
+            findings.push((provider.as_str(), finding));
         }
         if let Some(url) = &self.traceparent {
-            findings.push(("traceparent", context(vars, url).await));
+            findings.push(("traceparent", contexts(vars, url).await));
         }
         if let Some(queues) = &queues {
             findings.extend(queues.follow(before, pinged.as_deref(), self.wait).await);
@@ -107,17 +123,17 @@ impl Deployment {
 /// A webhook URL without the path that the function is given as the stack's output.
 fn base(url: &str) -> String {
     let url = url.trim_end_matches('/');
-    let paths = ["/circleci", "/gitlab", "/traceparent"];
-    paths.iter().find_map(|it| url.strip_suffix(it)).unwrap_or(url).to_owned()
+    let mut paths = Provider::ALL.into_iter().map(Provider::as_str).chain(["traceparent"]);
+    let base = paths.find_map(|it| url.strip_suffix(it)?.strip_suffix('/'));
+    base.unwrap_or(url).to_owned()
 }
 
-fn ping() -> Value {
-    let now = jiff::SignedDuration::try_from(Clock::SYSTEM.since_epoch()).unwrap_or_default();
-    let now = jiff::Timestamp::from_duration(now).unwrap_or_default().to_string();
-    json!({
-        "type": "ping", "id": Uuid::new_v4().to_string(), "happened_at": now,
-        "webhook": { "id": Uuid::new_v4().to_string(), "name": "spanhook check" },
-    })
+fn ping(provider: Provider) -> Value {
+    let now = Clock::SYSTEM.since_epoch();
+    let at = jiff::SignedDuration::try_from(now).unwrap_or_default();
+    let at = jiff::Timestamp::from_duration(at).unwrap_or_default().to_string();
+    // Microseconds: numbers that are larger than 2^53 are not safe in JSON.
+    (provider.room().ping)(&at, u64::try_from(now.as_micros()).unwrap_or_default())
 }
 
 async fn deliver(
@@ -158,17 +174,26 @@ async fn deliver(
     (finding, None)
 }
 
-async fn context(vars: &Vars, url: &str) -> Finding {
-    let (run, job) =
-        ("cedf175c-c537-49f8-9b5c-95892f0b2407", "3f6a7c4a-0bb6-463a-bd0c-3d5e0b1b1d34");
+/// Whether every provider's ids there are those here.
+async fn contexts(vars: &Vars, url: &str) -> Finding {
+    let mut found = Finding::Off("no provider has such paths".to_owned());
+    for provider in Provider::with_webhooks() {
+        found = context(vars, url, provider).await;
+        if !matches!(found, Finding::Good(_)) {
+            break;
+        }
+    }
+    found
+}
+
+async fn context(vars: &Vars, url: &str, provider: Provider) -> Finding {
+    let shape = provider.room().job;
     let rules = match project_rules(vars).await {
         Ok(rules) => rules.get().await,
         Err(error) => return Finding::Bad(error.to_string()),
     };
-    let claim =
-        Claim { run_id: Some(run.to_owned()), job_id: Some(job.to_owned()), ..Claim::default() };
     let expected = Settings::parse(vars).ok().and_then(|settings| {
-        let job = traceparent::job(Provider::Circleci, &claim).ok()?;
+        let job = traceparent::job(provider, &(shape.segments)(shape.example)?).ok()?;
         Some(Format::Value.render(Context::of(&job, &settings, &rules, None)))
     });
     let token = match first(vars, &TRACEPARENT_TOKEN) {
@@ -176,14 +201,15 @@ async fn context(vars: &Vars, url: &str) -> Finding {
         Err(error) => return Finding::Bad(error.to_string()),
     };
     let token = String::from_utf8_lossy(&token);
-    match get(&format!("{url}/traceparent/circleci/{run}/{job}?format=value"), &token).await {
+    let path = shape.example.join("/");
+    match get(&format!("{url}/traceparent/{provider}/{path}?format=value"), &token).await {
         Ok((200, body)) if Some(&body) == expected.as_ref() => {
             Finding::Good("the ids there are the ids here".to_owned())
         }
-        Ok((200, _)) => Finding::Bad(
-            "it derives another context than here; set TRACE_IDS, CIRCLECI_HOST and PROJECT_RULES alike everywhere"
-                .to_owned(),
-        ),
+        Ok((200, _)) => Finding::Bad(format!(
+            "it derives another context of {} than here; set TRACE_IDS, its host and PROJECT_RULES alike everywhere",
+            provider.room().title
+        )),
         Ok((401, _)) => {
             Finding::Bad("it wants another bearer token; set TRACEPARENT_TOKEN".to_owned())
         }
@@ -293,7 +319,10 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
-    use super::base;
+    use http::HeaderMap;
+    use spanhook_core::delivery::Delivery;
+
+    use super::*;
 
     #[test]
     fn the_outputs_of_a_stack_and_base_urls_are_the_same_place() {
@@ -301,5 +330,36 @@ mod tests {
             assert_eq!(base(url), "http://h:1");
         }
         assert_eq!(base("https://h/ci/traceparent"), "https://h/ci");
+    }
+
+    #[test]
+    fn every_provider_has_a_flag_and_is_behind_the_base_unless_it_has_a_url_of_its_own() {
+        let read = |arguments: &[&str]| {
+            let command = Deployment::augment_args(Command::new("check").no_binary_name(true));
+            let matches = command.try_get_matches_from(arguments).unwrap();
+            Deployment::from_arg_matches(&matches).unwrap()
+        };
+        for provider in Provider::with_webhooks() {
+            let flag = format!("--{provider}");
+            let own = read(&[&flag, "http://own/"]);
+            assert_eq!(own.at(None).webhooks.0, [(provider, "http://own".to_owned())]);
+            let all = read(&[&flag, "http://own/"]).at(Some("http://h")).webhooks.0;
+            assert_eq!(all.len(), Provider::with_webhooks().count());
+            for (of, url) in all {
+                assert_eq!(url, if of == provider { "http://own" } else { "http://h" });
+            }
+        }
+        assert!(read(&[]).at(None).is_empty());
+    }
+
+    #[test]
+    fn every_ping_is_its_providers_and_can_be_mapped() {
+        for provider in Provider::with_webhooks() {
+            let ping = ping(provider).to_string();
+            assert_eq!(Provider::of_payload(&serde_json::from_str(&ping).unwrap()), Some(provider));
+            let room = provider.room();
+            let delivery = Delivery { headers: &HeaderMap::new(), body: ping.as_bytes() };
+            assert!((room.map)(&delivery, &Settings::default()).is_ok(), "{ping}");
+        }
     }
 }

@@ -8,11 +8,25 @@ mod map;
 mod payload;
 mod settings;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 pub use self::settings::Settings;
-use super::{Issuer, Room};
+use super::{Issuer, Room, Samples};
 use crate::check::{Check, Scheme};
+
+pub(super) const SAMPLES: Samples = Samples {
+    deliveries: samples![
+        "circleci/ping.json",
+        "circleci/job-completed-lint.json",
+        "circleci/job-completed-unit-tests.json",
+        "circleci/job-completed-build-image.json",
+        "circleci/job-completed-browser-tests.json",
+        "circleci/workflow-completed.json",
+        "circleci/workflow-completed-github-app.json",
+    ],
+    build_events: &[],
+};
 
 pub(super) static ROOM: Room = Room {
     name: "circleci",
@@ -38,6 +52,7 @@ pub(super) static ROOM: Room = Room {
     redact: |body| body.into(),
     recognises: |json| json.get("type").and(json.get("webhook")).is_some(),
     sends,
+    ping,
     // No job names its instance: it is a setting here, as for webhooks.
     host: |_| None,
     job: job::SHAPE,
@@ -54,4 +69,10 @@ pub(super) static ROOM: Room = Room {
 fn sends(json: &Value, _id: &str) -> Vec<(&'static str, String)> {
     let event = json["type"].as_str().unwrap_or_default().to_owned();
     vec![("user-agent", "CircleCI-Webhook/1.0".to_owned()), ("circleci-event-type", event)]
+}
+
+fn ping(at: &str, number: u64) -> Value {
+    let id = Uuid::from_u128(number.into()).to_string();
+    let webhook = json!({ "id": id, "name": "spanhook check" });
+    json!({ "type": "ping", "id": id, "happened_at": at, "webhook": webhook })
 }

@@ -16,8 +16,10 @@ pub(super) const SHAPE: Shape = Shape {
     key: Key::number,
     run: "use $GITHUB_RUN_ID",
     job: "use ${{ job.check_run_id }}",
+    attempt: "use $GITHUB_RUN_ATTEMPT",
     ids: "run, attempt and job must be positive numbers; use $GITHUB_RUN_ID, $GITHUB_RUN_ATTEMPT and ${{ job.check_run_id }}",
     path: "$GITHUB_RUN_ID/$GITHUB_RUN_ATTEMPT/${{ job.check_run_id }}",
+    example: &["9283746501", "1", "26012345678"],
     // The job's id is empty on servers and runners that do not know it, and an empty last segment is
     // none here: that gives the run.
     segments: |segments| match segments {

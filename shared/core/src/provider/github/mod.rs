@@ -12,11 +12,21 @@ mod payload;
 mod redact;
 mod settings;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use self::{ids::NativeJobId, settings::Settings};
-use super::{Issuer, Room};
+use super::{Issuer, Room, Samples};
 use crate::check::{Check, Scheme};
+
+pub(super) const SAMPLES: Samples = Samples {
+    deliveries: samples![
+        "github/workflow-job-build.json",
+        "github/workflow-job-test-failed.json",
+        "github/workflow-job-deploy-skipped.json",
+        "github/workflow-run-failed.json",
+    ],
+    build_events: &[],
+};
 
 pub(super) static ROOM: Room = Room {
     name: "github",
@@ -58,6 +68,7 @@ pub(super) static ROOM: Room = Room {
             .any(|it| json.get(it).is_some())
     },
     sends,
+    ping,
     host: |settings| Some(&settings.github.host),
     job: job::SHAPE,
     issuer: Issuer {
@@ -103,4 +114,9 @@ fn sends(json: &Value, id: &str) -> Vec<(&'static str, String)> {
         ("x-github-hook-installation-target-type", "repository".to_owned()),
         ("x-github-hook-installation-target-id", repository.to_string()),
     ]
+}
+
+fn ping(at: &str, number: u64) -> Value {
+    let hook = json!({ "id": number, "type": "Repository", "updated_at": at });
+    json!({ "zen": "spanhook check", "hook_id": number, "hook": hook })
 }

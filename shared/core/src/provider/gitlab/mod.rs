@@ -10,14 +10,24 @@ mod payload;
 mod redact;
 mod settings;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use self::{
     ids::GitlabJobKind,
     settings::{JobSpans, Settings},
 };
-use super::{Issuer, Room};
+use super::{Issuer, Room, Samples};
 use crate::check::{Check, Scheme};
+
+pub(super) const SAMPLES: Samples = Samples {
+    deliveries: samples![
+        "gitlab/pipeline-running.json",
+        "gitlab/job-failed.json",
+        "gitlab/pipeline-failed.json",
+        "gitlab/pipeline-child-success.json",
+    ],
+    build_events: samples!["build-events/bundle-of-a-gitlab-job.json"],
+};
 
 pub(super) static ROOM: Room = Room {
     name: "gitlab",
@@ -56,6 +66,7 @@ pub(super) static ROOM: Room = Room {
     redact: redact::redact,
     recognises: |json| json.get("object_kind").or_else(|| json.get("object_attributes")).is_some(),
     sends,
+    ping,
     host: |settings| Some(&settings.gitlab.host),
     job: job::SHAPE,
     issuer: Issuer {
@@ -89,4 +100,13 @@ fn sends(json: &Value, id: &str) -> Vec<(&'static str, String)> {
         ("x-gitlab-webhook-uuid", id.to_owned()),
         ("idempotency-key", id.to_owned()),
     ]
+}
+
+/// GitLab has no ping; a pipeline that still runs is verified and then ignored.
+fn ping(at: &str, number: u64) -> Value {
+    json!({
+        "object_kind": "pipeline",
+        "object_attributes": { "id": number, "status": "running", "created_at": at },
+        "project": { "id": 1, "web_url": "https://gitlab.com/spanhook/check" },
+    })
 }

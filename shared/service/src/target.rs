@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use spanhook_core::secret::Secrets;
+use spanhook_export::{ExportSettings, Exporter, ExporterError};
 use thiserror::Error;
 
-use super::{ExportSettings, Exporter, ExporterError};
 use crate::{
     live::{self, Live, LiveError, Source},
     settings::{SettingsError, Vars},

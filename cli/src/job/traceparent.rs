@@ -7,8 +7,9 @@ use spanhook_core::{
     settings::Settings,
     traceparent::{self, Context, Format},
 };
-use spanhook_service::{settings::environment, startup::project_rules};
+use spanhook_export::environment;
 
+use super::ci;
 use crate::terminal::{Failure, failure, print, provider};
 
 #[derive(Args, Debug)]
@@ -39,10 +40,10 @@ pub(crate) struct Traceparent {
 }
 
 impl Traceparent {
-    pub(crate) async fn run(self) -> Result<(), Failure> {
+    pub(crate) fn run(self) -> Result<(), Failure> {
         let vars = environment();
         let settings = Settings::parse(&vars).map_err(failure)?;
-        let rules = project_rules(&vars).await.map_err(failure)?.get().await;
+        let rules = ci::rules(&vars).map_err(failure)?;
         let claim = Claim {
             run_id: Some(self.run),
             job_id: Some(self.job),

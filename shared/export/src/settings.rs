@@ -6,8 +6,18 @@ use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use spanhook_core::settings::{SettingsError, Vars, var};
+
 use super::Signal;
-use crate::settings::{SettingsError, Vars, var};
+
+/// The environment of this process. A value that is not UTF-8 is left out: no setting can be one.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn environment() -> Vars {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
 
 /// Where requests go, and how.
 #[derive(Clone)]

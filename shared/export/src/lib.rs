@@ -1,4 +1,7 @@
-//! OTLP export: one request out, one [`Outcome`] back.
+//! OTLP export: one request out, one [`Outcome`] back; and the two things that this and everything
+//! above it asks of the machine, the time and the environment.
+//!
+//! Apart from the service, so that the tool in a CI job has it without the cloud's SDK.
 //!
 //! `opentelemetry-otlp` is the wrong tool for a forwarder: it takes decoded spans of one resource,
 //! and reports neither a partial success nor the status of a refusal. Requests are forwarded here
@@ -7,19 +10,20 @@
 //! <https://opentelemetry.io/docs/specs/otlp/>
 
 mod answer;
+pub mod clock;
+#[cfg(feature = "full")]
 mod grpc;
 mod http;
 mod settings;
-mod target;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 
-pub use settings::{Compression, ExportSettings, Protocol, shown};
+pub use http::client;
+pub use settings::{Compression, ExportSettings, Protocol, environment, shown};
 pub use spanhook_core::otlp::Signal;
-pub use target::{Target, TargetError};
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +93,15 @@ pub enum ExporterError {
     #[error("the HTTP client can't be set up: {0}")]
     Http(#[from] reqwest::Error),
     /// The gRPC channel.
+    #[cfg(feature = "full")]
     #[error("the gRPC channel can't be set up: {0}; check OTEL_EXPORTER_OTLP_ENDPOINT")]
     Grpc(#[from] tonic::transport::Error),
+    /// The tool of a CI job leaves gRPC out.
+    #[cfg(not(feature = "full"))]
+    #[error(
+        "this build of spanhook has no gRPC; set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf and OTEL_EXPORTER_OTLP_ENDPOINT to the receiver's port for HTTP, such as http://collector:4318"
+    )]
+    NoGrpc,
 }
 
 /// Exports over the protocol that the settings name, with one client for its life.
@@ -100,6 +111,7 @@ pub struct Exporter(Client);
 #[derive(Debug)]
 enum Client {
     Http(http::HttpExporter),
+    #[cfg(feature = "full")]
     Grpc(Box<grpc::GrpcExporter>),
 }
 
@@ -108,6 +120,9 @@ impl Exporter {
     pub fn new(settings: &ExportSettings) -> Result<Self, ExporterError> {
         Ok(Self(match settings.protocol {
             Protocol::Http => Client::Http(http::HttpExporter::new(settings)?),
+            #[cfg(not(feature = "full"))]
+            Protocol::Grpc => return Err(ExporterError::NoGrpc),
+            #[cfg(feature = "full")]
             Protocol::Grpc => Client::Grpc(Box::new(grpc::GrpcExporter::new(settings)?)),
         }))
     }
@@ -117,6 +132,7 @@ impl Export for Exporter {
     async fn export(&self, signal: Signal, request: Bytes) -> Outcome {
         match &self.0 {
             Client::Http(http) => http.export(signal, request).await,
+            #[cfg(feature = "full")]
             Client::Grpc(grpc) => grpc.export(signal, request).await,
         }
     }

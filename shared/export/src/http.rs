@@ -4,7 +4,7 @@ use std::{io::Write, time::Duration};
 
 use bytes::Bytes;
 use http::{StatusCode, header};
-use reqwest::{Certificate, Client, Identity, Response, redirect::Policy};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, redirect::Policy};
 
 use super::{
     Compression, ExportSettings, ExporterError, Outcome, Signal, advice,
@@ -17,6 +17,15 @@ use crate::clock::Clock;
 /// some hundred bytes.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
+/// The beginning of an HTTP client that carries secrets: a redirect would take them elsewhere.
+pub fn client() -> ClientBuilder {
+    #[cfg(all(feature = "ring", not(feature = "full")))]
+    let _ = rustls::crypto::ring::default_provider().install_default(); // Once is enough.
+    Client::builder()
+        .redirect(Policy::none())
+        .user_agent(concat!("spanhook/", env!("CARGO_PKG_VERSION")))
+}
+
 #[derive(Debug)]
 pub(super) struct HttpExporter {
     client: Client,
@@ -26,13 +35,10 @@ pub(super) struct HttpExporter {
 
 impl HttpExporter {
     pub(super) fn new(settings: &ExportSettings) -> Result<Self, ExporterError> {
-        let mut client = Client::builder()
+        let mut client = client()
             .default_headers(settings.headers.clone())
             .timeout(settings.timeout)
-            .connect_timeout(settings.timeout)
-            // A redirect would carry the headers elsewhere.
-            .redirect(Policy::none())
-            .user_agent(concat!("spanhook/", env!("CARGO_PKG_VERSION")));
+            .connect_timeout(settings.timeout);
         if let Some(path) = &settings.certificate {
             let roots =
                 Certificate::from_pem_bundle(&pem("OTEL_EXPORTER_OTLP_CERTIFICATE", path)?)?;
@@ -88,7 +94,11 @@ pub(super) fn pem(variable: &'static str, path: &str) -> Result<Vec<u8>, Exporte
 fn compress(compression: Compression, request: Bytes) -> (Option<&'static str>, Bytes) {
     let compressed = match compression {
         Compression::None => None,
+        // Without zstd the one that every receiver knows.
+        #[cfg(not(feature = "full"))]
+        Compression::Zstd => gzip(&request).map(|body| ("gzip", body)),
         Compression::Gzip => gzip(&request).map(|body| ("gzip", body)),
+        #[cfg(feature = "full")]
         Compression::Zstd => zstd::bulk::compress(&request, 1).ok().map(|body| ("zstd", body)),
     };
     // Compression in memory does not fail; if it did, the plain request is as good.
