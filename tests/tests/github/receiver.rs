@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fmt::Write,
     path::{Path, PathBuf},
 };
 
@@ -31,7 +30,9 @@ fn deliveries() -> Vec<Delivery> {
         let written = path.components().any(|it| it.as_os_str() == "extra");
         if let (true, Some(object)) = (written && is_alone(path), object) {
             // Several of these have one id.
-            payload[object]["id"] = json!(1_000_000 + number);
+            for key in ["id", "run_id"] {
+                payload[object][key] = json!(1_000_000 + number);
+            }
         }
         let zen = payload.get("zen").map(|_| "ping");
         let event = file["headers"]["x-github-event"].as_str().or(zen).or(object);
@@ -122,6 +123,8 @@ fn kind(ours: &Value) -> String {
     serde_json::from_str::<Value>(&kind).unwrap()["stringValue"].as_str().unwrap().to_owned()
 }
 
+const CENTURY: i128 = 100 * 365 * 86_400 * 1_000_000_000;
+
 /// What differs between two spans of one id.
 fn compare(theirs: &Value, ours: &Value, differences: &mut Counts) {
     let kind = kind(ours);
@@ -145,10 +148,10 @@ fn compare(theirs: &Value, ours: &Value, differences: &mut Counts) {
         count(differences, format!("{kind} {key}: {what}"));
     }
     for key in ["startTimeUnixNano", "endTimeUnixNano"] {
-        let at = |span: &Value| text(span, key).parse::<i64>().unwrap_or(0);
+        let at = |span: &Value| text(span, key).parse::<i128>().unwrap();
         let what = match at(ours) - at(theirs) {
             0 => "the same",
-            it if it.abs() > 100 * 365 * 86400 * 1_000_000_000 => "of centuries -> of this one",
+            it if it.abs() > CENTURY => "centuries away -> told",
             1.. => "later",
             _ => "earlier",
         };
@@ -171,15 +174,65 @@ fn compare(theirs: &Value, ours: &Value, differences: &mut Counts) {
     count(differences, format!("{kind} links: {} -> {}", links(theirs), links(ours)));
 }
 
-/// The names of attributes, of the resource and of the span, by where they are.
+/// The names of attributes, by where they are.
 fn keys(spans: &[(Value, Value)], kind: impl Fn(&Value) -> Option<String>) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for (resource, span) in spans {
         let Some(kind) = kind(span) else { continue };
-        keys.extend(attributes(resource).into_keys().map(|it| format!("{kind} resource {it}")));
-        keys.extend(attributes(span).into_keys().map(|it| format!("{kind} span {it}")));
+        let event = if kind == "run" { "run" } else { "job" };
+        let of_resource = attributes(resource).into_keys();
+        keys.extend(of_resource.map(|it| format!("resource of a {event}: {it}")));
+        keys.extend(attributes(span).into_keys().map(|it| format!("{kind}: {it}")));
     }
     keys
+}
+
+/// All differences, and the names of the receiver's own attributes.
+async fn differences(
+    parts: &Parts,
+    all: &[Delivery],
+    (job_id, gate): (&str, &str),
+) -> (Counts, BTreeSet<String>) {
+    let gates = format!("--feature-gates={gate}receiver.githubreceiver.UseCheckRunID");
+    let (theirs, statuses) = receivers(parts, &[&gates], all).await;
+    let stack = Stack::start(parts).await;
+    let settings = [("TRACE_IDS", "native"), ("GITHUB_NATIVE_JOB_ID", job_id)];
+    let function = stack.github(parts, &settings).await;
+    stack.deliver(&[&function], all.iter().map(|it| &it.body)).await;
+    let mut ours = stack.collector.spans();
+    ours.retain(|(_, span)| kind(span) != "ping"); // of which the receiver makes no span
+
+    let mut by_id: HashMap<Id, Vec<&Value>> = HashMap::new();
+    for (_, span) in &theirs {
+        by_id.entry(id(span)).or_default().push(span);
+    }
+    let own: HashMap<Id, &Value> = ours.iter().map(|(_, span)| (id(span), span)).collect();
+    assert_eq!(own.len(), ours.len(), "an id of ours comes twice");
+    let mut differences = Counts::new();
+    for status in statuses {
+        count(&mut differences, format!("answer: {status} -> 202"));
+    }
+    for (id, spans) in &by_id {
+        match own.get(id) {
+            Some(ours) => compare(spans[0], ours, &mut differences),
+            None => {
+                count(
+                    &mut differences,
+                    format!("only the receiver's: {}", field(spans[0], "name")),
+                );
+            }
+        }
+        if spans.len() > 1 {
+            count(&mut differences, format!("{} of the receiver's have one id", spans.len()));
+        }
+    }
+    for (_, span) in own.iter().filter(|it| !by_id.contains_key(it.0)) {
+        count(&mut differences, format!("only ours: {} {}", kind(span), field(span, "name")));
+    }
+    let of_theirs = keys(&theirs, |span| own.get(&id(span)).map(|it| kind(it)));
+    let of_ours = keys(&ours, |span| Some(kind(span)));
+    let names = of_theirs.difference(&of_ours).cloned().collect();
+    (differences, names)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,65 +240,24 @@ fn keys(spans: &[(Value, Value)], kind: impl Fn(&Value) -> Option<String>) -> BT
 async fn native_ids_are_the_receivers_and_the_docs_tell_every_difference() {
     let parts = parts();
     let all = deliveries();
-    let mut report = String::new();
+    let (found, names) = differences(&parts, &all, ("check_run", "+")).await;
+    let (older, older_names) = differences(&parts, &all, ("name", "-")).await;
+    assert_eq!(names, older_names, "the gate changes ids only");
     let page = std::fs::read_to_string(DOCS).unwrap();
-    for (job_id, gate) in [
-        ("check_run", "receiver.githubreceiver.UseCheckRunID"),
-        ("name", "-receiver.githubreceiver.UseCheckRunID"),
-    ] {
-        let gates = format!("--feature-gates={gate}");
-        let (theirs, their_statuses) = receivers(&parts, &[&gates], &all).await;
-        let stack = Stack::start(&parts).await;
-        let settings = [("TRACE_IDS", "native"), ("GITHUB_NATIVE_JOB_ID", job_id)];
-        let function = stack.github(&parts, &settings).await;
-        stack.deliver(&[&function], all.iter().map(|it| &it.body)).await;
-        let ours = stack.collector.spans();
-
-        let mut by_id: HashMap<Id, Vec<&Value>> = HashMap::new();
-        for (_, span) in &theirs {
-            by_id.entry(id(span)).or_default().push(span);
-        }
-        let own: HashMap<Id, &Value> = ours.iter().map(|(_, span)| (id(span), span)).collect();
-        let mut seen = BTreeSet::new();
-        let twice: Vec<_> = ours.iter().filter(|(_, it)| !seen.insert(id(it))).collect();
-        assert!(twice.is_empty(), "{twice:#?}");
-        let mut differences = Counts::new();
-        for (id, spans) in &by_id {
-            match own.get(id) {
-                Some(ours) => compare(spans[0], ours, &mut differences),
-                None => {
-                    let name = field(spans[0], "name");
-                    count(&mut differences, format!("only the receiver's: {name}"));
-                }
-            }
-            if spans.len() > 1 {
-                count(&mut differences, format!("{} of the receiver's have one id", spans.len()));
-            }
-        }
-        for (id, span) in &own {
-            if !by_id.contains_key(id) {
-                let what = format!("only ours: {} {}", kind(span), field(span, "name"));
-                count(&mut differences, what);
-            }
-        }
-        let _ = writeln!(report, "=== {job_id}");
-        for status in their_statuses {
-            count(&mut differences, format!("answer: {status} -> 202"));
-        }
-        for (what, times) in differences {
-            let _ = writeln!(report, "{what}: {times}");
-        }
-        let of_ours = |span: &Value| own.get(&id(span)).map(|it| kind(it));
-        let (theirs, ours) = (keys(&theirs, of_ours), keys(&ours, |span| Some(kind(span))));
-        for key in theirs.difference(&ours) {
-            let _ = writeln!(report, "only the receiver's: {key}");
-            let name = key.rsplit(' ').next().unwrap();
-            // Names that hold a name.
-            let known = ["github.reference.workflow.", "github.repository.custom_properties."];
-            let name = known.into_iter().find(|it| name.starts_with(it)).unwrap_or(name);
-            let _ = (&page, name);
-            assert!(true, "docs/from-githubreceiver.md does not tell of {name}");
-        }
+    for place in &names {
+        let name = place.rsplit(' ').next().unwrap();
+        // Those that hold a name of the repository's.
+        let open = ["github.reference.workflow.", "github.repository.custom_properties."];
+        let name = open.into_iter().find(|it| name.starts_with(it)).unwrap_or(name);
+        assert!(page.contains(name), "docs/from-githubreceiver.md does not tell of {name}");
     }
+    let lines = |counts: &Counts| counts.iter().map(|(it, n)| format!("{it}: {n}\n")).collect();
+    let (found, older): (BTreeSet<String>, BTreeSet<String>) = (lines(&found), lines(&older));
+    let mut report = found.iter().cloned().collect::<String>();
+    report += "\n=== attributes that only the receiver has\n";
+    names.iter().for_each(|it| report += &format!("{it}\n"));
+    report += "\n=== with job ids of names, as before 0.151.0, instead\n";
+    found.difference(&older).for_each(|it| report += &format!("- {it}"));
+    older.difference(&found).for_each(|it| report += &format!("+ {it}"));
     insta::assert_snapshot!("differences", report);
 }
