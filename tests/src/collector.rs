@@ -15,11 +15,19 @@ pub struct Collector {
     folder: TempDir,
     process: Option<Child>,
     binary: PathBuf,
+    arguments: Vec<String>,
 }
 
 impl Collector {
     pub async fn start(installed: &Parts) -> Self {
+        Self::configured(installed, "config.yaml", &[]).await
+    }
+
+    /// With a configuration of `tests/parts/collector`, and further arguments.
+    pub async fn configured(installed: &Parts, config: &str, arguments: &[&str]) -> Self {
         let ports = [free_port(), free_port(), free_port()];
+        let config = format!("{}/parts/collector/{config}", env!("CARGO_MANIFEST_DIR"));
+        let arguments = [&["--config", &config], arguments].concat();
         let mut collector = Self {
             http: format!("http://127.0.0.1:{}", ports[0]),
             grpc: format!("http://127.0.0.1:{}", ports[1]),
@@ -27,6 +35,7 @@ impl Collector {
             folder: TempDir::new().unwrap(),
             process: None,
             binary: installed.parts.join("bin/otelcol"),
+            arguments: arguments.into_iter().map(ToOwned::to_owned).collect(),
         };
         collector.restart().await;
         collector
@@ -37,8 +46,7 @@ impl Collector {
         let at = |port: u16| format!("127.0.0.1:{port}");
         let health = at(self.ports[2]);
         let process = Command::new(&self.binary)
-            .arg("--config")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/parts/collector/config.yaml"))
+            .args(&self.arguments)
             .env("OTLP_HTTP", at(self.ports[0]))
             .env("OTLP_GRPC", at(self.ports[1]))
             .env("HEALTH", &health)
@@ -66,28 +74,33 @@ impl Collector {
     #[must_use]
     pub fn traces(&self) -> BTreeMap<String, Vec<String>> {
         let mut traces: BTreeMap<String, Vec<(u64, String, String)>> = BTreeMap::new();
-        for request in self.written("spans.jsonl") {
-            for group in list(&request["resourceSpans"]) {
-                let resource = attributes(&group["resource"]["attributes"], "    ");
-                for scope in list(&group["scopeSpans"]) {
-                    for span in list(&scope["spans"]) {
-                        let start = span["startTimeUnixNano"].as_str().unwrap().parse().unwrap();
-                        let name = span["name"].as_str().unwrap().to_owned();
-                        let trace = span["traceId"].as_str().unwrap().to_owned();
-                        traces.entry(trace).or_default().push((
-                            start,
-                            name,
-                            describe(span, &resource),
-                        ));
-                    }
-                }
-            }
+        for (resource, span) in self.spans() {
+            let start = span["startTimeUnixNano"].as_str().unwrap().parse().unwrap();
+            let name = span["name"].as_str().unwrap().to_owned();
+            let trace = span["traceId"].as_str().unwrap().to_owned();
+            let text = describe(&span, &attributes(&resource["attributes"], "    "));
+            traces.entry(trace).or_default().push((start, name, text));
         }
         let sorted = |mut spans: Vec<(u64, String, String)>| {
             spans.sort();
             spans.into_iter().map(|(_, _, text)| text).collect()
         };
         traces.into_iter().map(|(id, spans)| (id, sorted(spans))).collect()
+    }
+
+    /// All spans that it wrote, as OTLP JSON: the resource of each, and the span.
+    #[must_use]
+    pub fn spans(&self) -> Vec<(Value, Value)> {
+        let mut spans = Vec::new();
+        for request in self.written("spans.jsonl") {
+            for group in list(&request["resourceSpans"]) {
+                for scope in list(&group["scopeSpans"]) {
+                    let of_scope = list(&scope["spans"]).cloned();
+                    spans.extend(of_scope.map(|span| (group["resource"].clone(), span)));
+                }
+            }
+        }
+        spans
     }
 
     /// The points that it wrote: name, value and attributes of each, sorted.
@@ -138,7 +151,7 @@ impl Collector {
     /// How many spans it wrote.
     #[must_use]
     pub fn span_count(&self) -> usize {
-        self.traces().values().map(Vec::len).sum()
+        self.spans().len()
     }
 }
 

@@ -20,7 +20,11 @@ pub mod mapping;
 pub mod sqs;
 pub mod ssm;
 
-use std::{net::TcpListener, path::PathBuf, time::Duration};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep};
 
@@ -41,6 +45,14 @@ pub fn parts() -> Parts {
 #[must_use]
 pub fn fixtures() -> PathBuf {
     folder("SPANHOOK_FIXTURES")
+}
+
+/// The body of a sample or of a recorded delivery, which may be `{headers, body}`.
+#[must_use]
+pub fn body(path: &Path) -> Vec<u8> {
+    let text = std::fs::read(path).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    json.get("body").map_or(text, |body| body.to_string().into_bytes())
 }
 
 fn folder(name: &str) -> PathBuf {

@@ -18,8 +18,8 @@ use spanhook_core::{
     message::{Content, RAW, unpack},
 };
 use spanhook_tests::{
-    Parts, collector::Collector, eventually, fixtures, lambda::Function, mapping::poll, parts,
-    sqs::Sqs,
+    Parts, body, collector::Collector, eventually, fixtures, lambda::Function, mapping::poll,
+    parts, sqs::Sqs,
 };
 
 const SECRET: &str = "hunter2-and-more";
@@ -103,12 +103,6 @@ impl Stack {
         })
         .await;
     }
-}
-
-fn body(path: &Path) -> Vec<u8> {
-    let text = std::fs::read(path).unwrap();
-    let json: Value = serde_json::from_slice(&text).unwrap();
-    json.get("body").map_or(text, |body| body.to_string().into_bytes())
 }
 
 fn spans(answer: &Value) -> usize {

@@ -7,6 +7,7 @@ mod support;
 
 use std::sync::Arc;
 
+use spanhook_core::check::sign_hex;
 use spanhook_core::{message::Content, otlp::Signal, provider::Provider};
 use spanhook_service::export::Export;
 use support::{Captured, MemoryOutbox, SECRET, TOKEN, ask, post, receiver, router, signed, vars};
@@ -23,6 +24,7 @@ async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
     let vars = vars(&[
         ("CIRCLECI_HOOK_SECRET", SECRET),
         ("GITLAB_SIGNING_TOKEN", TOKEN),
+        ("GITHUB_WEBHOOK_SECRET", SECRET),
         ("TRACEPARENT_TOKEN", SECRET),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2-the-secret"),
@@ -30,8 +32,9 @@ async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
     let export = spanhook_service::export::ExportSettings::parse(&vars).unwrap().unwrap();
     let exporter = spanhook_service::export::Exporter::new(&export).unwrap();
     let gitlab = receiver(Provider::Gitlab, &vars).await;
+    let github = receiver(Provider::Github, &vars).await;
     let receiver = receiver(Provider::Circleci, &vars).await;
-    let mut said = format!("{export:?} {exporter:?} {receiver:?} {gitlab:?}");
+    let mut said = format!("{export:?} {exporter:?} {receiver:?} {gitlab:?} {github:?}");
 
     let queue = Arc::new(MemoryOutbox::default());
     let service = router(receiver, &queue, 100_000).await;
@@ -43,6 +46,19 @@ async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
     {
         said += &ask(service.clone(), request).await.1;
     }
+    let service = router(github, &queue, 100_000).await;
+    let person = r#"{"workflow":{"name":"CI"},"workflow_run":{"id":9,"run_attempt":1,"status":"completed","conclusion":"success",
+        "run_started_at":"2026-11-02T09:00:00Z","updated_at":"2026-11-02T09:12:00Z","actor":{"login":"private-login"},
+        "head_commit":{"message":"private-message","author":{"name":"Private Person","email":"private@example.com"}}},
+        "sender":{"login":"private-login"},"repository":{"html_url":"https://github.com/acme/shop"}}"#;
+    for body in [person.to_owned(), broken] {
+        let signature = format!("sha256={}", sign_hex(body.as_bytes(), SECRET.as_bytes()).unwrap());
+        for signature in [signature.as_str(), "sha256=5ec7e7"] {
+            let request = post("/github", &[("x-hub-signature-256", signature)], body.clone());
+            said += &ask(service.clone(), request).await.1;
+        }
+    }
+    assert_eq!((queue.sent.lock().unwrap().len(), queue.dead.lock().unwrap().len()), (2, 2));
     said += &format!(
         "{:?}",
         exporter.export(spanhook_service::export::Signal::Traces, bytes::Bytes::new()).await

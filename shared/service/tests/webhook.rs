@@ -119,6 +119,8 @@ async fn without_a_secret_a_function_does_not_start_and_says_which() {
     }
     let error = startup::webhook(&vars(&queues), Provider::Gitlab).await.unwrap_err().to_string();
     assert!(error.starts_with("GITLAB_SIGNING_TOKEN is not set"), "{error}");
+    let error = startup::webhook(&vars(&queues), Provider::Github).await.unwrap_err().to_string();
+    assert!(error.starts_with("GITHUB_WEBHOOK_SECRET is not set"), "{error}");
     let error = startup::forwarder(&vars(&queues)).await.unwrap_err().to_string();
     assert!(error.starts_with("OTEL_EXPORTER_OTLP_ENDPOINT is not set"), "{error}");
     let bad = vars(&[("GITLAB_SIGNING_TOKEN", "not-a-token")]);
@@ -253,6 +255,36 @@ async fn the_traceparent_endpoint_answers_in_the_form_that_was_asked_for() {
         traceparent(&[], "").await.oneshot(request(Method::HEAD, JOB, &[])).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert!(response.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+}
+
+/// What stands in `$GITHUB_ENV` without being `NAME=VALUE` fails the step that wrote it.
+#[tokio::test]
+async fn issue_28_an_error_for_github_env_has_no_body() {
+    const JOB: &str = "/traceparent/github/9/1/7";
+    const TOKENS: &[&str] = &["t0ken-of-the-tests"];
+    let request = |method: Method, path: &str, token: &str| {
+        let request = Request::builder().method(method).uri(format!("{path}?format=github"));
+        request.header("authorization", token).body(Body::empty()).unwrap()
+    };
+    let right = format!("Bearer {}", TOKENS[0]);
+    for (tokens, method, path, token, expected) in [
+        (&[][..], Method::GET, "/elsewhere", "", 404),
+        (&[], Method::GET, "/traceparent/github/9", "", 404),
+        (&[], Method::GET, "/traceparent/github/9/1/7/5", "", 404),
+        (&[], Method::GET, "/traceparent/github/9/1/build", "", 400),
+        (&[], Method::GET, "/traceparent/github/0/1", "", 400),
+        (&[], Method::POST, JOB, "", 405),
+        (TOKENS, Method::GET, JOB, "", 401),
+        (TOKENS, Method::GET, JOB, "Bearer guess", 401),
+        (TOKENS, Method::GET, "/traceparent/github/9/1/build", &right, 400),
+    ] {
+        let answer = ask(traceparent(tokens, "").await, request(method, path, token)).await;
+        assert_eq!(answer, (expected, String::new()), "{path}");
+    }
+    let (status, body) =
+        ask(traceparent(TOKENS, "").await, request(Method::GET, JOB, &right)).await;
+    assert_eq!((status, body.lines().count()), (200, 1));
+    assert!(body.starts_with("TRACEPARENT=00-"), "{body}");
 }
 
 /// What a job is told and what becomes of its webhook are one decision.

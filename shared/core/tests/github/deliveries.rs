@@ -32,9 +32,9 @@ fn verify(
     check.verify(&map, body.as_bytes(), &Secrets::new(keys), 0)
 }
 
-/// Issues 9 and 10: only the SHA-256 of the bytes as they came.
+/// Only the SHA-256 of the bytes as they came.
 #[test]
-fn a_delivery_is_proved_by_its_sha_256_and_by_nothing_else() {
+fn issues_9_and_10_a_delivery_is_proved_by_its_sha_256_and_by_nothing_else() {
     let header = "x-hub-signature-256";
     let sha256 = |digits: &str| (header, format!("sha256={digits}"));
     let sha1 = "sha1=06d13310bc4045bdad89d951bd174edacd48f9a9".to_owned();
@@ -81,9 +81,9 @@ fn form_urlencoded(json: &str) -> String {
     json.bytes().fold("payload=".to_owned(), |form, it| form + &byte(it))
 }
 
-/// Issues 9, 17, 20, 21 and 29: whatever GitHub sends is acknowledged.
+/// Whatever GitHub sends is acknowledged.
 #[test]
-fn what_gives_no_span_says_why() {
+fn issues_9_17_20_21_and_29_what_gives_no_span_says_why() {
     for (name, reason) in [
         ("workflow-job-queued", "the job is not finished"),
         ("workflow-job-waiting", "the job is not finished"),
@@ -107,9 +107,9 @@ fn what_gives_no_span_says_why() {
     assert_eq!(ignored(&ping), "the ping names no webhook", "the example that people sign");
 }
 
-/// Issue 20: a null among them costs nobody else anything.
+/// A null among them costs nobody else anything.
 #[test]
-fn an_empty_job_leaves_its_neighbours_alone() {
+fn issue_20_an_empty_job_leaves_its_neighbours_alone() {
     let body = |name| sample(name).to_string();
     let alone = requests(body("workflow-job-build").as_bytes(), &Settings::default());
     assert!(requests(body("workflow-job-null").as_bytes(), &Settings::default()).is_empty());

@@ -13,7 +13,7 @@ use spanhook_core::{
     traceparent::{BadRequest, Context, parse},
 };
 
-use crate::support::{job, only, run, spans, spans_of, with};
+use crate::support::{job, only, run, spans_of, with};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -56,7 +56,7 @@ fn ask(path: &str, settings: &Settings) -> Result<String, BadRequest> {
 }
 
 #[test]
-fn the_endpoint_a_job_and_a_delivery_come_to_every_vector() {
+fn issue_6_the_endpoint_a_job_and_a_delivery_come_to_every_vector() {
     assert_eq!(vectors().len(), 9);
     for Vector { ids, host, run: run_id, attempt, job: job_id, traceparent: expected } in vectors()
     {
@@ -103,7 +103,7 @@ fn the_endpoint_a_job_and_a_delivery_come_to_every_vector() {
 }
 
 #[test]
-fn the_shell_lines_of_the_docs_come_to_every_hashed_vector() {
+fn issue_6_the_shell_lines_of_the_docs_come_to_every_hashed_vector() {
     let page = std::fs::read_to_string(format!("{ROOT}/docs/ids.md")).unwrap();
     let function = page.lines().find(|it| it.starts_with("id() {")).unwrap();
     let from = page.find("# GitHub\n").unwrap();
@@ -123,32 +123,110 @@ fn the_shell_lines_of_the_docs_come_to_every_hashed_vector() {
     }
 }
 
-/// What the table of vectors has no column for.
+/// Run, attempt, job, its name, the number of a step, and its name.
+type Numbers = (u64, u64, u64, &'static str, u64, &'static str);
+
+const LIATRIO: Numbers = (14_460_881_260, 13, 40_685_651_258, "test (1.23)", 4, "Make test-all");
+const CIMONITOR: Numbers =
+    (6_757_418_578, 1, 18_368_542_663, "Test / ESLint", 5, "Run eslint check");
+const SKIPPED: Numbers = (14_796_710_445, 13, 41_546_348_818, "build", 1, "Set up job");
+const SMALL: Numbers = (9, 1, 7, "build", 1, "Set up job");
+
+/// What the table of vectors has no column for: trace, run, job, queue and step, of which the native
+/// ones were computed apart from this code, and are what the receiver made of the first three.
 #[test]
-fn queue_and_step_ids_are_these() {
-    for (host, run_id, attempt, id, number, queue, step) in [
+fn issue_6_ids_of_every_kind_are_these() {
+    let hashed = with(TraceIds::Hashed);
+    let native = with(TraceIds::Native);
+    let mut named = native.clone();
+    named.github.native_job_id = NativeJobId::Name;
+    for (settings, host, numbers, expected) in [
         (
+            &hashed,
             "github.com",
-            14_460_881_260_u64,
-            13,
-            40_685_651_258_u64,
-            4,
-            "693faea273e584a8",
-            "05762d1e1ee2841b",
+            LIATRIO,
+            "eef92a1d74def084c5711074c83a738e e67994655002b6da 64c534ba462803ed 693faea273e584a8 05762d1e1ee2841b",
         ),
-        ("github.com", 6_757_418_578, 1, 18_368_542_663, 5, "cd83eb61856bf419", "ab899dc7d8aeff0f"),
-        ("ghes.example.com", 9, 1, 7, 1, "567ddda675899d1a", "08d1acd6efc328e8"),
-        ("ghes.example.com:8443", 9, 1, 7, 1, "25c43a8dadc91dd1", "22eda1d687846542"),
+        (
+            &hashed,
+            "github.com",
+            CIMONITOR,
+            "874cc15d132aced45e4c84f08e8fcdd7 de348c01bd85c363 7018b99c0c9abb5c cd83eb61856bf419 ab899dc7d8aeff0f",
+        ),
+        (
+            &hashed,
+            "github.com",
+            SMALL,
+            "b7d345b3174dfd72405944c7374b2d44 9871da4298266db8 21cdbceace80f9a4 49045d0c408d1275 7cff7a3235ef07a0",
+        ),
+        (
+            &hashed,
+            "ghes.example.com",
+            SMALL,
+            "d14f6b631e9d65d53ec57e3a555274b5 086802b044bd6cfe 17683a67a7356463 567ddda675899d1a 08d1acd6efc328e8",
+        ),
+        (
+            &hashed,
+            "ghes.example.com:8443",
+            SMALL,
+            "8eaf523f729893250dbe6f0dd5f29dae 70aeae5a67538167 759db45f9f539b04 25c43a8dadc91dd1 22eda1d687846542",
+        ),
+        (
+            &native,
+            "github.com",
+            LIATRIO,
+            "731ec8a47fd7450f753a812a4a8aa5a0 aba151af7cfbcf0f 2b09b38c69b64a9c 79ff76cc79430e14 1d8f21b62c1aa854",
+        ),
+        (
+            &native,
+            "github.com",
+            CIMONITOR,
+            "4e22895190ddf7798ef726c040f95227 2ef416a2d942c551 80aa73c4d077eb66 b5507b365f65aabd e7d7808c904c5eae",
+        ),
+        (
+            &native,
+            "github.com",
+            SKIPPED,
+            "0b0cff7305ff68eb7d1bb72c7fdbe277 3b54c768f3ef27e1 fb6779d8c7b7c66c 5ce15e491b4b01da ae123c8d30718464",
+        ),
+        (
+            &named,
+            "github.com",
+            LIATRIO,
+            "731ec8a47fd7450f753a812a4a8aa5a0 aba151af7cfbcf0f e68a36b3514c8634 d328504edfc4f5dc 1684627ec86a096c",
+        ),
+        (
+            &named,
+            "github.com",
+            CIMONITOR,
+            "4e22895190ddf7798ef726c040f95227 2ef416a2d942c551 48717ff12a31c87c 77ac7f672bd14ddf 7bf17dbab1c59fc5",
+        ),
+        (
+            &named,
+            "github.com",
+            SKIPPED,
+            "0b0cff7305ff68eb7d1bb72c7fdbe277 3b54c768f3ef27e1 84e27971417e5249 750687c67fcd26a3 4a7e0ea4eb38f970",
+        ),
     ] {
-        let fields =
-            [("id", json!(id)), ("run_id", json!(run_id)), ("run_attempt", json!(attempt))];
+        let (run_id, attempt, id, name, number, step) = numbers;
+        let fields = [
+            ("id", json!(id)),
+            ("run_id", json!(run_id)),
+            ("run_attempt", json!(attempt)),
+            ("name", json!(name)),
+            ("created_at", json!("2026-11-02T09:00:02Z")),
+        ];
         let mut payload = job("workflow-job-started-before-its-record", &fields);
-        payload["workflow_job"]["created_at"] = json!("2026-11-02T09:00:02Z");
         payload["workflow_job"]["steps"][0]["number"] = json!(number);
+        payload["workflow_job"]["steps"][0]["name"] = json!(step);
         payload["repository"]["html_url"] = json!(format!("https://{host}/acme/shop"));
-        let found = spans(&payload);
+        let found: Vec<_> = spans_of(&payload, settings).into_iter().map(|it| it.1).collect();
+        let of_job = only(&found, "job");
         let id = |kind| hex::encode(&only(&found, kind).span_id);
-        assert_eq!((id("queue"), id("step")), (queue.to_owned(), step.to_owned()), "{host}");
+        let trace = hex::encode(&of_job.trace_id);
+        let run = hex::encode(&of_job.parent_span_id);
+        let ids = [trace, run, id("job"), id("queue"), id("step")].join(" ");
+        assert_eq!(ids, expected, "{host} {numbers:?}");
     }
 }
 

@@ -84,9 +84,9 @@ fn the_samples_give_the_same_spans_in_any_order() {
     any_order_is_the_same(&all);
 }
 
-/// Issue 21: an approval sends several events of one job.
+/// An approval sends several events of one job.
 #[test]
-fn a_job_that_waits_for_an_approval_is_one_job() {
+fn issue_21_a_job_that_waits_for_an_approval_is_one_job() {
     let waiting = sample("workflow-job-waiting");
     let mut queued = waiting.clone();
     queued["workflow_job"]["status"] = json!("queued");
@@ -99,9 +99,9 @@ fn a_job_that_waits_for_an_approval_is_one_job() {
     assert_eq!(with_word(&alone, "cicd.pipeline.task.run.id"), 1);
 }
 
-/// Issue 25: any single field that is missing or null.
+/// Any single field that is missing or null.
 #[test]
-fn whichever_field_is_missing_there_are_spans_or_a_clear_refusal() {
+fn issue_25_whichever_field_is_missing_there_are_spans_or_a_clear_refusal() {
     for name in
         ["workflow-job-build", "workflow-job-deploy-attempt-2", "workflow-run-attempt-2", "ping"]
     {

@@ -97,10 +97,9 @@ fn every_fixture_keeps_to_the_conventions_and_names_nobody() {
     }
 }
 
-/// Issues 9, 17, 20 and 29.
 #[test]
 #[ignore = "needs SPANHOOK_FIXTURES"]
-fn every_other_event_is_acknowledged() {
+fn issues_9_17_20_and_29_every_other_event_is_acknowledged() {
     for path in all(&root().join("cimonitor")) {
         let payload = read(&path);
         let own = payload.get("workflow_job").or_else(|| payload.get("workflow_run"));
@@ -162,10 +161,9 @@ fn native_ids_are_the_golden_ones() {
     }
 }
 
-/// Issues 4, 11, 13, 14, 18, 19 and 23 on the shapes that were collected.
 #[test]
 #[ignore = "needs SPANHOOK_FIXTURES"]
-fn collected_shapes_become_what_they_should() {
+fn issues_4_11_13_14_18_19_and_23_collected_shapes_become_what_they_should() {
     let of = |name: &str| spans(&fixture(name));
     let same_names = of("extra/synthetic/job.same-step-names.json");
     assert_eq!(count(&same_names, "step"), 7);
@@ -200,10 +198,9 @@ fn collected_shapes_become_what_they_should() {
     assert_eq!((count(&old, "job"), count(&old, "queue")), (1, 0));
 }
 
-/// Issue 10.
 #[test]
 #[ignore = "needs SPANHOOK_FIXTURES"]
-fn every_signature_vector_is_judged_right() {
+fn issue_10_every_signature_vector_is_judged_right() {
     let table = fixture("extra/synthetic/SIGNATURE_VECTORS.json");
     let secrets = Secrets::new([table["secret"].as_str().unwrap()]);
     let vectors = table["vectors"].as_array().unwrap();
@@ -219,44 +216,4 @@ fn every_signature_vector_is_judged_right() {
         assert_eq!(vector["ok"], verdict.is_ok(), "{}", vector["name"]);
     }
     assert!(vectors.len() > 9);
-}
-
-/// The spans that the Collector's githubreceiver made of the recordings, against ours in native mode:
-/// what only one of both has.
-#[test]
-#[ignore = "needs SPANHOOK_FIXTURES"]
-fn native_ids_are_the_receivers_apart_from_these() {
-    let mut differences = String::new();
-    for (file, kind) in [
-        ("GOLDEN_RECEIVER.json", NativeJobId::CheckRun),
-        ("GOLDEN_RECEIVER_legacy_ids.json", NativeJobId::Name),
-    ] {
-        let mut settings = with(TraceIds::Native);
-        settings.github.native_job_id = kind;
-        let golden = fixture(file);
-        let mut same = 0;
-        for delivery in golden["deliveries"].as_array().unwrap() {
-            let (_, name) = delivery["file"].as_str().unwrap().split_once("/github/").unwrap();
-            let spans = spans_of(&fixture(name), &settings);
-            let ours =
-                spans.iter().map(|(_, it)| (hex(&it.trace_id), hex(&it.span_id), it.name.clone()));
-            let word = |it: &Value, key: &str| it[key].as_str().unwrap().to_owned();
-            let theirs = delivery["spans"].as_array().unwrap().iter();
-            let theirs = theirs.map(|it| (word(it, "trace"), word(it, "span"), word(it, "name")));
-            let (ours, theirs): (Vec<_>, Vec<_>) = (ours.collect(), theirs.collect());
-            let missing = |from: &[(String, String, String)], it: &(String, String, String)| {
-                !from.iter().any(|other| (&other.0, &other.1) == (&it.0, &it.1))
-            };
-            let mut tell = |whose: &str, all: &[(String, String, String)], other: &[_]| {
-                for it in all.iter().filter(|it| missing(other, it)) {
-                    differences += &format!("{kind:?} {name}: only {whose} {:?}\n", it.2);
-                }
-            };
-            tell("the receiver's", &theirs, &ours);
-            tell("ours", &ours, &theirs);
-            same += ours.iter().filter(|it| !missing(&theirs, it)).count();
-        }
-        differences += &format!("{kind:?}: {same} spans have the receiver's ids\n");
-    }
-    insta::assert_snapshot!("receiver-differences", differences);
 }

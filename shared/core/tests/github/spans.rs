@@ -124,6 +124,21 @@ fn issue_4_steps_of_one_name_are_as_many_spans() {
     }
 }
 
+/// A job's own spans hang under the id that it computes of the step's name.
+#[test]
+fn issue_4_of_steps_of_one_name_the_first_that_ran_has_the_receivers_id() {
+    let mut payload = sample(JOB);
+    let steps = payload["workflow_job"]["steps"].as_array_mut().unwrap();
+    steps[0]["name"] = json!("Build");
+    let native = spans_of(&payload, &with(TraceIds::Native)).remove(2).1;
+    let mut skipped = payload["workflow_job"]["steps"][0].clone();
+    skipped["conclusion"] = json!("skipped");
+    skipped["number"] = json!(99);
+    payload["workflow_job"]["steps"].as_array_mut().unwrap().insert(0, skipped);
+    let beside = spans_of(&payload, &with(TraceIds::Native)).remove(2).1;
+    assert_eq!((native.name.as_str(), &native.span_id), ("Build", &beside.span_id));
+}
+
 #[test]
 fn issues_5_and_15_a_skipped_step_is_an_event_and_no_failure() {
     let found = spans(&sample(JOB));

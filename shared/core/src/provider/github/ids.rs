@@ -178,9 +178,8 @@ mod tests {
         }
     }
 
-    /// 24: no id has a run's number in it; 7: and no two attempts share one.
     #[test]
-    fn run_1_attempt_11_and_run_11_attempt_1_are_two_traces_but_natively_one() {
+    fn issue_7_run_1_attempt_11_and_run_11_attempt_1_are_two_traces_but_natively_one() {
         let of = |settings: &Settings, run, attempt| {
             GithubIds::new(settings, &settings.github.host, run, attempt).trace()
         };

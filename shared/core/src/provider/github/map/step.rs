@@ -41,14 +41,16 @@ impl<'a> Steps<'a> {
         let mut taken: HashSet<SpanId> = HashSet::new();
         let (mut spans, mut not_run) = (Vec::new(), Vec::new());
         for (place, step) in steps.enumerate() {
-            // Names repeat within a job, and no two spans may have one id.
-            let own = (step.name.as_str(), step.number.0, place);
-            let id = ids.step(job, own).into_iter().flatten().find(|it| taken.insert(*it));
             let (started, completed) = (at(&step.started_at), at(&step.completed_at));
             let attributes = attributes(step);
-            let (Some(id), Some(start), true) =
-                (id, started, step.conclusion.as_str() != "skipped")
-            else {
+            let ran = started.filter(|_| step.conclusion.as_str() != "skipped");
+            // Names repeat within a job, and no two spans may have one id. A step that did not run
+            // takes none: of two with one name and opposite conditions the other one has it.
+            let own = (step.name.as_str(), step.number.0, place);
+            let id = ran.and_then(|_| {
+                ids.step(job, own).into_iter().flatten().find(|it| taken.insert(*it))
+            });
+            let (Some(id), Some(start)) = (id, ran) else {
                 let time = started.or(completed).unwrap_or(of_job.end);
                 not_run.push(Event { time, name: "step not run", attributes });
                 continue;
