@@ -11,15 +11,19 @@ mod grpc;
 mod http;
 mod settings;
 mod target;
+mod variables;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::settings::Variable;
+
 pub use settings::{Compression, ExportSettings, Protocol, shown};
 pub use spanhook_core::otlp::Signal;
 pub use target::{Target, TargetError};
+pub use variables::{ENDPOINT, variables};
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,10 +82,10 @@ pub trait Export: Send + Sync + 'static {
 #[derive(Debug, Error)]
 pub enum ExporterError {
     /// A certificate or key file.
-    #[error("{variable} names a file that can't be used ({reason}); give the path of a PEM file")]
+    #[error("{} names a file that can't be used ({reason}); {}", .variable.name, .variable.expected)]
     Pem {
         /// The variable that names it.
-        variable: &'static str,
+        variable: &'static Variable,
         /// What is wrong with it.
         reason: String,
     },

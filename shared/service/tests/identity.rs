@@ -41,7 +41,7 @@ use spanhook_core::{
 use spanhook_service::{
     build_events::BuildEvents,
     clock::Clock,
-    identity::{
+    gate::{
         Caller, Denied, FLOOR, FRESH, Gate, GateError, GateSettings, MAX_LIFETIME, MAX_TOKEN,
         Proof, SKEW, STALE,
     },

@@ -10,8 +10,9 @@ use super::{
     Compression, ExportSettings, ExporterError, Outcome, Signal, advice,
     answer::{Label, acknowledgement, refusal},
     clip, innermost,
+    variables::{CERTIFICATE, CLIENT_CERTIFICATE, CLIENT_KEY},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, settings::Variable};
 
 /// How much of an answer is read: an endless body must not hold the forwarder. A receiver's own is
 /// some hundred bytes.
@@ -34,13 +35,12 @@ impl HttpExporter {
             .redirect(Policy::none())
             .user_agent(concat!("spanhook/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &settings.certificate {
-            let roots =
-                Certificate::from_pem_bundle(&pem("OTEL_EXPORTER_OTLP_CERTIFICATE", path)?)?;
+            let roots = Certificate::from_pem_bundle(&pem(&CERTIFICATE, path)?)?;
             client = client.tls_certs_merge(roots);
         }
         if let Some((certificate, key)) = &settings.client_identity {
-            let mut identity = pem("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certificate)?;
-            identity.extend(pem("OTEL_EXPORTER_OTLP_CLIENT_KEY", key)?);
+            let mut identity = pem(&CLIENT_CERTIFICATE, certificate)?;
+            identity.extend(pem(&CLIENT_KEY, key)?);
             client = client.identity(Identity::from_pem(&identity)?);
         }
         Ok(Self {
@@ -80,7 +80,7 @@ impl HttpExporter {
     }
 }
 
-pub(super) fn pem(variable: &'static str, path: &str) -> Result<Vec<u8>, ExporterError> {
+pub(super) fn pem(variable: &'static Variable, path: &str) -> Result<Vec<u8>, ExporterError> {
     std::fs::read(path)
         .map_err(|error| ExporterError::Pem { variable, reason: error.kind().to_string() })
 }

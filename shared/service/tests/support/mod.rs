@@ -31,11 +31,12 @@ use spanhook_core::{
 };
 use spanhook_service::{
     clock::Clock,
+    gate::Receiver,
     intake::Intake,
     queue::{Outbox, QueueError},
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
-    webhook::{Receiver, Webhook},
+    webhook::Webhook,
 };
 use tower::ServiceExt;
 
