@@ -13,7 +13,7 @@ use axum::{Router, http::StatusCode, routing::any};
 use clap::Args;
 use spanhook_core::{
     provider::Provider,
-    settings::{Settings, SettingsError, Vars, WebhookSettings, var},
+    settings::{Settings, SettingsError, Vars, WebhookSettings},
 };
 use spanhook_service::{
     answer::{not_found, problem, wrong_method},

@@ -16,14 +16,13 @@ mod variables;
 use std::time::Duration;
 
 use bytes::Bytes;
+use spanhook_core::settings::Variable;
 use thiserror::Error;
-
-use crate::settings::Variable;
 
 pub use settings::{Compression, ExportSettings, Protocol, shown};
 pub use spanhook_core::otlp::Signal;
 pub use target::{Target, TargetError};
-pub use variables::{ENDPOINT, variables};
+pub use variables::{ENDPOINT, HEADERS, variables};
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::{io::Write, time::Duration};
 use bytes::Bytes;
 use http::{StatusCode, header};
 use reqwest::{Certificate, Client, Identity, Response, redirect::Policy};
+use spanhook_core::settings::Variable;
 
 use super::{
     Compression, ExportSettings, ExporterError, Outcome, Signal, advice,
@@ -12,7 +13,7 @@ use super::{
     clip, innermost,
     variables::{CERTIFICATE, CLIENT_CERTIFICATE, CLIENT_KEY},
 };
-use crate::{clock::Clock, settings::Variable};
+use crate::clock::Clock;
 
 /// How much of an answer is read: an endless body must not hold the forwarder. A receiver's own is
 /// some hundred bytes.

@@ -6,7 +6,10 @@ use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use spanhook_core::secret::values;
+use spanhook_core::{
+    secret::values,
+    settings::{SettingsError, Variable, Vars},
+};
 
 use super::{
     Signal,
@@ -16,7 +19,6 @@ use super::{
         TRACES_ENDPOINT,
     },
 };
-use crate::settings::{SettingsError, Variable, Vars};
 
 /// Where requests go, and how.
 #[derive(Clone)]

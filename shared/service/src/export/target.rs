@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use spanhook_core::secret::Secrets;
 use thiserror::Error;
 
-use super::{ExportSettings, Exporter, ExporterError, variables::HEADERS};
+use super::{ExportSettings, Exporter, ExporterError, HEADERS};
 use crate::{
     live::{self, Live, LiveError, Source},
     settings::{SettingsError, Vars},

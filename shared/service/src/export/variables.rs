@@ -1,6 +1,6 @@
 //! The exporter's variables: OpenTelemetry's own, and those of circleci-hook.
 
-use crate::settings::{SettingsError, Variable, Vars, var};
+use spanhook_core::settings::{SettingsError, Variable, Vars, var};
 
 /// `OTEL_EXPORTER_OTLP_ENDPOINT`
 pub static ENDPOINT: Variable = Variable::new(
@@ -19,7 +19,7 @@ pub(super) static PROTOCOL: Variable = Variable::new(
 );
 
 /// `OTEL_EXPORTER_OTLP_HEADERS`
-pub(super) static HEADERS: Variable = Variable::secret(
+pub static HEADERS: Variable = Variable::secret(
     "OTEL_EXPORTER_OTLP_HEADERS",
     "use name=value,name=value with values percent-encoded, one a line, or a JSON list of them",
     "`name=value,…`, percent-encoded, one a line or a JSON list",

@@ -199,3 +199,62 @@ impl Screened<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        time::{Duration, UNIX_EPOCH},
+    };
+
+    use aws_sdk_ssm::{operation::get_parameter::GetParameterOutput, types::Parameter};
+    use aws_smithy_mocks::{RuleMode, mock, mock_client};
+    use spanhook_core::settings::Variable;
+
+    use super::*;
+    use crate::{clock::Clock, live::Keeper};
+
+    static TOKEN: Variable = Variable::secret("TOKEN", "set it", "a secret");
+
+    /// What was compared before the body came would not match any more once it is there.
+    #[tokio::test]
+    async fn a_token_is_compared_once() {
+        static NOW: AtomicU64 = AtomicU64::new(1_000_000);
+        let parameter = |text: &str| {
+            let parameter = Parameter::builder().value(text).build();
+            GetParameterOutput::builder().parameter(parameter).build()
+        };
+        for (scheme, header, value) in [
+            (Scheme::Token { header: "x-token" }, "x-token", "old-secret"),
+            (Scheme::Bearer, "authorization", "Bearer old-secret"),
+        ] {
+            let rule = mock!(aws_sdk_ssm::Client::get_parameter)
+                .sequence()
+                .output(move || parameter("old-secret"))
+                .output(move || parameter("new-secret"))
+                .build();
+            let keeper =
+                Keeper::Ssm(mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]), "/s".into());
+            let clock =
+                Clock::new(|| UNIX_EPOCH + Duration::from_secs(NOW.load(Ordering::Relaxed)));
+            let live = Live::kept(keeper, &TOKEN, live::secrets, clock).await.unwrap();
+            let secret = (Check { variable: &TOKEN, scheme }, live);
+            let (mut secrets, mut authorization) = (Vec::new(), None);
+            if scheme == Scheme::Bearer {
+                let (issuers, audience) = Default::default();
+                authorization = Some(Authorization { secret: Some(secret), issuers, audience });
+            } else {
+                secrets.push(secret);
+            }
+            let proofs = Proofs { demand: Demand::Every, secrets, authorization };
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_static(header),
+                http::HeaderValue::from_static(value),
+            )]);
+            let screened = proofs.screen(&headers, 0).await.unwrap();
+            NOW.fetch_add(300, Ordering::Relaxed);
+            assert!(proofs.screen(&headers, 0).await.is_err(), "the secret is another one now");
+            assert_eq!(screened.prove(b"", 0).await, Ok(Proof::Bearer));
+        }
+    }
+}

@@ -60,6 +60,7 @@ static BUILD_EVENTS_TOKEN: Variable =
     Variable::secret("BUILD_EVENTS_TOKEN", TRACEPARENT_TOKEN.expected, "bearer tokens of senders");
 
 /// The variables of who may call.
+#[must_use]
 pub fn variables() -> [&'static Variable; 6] {
     [
         &TRACEPARENT_TOKEN,

@@ -213,3 +213,20 @@ async fn a_caller_that_goes_away_does_not_take_the_new_value_along() {
     };
     timeout(Duration::from_secs(10), read).await.unwrap();
 }
+
+#[tokio::test]
+async fn the_aws_configuration_is_loaded_once_for_all_that_is_kept_there() {
+    static LOADED: AtomicU64 = AtomicU64::new(0);
+    let aws = Aws::new(|| {
+        LOADED.fetch_add(1, Ordering::Relaxed);
+        let version = aws_config::BehaviorVersion::latest();
+        Box::pin(async move { aws_config::SdkConfig::builder().behavior_version(version).build() })
+    });
+    assert!(Keeper::of(&Source::of("a secret"), &aws).await.is_none());
+    assert_eq!(LOADED.load(Ordering::Relaxed), 0, "not where nothing is kept there");
+    let secret = "arn:aws:secretsmanager:eu-west-1:1:secret:x";
+    for place in ["ssm:/one", "ssm:/two", secret] {
+        assert!(Keeper::of(&Source::of(place), &aws).await.is_some());
+    }
+    assert_eq!(LOADED.load(Ordering::Relaxed), 1);
+}

@@ -7,6 +7,8 @@
     reason = "shared by test binaries, each of which uses its own part"
 )]
 
+pub mod tokens;
+
 use std::{
     io::Write,
     sync::{Arc, Mutex},
@@ -116,7 +118,7 @@ pub async fn receiver(provider: Provider, vars: &Vars) -> Receiver {
     Receiver::open(provider, vars, common).await.unwrap()
 }
 
-async fn telling(
+pub async fn telling(
     receiver: Receiver,
     queue: &Arc<MemoryOutbox>,
     max_body: usize,
