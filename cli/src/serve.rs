@@ -18,14 +18,14 @@ use axum::{Router, http::StatusCode, routing::any};
 use clap::{Args, Subcommand};
 use spanhook_core::{
     provider::Provider,
-    settings::{Settings, SettingsError, Vars, WebhookSettings, var},
+    settings::{Settings, SettingsError, Vars, WebhookSettings},
 };
 use spanhook_service::{
     answer::{not_found, problem, wrong_method},
     build_events::BuildEvents,
     clock::Clock,
     export::shown,
-    identity::{Gate, GateSettings},
+    gate::{Gate, GateError, GateSettings, Receiver},
     intake::Intake,
     live::with_documents,
     settings::environment,
@@ -33,7 +33,7 @@ use spanhook_service::{
     target::Target,
     telemetry::{Telemetry, TelemetrySettings},
     traceparent::Traceparent,
-    webhook::{Receiver, ReceiverError, Webhook},
+    webhook::Webhook,
 };
 use tokio::{net::TcpListener, signal, sync::watch, task::JoinHandle, time::Instant};
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
@@ -270,8 +270,7 @@ async fn gate(settings: Result<GateSettings, SettingsError>) -> Result<Gate, Fai
 
 /// Build events are taken when there is a way to prove who sends them.
 async fn build_events_gate(vars: &Vars) -> Result<Option<Gate>, Failure> {
-    let configured = ["BUILD_EVENTS_SIGNING_KEY", "BUILD_EVENTS_TOKEN", "OIDC_ISSUERS", "ACCESS"];
-    if !configured.iter().any(|name| var(vars, name).is_some()) {
+    if !GateSettings::take_build_events(vars) {
         return Ok(None);
     }
     gate(GateSettings::build_events(vars)).await.map(Some)
@@ -283,7 +282,7 @@ async fn receivers(vars: &Vars, common: WebhookSettings) -> Result<Vec<Receiver>
     for provider in Provider::with_webhooks() {
         match Receiver::open(provider, vars, common).await {
             Ok(receiver) => receivers.push(receiver),
-            Err(ReceiverError::Settings(SettingsError::Missing { .. })) => {}
+            Err(GateError::Unproved(_)) => {}
             Err(error) => return Err(failure(error)),
         }
     }

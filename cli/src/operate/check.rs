@@ -9,12 +9,11 @@ use spanhook_core::{
 };
 use spanhook_service::{
     export::{ExportSettings, Exporter, shown},
-    identity::{Gate, GateError, GateSettings},
+    gate::{Gate, GateError, GateSettings, Receiver},
     live::with_documents,
     settings::{QueueSettings, environment},
     startup::project_rules,
     telemetry::TelemetrySettings,
-    webhook::{Receiver, ReceiverError},
 };
 
 use crate::{
@@ -114,9 +113,7 @@ async fn webhook(provider: Provider, vars: &Vars) -> Finding {
             let ids = format!("{:?} ids", settings.trace_ids).to_lowercase();
             Finding::Good(format!("{ids}, {}", receiver.proofs()))
         }
-        Err(ReceiverError::Settings(error @ SettingsError::Missing { .. })) => {
-            Finding::Off(error.to_string())
-        }
+        Err(GateError::Unproved(error)) => Finding::Off(error.to_string()),
         Err(error) => Finding::Bad(error.to_string()),
     }
 }
@@ -128,9 +125,7 @@ async fn gate(settings: Result<GateSettings, SettingsError>) -> Finding {
     };
     match opened {
         Ok(_) => Finding::Good("it is settled who may call".to_owned()),
-        Err(GateError::Settings(error @ SettingsError::Missing { .. })) => {
-            Finding::Off(error.to_string())
-        }
+        Err(GateError::Unproved(error)) => Finding::Off(error.to_string()),
         Err(error) => Finding::Bad(error.to_string()),
     }
 }

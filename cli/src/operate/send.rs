@@ -93,7 +93,8 @@ impl Sender {
     pub(crate) fn new(vars: &Vars) -> Result<Self, SendError> {
         let mut keys = Vec::new();
         for provider in Provider::with_webhooks() {
-            for check in provider.room().checks {
+            // What an issuer signs can't be made here.
+            for check in provider.room().checks.iter().filter(|it| it.variable.secret) {
                 let variable = check.variable;
                 let Some(secret) = first(vars, variable)? else { continue };
                 let hint = variable.expected;
@@ -141,11 +142,15 @@ impl Sender {
 }
 
 /// The first live value of a secret that the variable itself holds.
-pub(crate) fn first(vars: &Vars, variable: &Variable) -> Result<Option<Vec<u8>>, SendError> {
-    let variable = variable.name;
-    let elsewhere =
-        || SendError::Secret { variable, hint: "give the secret itself, not where it is kept" };
-    match Source::parse(vars, variable) {
+pub(crate) fn first(
+    vars: &Vars,
+    variable: &'static Variable,
+) -> Result<Option<Vec<u8>>, SendError> {
+    let elsewhere = || SendError::Secret {
+        variable: variable.name,
+        hint: "give the secret itself, not where it is kept",
+    };
+    match Source::parse(vars, variable.name) {
         Source::Unset => Ok(None),
         Source::Inline(text) => {
             let secrets = live::secrets(variable, &text)?;

@@ -13,11 +13,12 @@ use thiserror::Error;
 
 use crate::{secret::Secrets, settings::Variable};
 
-/// One way in which a provider's deliveries are proved. Of several that are configured all must
-/// hold: a wrong signature is never excused by a right token.
+/// One way in which a sender proves itself. Of several that are configured all must hold, or of a
+/// job's all that it shows: a wrong signature is never excused by a right token. Only
+/// [`Scheme::Bearer`] and [`Scheme::Oidc`] share a header, which can hold one of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
-    /// The variable with its secrets.
+    /// The variable with its secrets, or with the issuers of [`Scheme::Oidc`].
     pub variable: &'static Variable,
     /// What is checked.
     pub scheme: Scheme,
@@ -43,6 +44,22 @@ pub enum Scheme {
         /// The header that carries it.
         header: &'static str,
     },
+    /// The secret itself, as `Authorization: Bearer`.
+    Bearer,
+    /// A token of an `OpenID` Connect issuer, as `Authorization: Bearer`. Who checks it asks the
+    /// issuer for its keys: here it proves nothing.
+    Oidc {
+        /// The variable with what tokens must be made for.
+        audience: &'static Variable,
+    },
+}
+
+impl Scheme {
+    /// Whether the body is signed too, so that the headers alone prove nothing yet.
+    #[must_use]
+    pub fn covers_body(self) -> bool {
+        matches!(self, Self::Hmac { .. } | Self::StandardWebhooks)
+    }
 }
 
 impl Check {
@@ -51,7 +68,10 @@ impl Check {
     pub fn key(&self, text: &str) -> Option<Vec<u8>> {
         match self.scheme {
             Scheme::StandardWebhooks => signing_key(text),
-            Scheme::Hmac { .. } | Scheme::Token { .. } => Some(text.as_bytes().to_vec()),
+            Scheme::Hmac { .. } | Scheme::Token { .. } | Scheme::Bearer => {
+                Some(text.as_bytes().to_vec())
+            }
+            Scheme::Oidc { .. } => None,
         }
     }
 
@@ -69,11 +89,13 @@ impl Check {
                 judge(any_matches(secrets, &[body], &signatures))
             }
             Scheme::StandardWebhooks => {
-                verify_standard(WebhookHeaders::of(headers), body, secrets, now)
+                verify_standard(WebhookHeaders::of(headers)?, body, secrets, now)
             }
             Scheme::Token { header } => {
-                verify_token(headers.get(header).map(HeaderValue::as_bytes), secrets)
+                verify_token(one(headers, header)?.map(HeaderValue::as_bytes), secrets)
             }
+            Scheme::Bearer => verify_token(bearer(headers)?.map(str::as_bytes), secrets),
+            Scheme::Oidc { .. } => Err(Rejection::Mismatch),
         }
     }
 
@@ -88,8 +110,10 @@ impl Check {
             Scheme::Hmac { header, prefix, list } => {
                 hex_signatures(headers, header, prefix, list).map(drop)
             }
-            Scheme::StandardWebhooks => screen_standard(WebhookHeaders::of(headers), now),
-            Scheme::Token { .. } => self.verify(headers, b"", secrets, now),
+            Scheme::StandardWebhooks => screen_standard(WebhookHeaders::of(headers)?, now),
+            Scheme::Token { .. } | Scheme::Bearer | Scheme::Oidc { .. } => {
+                self.verify(headers, b"", secrets, now)
+            }
         }
     }
 
@@ -107,12 +131,39 @@ impl Check {
                 ("webhook-signature", sign_standard(id, now, body, key).map(String::into_bytes))
             }
             Scheme::Token { header } => (header, Some(key.to_vec())),
+            Scheme::Bearer => ("authorization", Some([b"Bearer ", key].concat())),
+            Scheme::Oidc { .. } => return,
         };
         let value = value.and_then(|it| HeaderValue::from_bytes(&it).ok());
         if let Some(value) = value {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+}
+
+/// A header that must not come twice: a proxy in front may have looked at the other one.
+fn one<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h HeaderValue>, Rejection> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(Rejection::Repeated),
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Rejection> {
+    let value = one(headers, name)?;
+    value.map(|it| it.to_str().map_err(|_| Rejection::Repeated)).transpose()
+}
+
+/// The token of `Authorization: Bearer …`; other schemes are none of ours.
+/// <https://www.rfc-editor.org/rfc/rfc6750#section-2.1>
+pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
+    let Some(value) = text(headers, "authorization")? else { return Ok(None) };
+    let token = value.split_once(' ').and_then(|(scheme, token)| {
+        let token = token.trim();
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    });
+    Ok(token)
 }
 
 /// The signatures in a header of hex digits; those that are none are left out of a list, and refuse
@@ -155,6 +206,9 @@ pub enum Rejection {
     /// The header that carries the proof is absent.
     #[error("the signature or token header is missing")]
     Missing,
+    /// A header that can't be read in one way only.
+    #[error("a header of the proof is repeated or is no text")]
+    Repeated,
     /// The header holds nothing that could be checked.
     #[error("the signature header is malformed")]
     Malformed,
@@ -172,6 +226,7 @@ impl Rejection {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
+            Self::Repeated => "header",
             Self::Malformed => "malformed",
             Self::Mismatch => "mismatch",
             Self::Stale => "stale",
@@ -220,14 +275,16 @@ pub struct WebhookHeaders<'a> {
 
 impl<'a> WebhookHeaders<'a> {
     /// Of a request.
-    #[must_use]
-    pub fn of(headers: &'a HeaderMap) -> Self {
-        let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
-        Self {
-            id: text("webhook-id"),
-            timestamp: text("webhook-timestamp"),
-            signature: text("webhook-signature"),
-        }
+    fn of(headers: &'a HeaderMap) -> Result<Self, Rejection> {
+        // Without a signature the other two are nobody's business.
+        let Some(signature) = text(headers, "webhook-signature")? else {
+            return Ok(Self::default());
+        };
+        Ok(Self {
+            id: text(headers, "webhook-id")?,
+            timestamp: text(headers, "webhook-timestamp")?,
+            signature: Some(signature),
+        })
     }
 }
 
@@ -275,7 +332,7 @@ pub fn verify_standard(
 }
 
 /// Whether [`verify_standard`] could succeed with some body.
-pub fn screen_standard(headers: WebhookHeaders<'_>, now: u64) -> Result<(), Rejection> {
+fn screen_standard(headers: WebhookHeaders<'_>, now: u64) -> Result<(), Rejection> {
     Signed::read(headers)?.fresh(now)
 }
 

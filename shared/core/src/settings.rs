@@ -31,6 +31,8 @@ pub struct Variable {
     pub meaning: &'static str,
     /// Whether its value must not be seen.
     pub secret: bool,
+    /// Whether it is read again while a process runs, where it is kept elsewhere.
+    pub live: bool,
 }
 
 impl Variable {
@@ -42,13 +44,19 @@ impl Variable {
         expected: &'static str,
         meaning: &'static str,
     ) -> Self {
-        Self { name, default, expected, meaning, secret: false }
+        Self { name, default, expected, meaning, secret: false, live: false }
     }
 
-    /// A secret.
+    /// A secret, which is live.
     #[must_use]
     pub const fn secret(name: &'static str, expected: &'static str, meaning: &'static str) -> Self {
-        Self { name, default: "", expected, meaning, secret: true }
+        Self { name, default: "", expected, meaning, secret: true, live: true }
+    }
+
+    /// The same, read again while a process runs.
+    #[must_use]
+    pub const fn live(self) -> Self {
+        Self { live: true, ..self }
     }
 
     /// Its value; an empty one counts as not set.
@@ -81,13 +89,25 @@ impl Variable {
     /// The error of a value that can't be used.
     #[must_use]
     pub fn invalid(&self) -> SettingsError {
-        SettingsError::Invalid { variable: self.name.to_owned(), expected: self.expected }
+        self.invalid_with(self.expected)
+    }
+
+    /// The same, with what to type for what is wrong with it.
+    #[must_use]
+    pub fn invalid_with(&self, expected: &'static str) -> SettingsError {
+        SettingsError::Invalid { variable: self.name.to_owned(), expected }
     }
 
     /// The error of a variable that is needed.
     #[must_use]
     pub fn missing(&self) -> SettingsError {
-        SettingsError::Missing { variable: self.name, hint: self.expected }
+        self.missing_with(self.expected)
+    }
+
+    /// The same, with what to type where it is needed.
+    #[must_use]
+    pub fn missing_with(&self, hint: &'static str) -> SettingsError {
+        SettingsError::Missing { variable: self.name, hint }
     }
 }
 
@@ -149,7 +169,8 @@ pub const PROJECT_RULES: Variable = Variable::new(
     "",
     r#"use JSON such as {"deny": ["acme/sandbox-*"], "share": {"*": 0.1, "acme/shop": 1}}"#,
     "which projects are traced, and which share of their runs",
-);
+)
+.live();
 
 /// How deliveries are mapped and ids derived: all that the pure half has to be told.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -127,6 +127,9 @@ const SINGLE: Check = Check {
     scheme: Scheme::Hmac { header: "x-hub-signature-256", prefix: "sha256=", list: false },
 };
 
+/// As jobs and relays without a signing key prove themselves.
+const BEARER: Check = Check { variable: &SECRET, scheme: Scheme::Bearer };
+
 /// The vector of that page.
 const GITHUB: (&str, &str, &str) = (
     "Hello, World!",
@@ -279,13 +282,50 @@ fn tokens_are_compared_whole_against_every_live_value() {
     assert_eq!(verify_token(Some(b"x"), &Secrets::default()), Err(Rejection::Mismatch));
 }
 
+#[test]
+fn every_shape_of_a_bearer_token_has_its_verdict() {
+    let verify = |values: &[&str]| {
+        BEARER.verify(&lines("authorization", values), b"", &secrets(&["old-one", "t0ken-of"]), NOW)
+    };
+    for (values, expected) in [
+        (&[][..], Err(Rejection::Missing)),
+        (&["Bearer t0ken-of"], Ok(())),
+        (&["bearer  t0ken-of "], Ok(())),
+        (&["BEARER old-one"], Ok(())),
+        (&["Bearer t0ken-o"], Err(Rejection::Mismatch)),
+        (&["Bearer t0ken-of old-one"], Err(Rejection::Mismatch)),
+        (&["Bearer "], Err(Rejection::Missing)),
+        (&["t0ken-of"], Err(Rejection::Missing)),
+        (&["Basic t0ken-of"], Err(Rejection::Missing)),
+        (&["Bearer t0ken-of", "Bearer t0ken-of"], Err(Rejection::Repeated)),
+        (&["Bearer t0ken-öf"], Err(Rejection::Repeated)),
+    ] {
+        assert_eq!(verify(values), expected, "{values:?}");
+    }
+}
+
+#[test]
+fn an_openid_token_is_neither_proved_nor_made_with_a_secret() {
+    static AUDIENCE: Variable = Variable::new("AUDIENCE", "", "set it", "for whom");
+    let check = Check { variable: &SECRET, scheme: Scheme::Oidc { audience: &AUDIENCE } };
+    assert_eq!(check.key("any-secret"), None);
+    let mut headers = HeaderMap::new();
+    check.sign(&mut headers, b"", b"any-secret", ID, NOW);
+    assert!(headers.is_empty());
+    let headers = lines("authorization", &["Bearer any-secret"]);
+    let secrets = secrets(&["any-secret"]);
+    assert_eq!(check.verify(&headers, b"", &secrets, NOW), Err(Rejection::Mismatch));
+    assert_eq!(check.verify_headers(&headers, &secrets, NOW), Err(Rejection::Mismatch));
+}
+
 /// Every way in which a delivery may be proved.
 fn checks() -> impl Iterator<Item = &'static Check> {
-    Provider::ALL.into_iter().flat_map(|it| it.room().checks).chain([&SINGLE])
+    Provider::ALL.into_iter().flat_map(|it| it.room().checks).chain([&SINGLE, &BEARER])
 }
 
 /// The headers that the schemes look at.
-const HEADERS: [&str; 6] = [
+const HEADERS: [&str; 7] = [
+    "authorization",
     "circleci-signature",
     "x-hub-signature-256",
     "x-gitlab-token",
@@ -298,6 +338,7 @@ const HEADERS: [&str; 6] = [
 fn noise() -> impl Strategy<Value = HeaderValue> {
     let text = prop_oneof![
         prop::collection::vec(prop_oneof![32..=126_u8, 128..=255_u8], 0..80),
+        "(bearer|Bearer|Basic)[ ]{0,2}[!-~]{0,20}".prop_map(String::into_bytes),
         "(v1=|v1,|sha256=|v2=|sha1=)?[0-9a-fA-F]{0,66}[ ,]{0,2}".prop_map(String::into_bytes),
         (NOW - 400..NOW + 400).prop_map(|it| it.to_string().into_bytes()),
     ];
@@ -312,7 +353,7 @@ proptest! {
         let keys = Secrets::new([key.clone()]);
         let mut other = body.clone();
         if body.is_empty() { other.push(0) } else { let at = flip.index(body.len()); other[at] ^= 1; }
-        for check in checks().filter(|it| !matches!(it.scheme, Scheme::Token { .. })) {
+        for check in checks().filter(|it| it.scheme.covers_body()) {
             let mut headers = HeaderMap::new();
             check.sign(&mut headers, &body, &key, &id, NOW);
             prop_assert_eq!(check.verify(&headers, &body, &keys, NOW), Ok(()));

@@ -19,6 +19,7 @@ use super::{
     clip,
     http::pem,
     innermost,
+    variables::{CERTIFICATE, CLIENT_CERTIFICATE, CLIENT_KEY},
 };
 
 fn method(signal: Signal) -> PathAndQuery {
@@ -50,12 +51,12 @@ impl GrpcExporter {
         if settings.endpoint.starts_with("https") {
             let mut tls = ClientTlsConfig::new().with_native_roots();
             if let Some(path) = &settings.certificate {
-                let roots = pem("OTEL_EXPORTER_OTLP_CERTIFICATE", path)?;
+                let roots = pem(&CERTIFICATE, path)?;
                 tls = tls.ca_certificate(Certificate::from_pem(roots));
             }
             if let Some((certificate, key)) = &settings.client_identity {
-                let certificate = pem("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certificate)?;
-                let key = pem("OTEL_EXPORTER_OTLP_CLIENT_KEY", key)?;
+                let certificate = pem(&CLIENT_CERTIFICATE, certificate)?;
+                let key = pem(&CLIENT_KEY, key)?;
                 tls = tls.identity(Identity::from_pem(certificate, key));
             }
             endpoint = endpoint.tls_config(tls)?;

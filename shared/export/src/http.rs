@@ -5,11 +5,13 @@ use std::{io::Write, time::Duration};
 use bytes::Bytes;
 use http::{StatusCode, header};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, redirect::Policy};
+use spanhook_core::settings::Variable;
 
 use super::{
     Compression, ExportSettings, ExporterError, Outcome, Signal, advice,
     answer::{Label, acknowledgement, refusal},
     clip, innermost,
+    variables::{CERTIFICATE, CLIENT_CERTIFICATE, CLIENT_KEY},
 };
 use crate::clock::Clock;
 
@@ -40,13 +42,12 @@ impl HttpExporter {
             .timeout(settings.timeout)
             .connect_timeout(settings.timeout);
         if let Some(path) = &settings.certificate {
-            let roots =
-                Certificate::from_pem_bundle(&pem("OTEL_EXPORTER_OTLP_CERTIFICATE", path)?)?;
+            let roots = Certificate::from_pem_bundle(&pem(&CERTIFICATE, path)?)?;
             client = client.tls_certs_merge(roots);
         }
         if let Some((certificate, key)) = &settings.client_identity {
-            let mut identity = pem("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certificate)?;
-            identity.extend(pem("OTEL_EXPORTER_OTLP_CLIENT_KEY", key)?);
+            let mut identity = pem(&CLIENT_CERTIFICATE, certificate)?;
+            identity.extend(pem(&CLIENT_KEY, key)?);
             client = client.identity(Identity::from_pem(&identity)?);
         }
         Ok(Self {
@@ -86,7 +87,7 @@ impl HttpExporter {
     }
 }
 
-pub(super) fn pem(variable: &'static str, path: &str) -> Result<Vec<u8>, ExporterError> {
+pub(super) fn pem(variable: &'static Variable, path: &str) -> Result<Vec<u8>, ExporterError> {
     std::fs::read(path)
         .map_err(|error| ExporterError::Pem { variable, reason: error.kind().to_string() })
 }

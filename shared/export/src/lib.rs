@@ -15,15 +15,18 @@ pub mod clock;
 mod grpc;
 mod http;
 mod settings;
+mod variables;
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use spanhook_core::settings::Variable;
 use thiserror::Error;
 
 pub use http::client;
 pub use settings::{Compression, ExportSettings, Protocol, environment, shown};
 pub use spanhook_core::otlp::Signal;
+pub use variables::{ENDPOINT, HEADERS, variables};
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,10 +85,10 @@ pub trait Export: Send + Sync + 'static {
 #[derive(Debug, Error)]
 pub enum ExporterError {
     /// A certificate or key file.
-    #[error("{variable} names a file that can't be used ({reason}); give the path of a PEM file")]
+    #[error("{} names a file that can't be used ({reason}); {}", .variable.name, .variable.expected)]
     Pem {
         /// The variable that names it.
-        variable: &'static str,
+        variable: &'static Variable,
         /// What is wrong with it.
         reason: String,
     },

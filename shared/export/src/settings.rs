@@ -6,9 +6,19 @@ use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use spanhook_core::settings::{SettingsError, Vars, var};
+use spanhook_core::{
+    secret::values,
+    settings::{SettingsError, Variable, Vars},
+};
 
-use super::Signal;
+use super::{
+    Signal,
+    variables::{
+        CERTIFICATE, CLIENT_CERTIFICATE, CLIENT_KEY, COMPRESSION, ENDPOINT, Found, HEADERS,
+        HOOK_ENDPOINT, HOOK_PREFIX, LOGS_ENDPOINT, METRICS_ENDPOINT, PROTOCOL, TIMEOUT,
+        TRACES_ENDPOINT,
+    },
+};
 
 /// The environment of this process. A value that is not UTF-8 is left out: no setting can be one.
 #[must_use]
@@ -73,10 +83,6 @@ pub enum Compression {
     Zstd,
 }
 
-/// circleci-hook's own variable for the endpoint, and the prefix of its headers.
-const HOOK_ENDPOINT: &str = "CIRCLECI_OTLP_ENDPOINT";
-const HOOK_PREFIX: &str = "CIRCLECI_OTLP_";
-
 impl ExportSettings {
     /// Where a signal goes. gRPC has one address for all of them.
     #[must_use]
@@ -91,59 +97,43 @@ impl ExportSettings {
     /// Reads the `OTEL_EXPORTER_OTLP_` variables, those for traces before the general ones, and
     /// circleci-hook's after them. None when no endpoint is set.
     pub fn parse(vars: &Vars) -> Result<Option<Self>, SettingsError> {
-        let both = |name: &str| {
-            let traces = format!("OTEL_EXPORTER_OTLP_TRACES_{name}");
-            let general = format!("OTEL_EXPORTER_OTLP_{name}");
-            [traces, general]
-                .into_iter()
-                .find_map(|name| Some((var(vars, &name)?.to_owned(), name)))
+        let both = |variable| Found::of(vars, variable);
+        let hook = || Found::alone(vars, &HOOK_ENDPOINT);
+        let Some(endpoint) = both(&ENDPOINT).or_else(hook) else { return Ok(None) };
+        // circleci-hook spoke gRPC.
+        let hook = endpoint.variable == &HOOK_ENDPOINT;
+        let default = if hook { "grpc" } else { PROTOCOL.default };
+        let word = |variable: &'static Variable, default| {
+            let found = both(variable);
+            let error = found.as_ref().map_or_else(|| variable.invalid(), Found::invalid);
+            (found.map_or(default, |it| it.value), error)
         };
-        let hook = var(vars, HOOK_ENDPOINT);
-        let (endpoint, name) = match (both("ENDPOINT"), hook) {
-            (Some(found), _) => found,
-            (None, Some(endpoint)) => (endpoint.to_owned(), HOOK_ENDPOINT.to_owned()),
-            (None, None) => return Ok(None),
+        let protocol = match word(&PROTOCOL, default) {
+            ("http/protobuf", _) => Protocol::Http,
+            ("grpc", _) => Protocol::Grpc,
+            (_, error) => return Err(error),
         };
-        let default = if name == HOOK_ENDPOINT { Protocol::Grpc } else { Protocol::Http };
-        let protocol = match both("PROTOCOL") {
-            None => default,
-            Some((value, name)) => match value.as_str() {
-                "http/protobuf" => Protocol::Http,
-                "grpc" => Protocol::Grpc,
-                _ => return Err(invalid(name, "use http/protobuf or grpc")),
-            },
+        let compression = match word(&COMPRESSION, COMPRESSION.default) {
+            ("none", _) => Compression::None,
+            ("gzip", _) => Compression::Gzip,
+            ("zstd", _) => Compression::Zstd,
+            (_, error) => return Err(error),
         };
-        let compression = match both("COMPRESSION") {
-            None => Compression::Gzip,
-            Some((value, name)) => match value.as_str() {
-                "none" => Compression::None,
-                "gzip" => Compression::Gzip,
-                "zstd" => Compression::Zstd,
-                _ => return Err(invalid(name, "use gzip, zstd or none")),
-            },
-        };
-        let milliseconds = match both("TIMEOUT") {
-            None => 10_000,
-            Some((value, name)) => {
-                let number = value.parse().ok().filter(|it| *it > 0);
-                number
-                    .ok_or_else(|| invalid(name, "use a number of milliseconds, such as 10000"))?
-            }
-        };
-        let file = |name| both(name).map(|(path, _)| path);
-        let endpoint = address(&endpoint, &name, protocol)?;
+        let (text, error) = word(&TIMEOUT, TIMEOUT.default);
+        let milliseconds = text.parse().ok().filter(|it| *it > 0).ok_or(error)?;
+        let endpoint = address(&endpoint, protocol)?;
         Ok(Some(Self {
             others: [
-                other(vars, Signal::Metrics, &endpoint, protocol)?,
-                other(vars, Signal::Logs, &endpoint, protocol)?,
+                other(vars, &METRICS_ENDPOINT, Signal::Metrics, &endpoint, protocol)?,
+                other(vars, &LOGS_ENDPOINT, Signal::Logs, &endpoint, protocol)?,
             ],
             endpoint,
             protocol,
             compression,
-            headers: headers(vars, both("HEADERS"))?,
+            headers: headers(vars, both(&HEADERS))?,
             timeout: Duration::from_millis(milliseconds),
-            certificate: file("CERTIFICATE"),
-            client_identity: client_identity(both("CLIENT_CERTIFICATE"), both("CLIENT_KEY"))?,
+            certificate: both(&CERTIFICATE).map(|it| it.value.to_owned()),
+            client_identity: client_identity(both(&CLIENT_CERTIFICATE), both(&CLIENT_KEY))?,
         }))
     }
 }
@@ -151,19 +141,19 @@ impl ExportSettings {
 /// The address of another signal: its own variable, else the general one, else beside the traces.
 fn other(
     vars: &Vars,
+    own: &'static Variable,
     signal: Signal,
     traces: &str,
     protocol: Protocol,
 ) -> Result<String, SettingsError> {
-    let name = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.as_str().to_uppercase());
-    if let Some(endpoint) = var(vars, &name) {
+    if let Some(found) = Found::alone(vars, own) {
         // As for traces, the variable of one signal holds the whole address.
-        return whole(endpoint, &name);
+        return whole(&found);
     }
     if protocol == Protocol::Grpc {
         return Ok(traces.to_owned());
     }
-    match var(vars, "OTEL_EXPORTER_OTLP_ENDPOINT") {
+    match ENDPOINT.get(vars) {
         Some(base) => Ok(format!("{}/v1/{}", base.trim_end_matches('/'), signal.as_str())),
         None => Ok(traces.replacen("/v1/traces", &format!("/v1/{}", signal.as_str()), 1)),
     }
@@ -182,63 +172,56 @@ pub fn shown(endpoint: &str) -> String {
 
 /// A certificate is of no use without its key, nor the other way round.
 fn client_identity(
-    certificate: Option<(String, String)>,
-    key: Option<(String, String)>,
+    certificate: Option<Found<'_>>,
+    key: Option<Found<'_>>,
 ) -> Result<Option<(String, String)>, SettingsError> {
     match (certificate, key) {
         (None, None) => Ok(None),
-        (Some((certificate, _)), Some((key, _))) => Ok(Some((certificate, key))),
-        (Some((_, name)), None) => Err(invalid(name, "set the matching _CLIENT_KEY too")),
-        (None, Some((_, name))) => Err(invalid(name, "set the matching _CLIENT_CERTIFICATE too")),
+        (Some(certificate), Some(key)) => {
+            Ok(Some((certificate.value.to_owned(), key.value.to_owned())))
+        }
+        (Some(it), None) => Err(it.invalid_with("set the matching _CLIENT_KEY too")),
+        (None, Some(it)) => Err(it.invalid_with("set the matching _CLIENT_CERTIFICATE too")),
     }
 }
 
-fn invalid(variable: String, expected: &'static str) -> SettingsError {
-    SettingsError::Invalid { variable, expected }
-}
-
-/// A general endpoint is the base of the signals' paths, one for traces is the whole address.
 /// A whole URL, as it is.
-fn whole(endpoint: &str, name: &str) -> Result<String, SettingsError> {
-    let expected =
-        "use a whole URL, such as http://collector:4318 (HTTP) or http://collector:4317 (gRPC)";
-    let uri: http::Uri = endpoint.parse().map_err(|_| invalid(name.to_owned(), expected))?;
+fn whole(found: &Found<'_>) -> Result<String, SettingsError> {
+    let uri: http::Uri = found.value.parse().map_err(|_| found.invalid())?;
     let web = matches!(uri.scheme_str(), Some("http" | "https"));
     let host = uri.host().is_some_and(|host| !host.is_empty());
-    if !web || !host {
-        return Err(invalid(name.to_owned(), expected));
-    }
-    Ok(endpoint.to_owned())
+    if web && host { Ok(found.value.to_owned()) } else { Err(found.invalid()) }
 }
 
-/// The address of traces; only the general variable of HTTP holds a base.
-fn address(endpoint: &str, name: &str, protocol: Protocol) -> Result<String, SettingsError> {
-    let endpoint = whole(endpoint, name)?;
-    let base = !name.ends_with("TRACES_ENDPOINT") && protocol == Protocol::Http;
+/// The address of traces: a general endpoint of HTTP is the base of the signals' paths, one for
+/// traces is the whole address.
+fn address(found: &Found<'_>, protocol: Protocol) -> Result<String, SettingsError> {
+    let endpoint = whole(found)?;
+    let base = found.name != TRACES_ENDPOINT.name && protocol == Protocol::Http;
     Ok(if base { format!("{}/v1/traces", endpoint.trim_end_matches('/')) } else { endpoint })
 }
 
 /// `key=value,…` with percent-encoded values; circleci-hook's are one variable each.
-fn headers(vars: &Vars, given: Option<(String, String)>) -> Result<HeaderMap, SettingsError> {
+fn headers(vars: &Vars, given: Option<Found<'_>>) -> Result<HeaderMap, SettingsError> {
     let mut headers = HeaderMap::new();
-    let expected = "use name=value,name=value, with values percent-encoded";
-    if given.is_none() {
-        for (variable, value) in vars.iter().filter(|(name, _)| *name != HOOK_ENDPOINT) {
+    let Some(found) = given else {
+        for (variable, value) in vars.iter().filter(|(name, _)| *name != HOOK_ENDPOINT.name) {
             let Some(name) = variable.strip_prefix(HOOK_PREFIX) else { continue };
             let name = name.replace('_', "-").to_ascii_lowercase();
-            let error =
-                || invalid(variable.clone(), "use a header's value; its name is the variable's");
+            let expected = "use a header's value; its name is the variable's";
+            let error = || SettingsError::Invalid { variable: variable.clone(), expected };
             let name = HeaderName::try_from(name).map_err(|_| error())?;
             headers.insert(name, secret(value).ok_or_else(error)?);
         }
-    }
-    let (list, variable) = given.unwrap_or_default();
+        return Ok(headers);
+    };
+    let list = values(found.value).ok_or_else(|| found.invalid())?.join(",");
     for pair in list.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let header = pair.split_once('=').and_then(|(name, value)| {
             let name = HeaderName::try_from(name.trim()).ok()?;
             Some((name, secret(&percent_decode(value.trim())?)?))
         });
-        let (name, value) = header.ok_or_else(|| invalid(variable.clone(), expected))?;
+        let (name, value) = header.ok_or_else(|| found.invalid())?;
         headers.insert(name, value);
     }
     Ok(headers)

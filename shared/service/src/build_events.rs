@@ -18,7 +18,7 @@ use spanhook_core::{
 use crate::{
     answer::{Problem, health, not_found, problem, wrong_method},
     clock::Clock,
-    identity::{Denied, Gate},
+    gate::{Denied, Gate, Visitor},
     intake::{Intake, IntakeError, ReceivedBody, answer_early},
     live::Live,
     queue::Outbox,
@@ -80,11 +80,12 @@ async fn receive<Q: Outbox>(
         return answer_early(body, service.refused(error)).await;
     }
     let now = service.clock.since_epoch().as_secs();
-    if let Err(reason) = service.gate.screen(&headers, now).await {
-        return answer_early(body, service.denied(reason)).await;
-    }
+    let visitor = match service.gate.screen(&headers, now).await {
+        Ok(visitor) => visitor,
+        Err(reason) => return answer_early(body, service.denied(reason)).await,
+    };
     match service.intake.read(body, MAX_BODY).await {
-        Ok(body) => service.take(&headers, body).await,
+        Ok(body) => service.take(visitor, body).await,
         Err(error) => service.refused(error).into_response(),
     }
 }
@@ -106,12 +107,12 @@ impl<Q: Outbox> BuildEvents<Q> {
         denied.into_response()
     }
 
-    async fn take(&self, headers: &HeaderMap, body: ReceivedBody) -> Response {
+    async fn take(&self, visitor: Visitor<'_>, body: ReceivedBody) -> Response {
         let count = |reason, metrics: &[(Metric, u64)]| {
             self.telemetry.count(PROVIDER, reason, metrics);
         };
         let now = self.clock.since_epoch().as_secs();
-        let caller = match self.gate.admit(headers, body.bytes(), now).await {
+        let caller = match visitor.admit(body.bytes(), now).await {
             Ok(caller) => caller,
             Err(reason) => return self.denied(reason),
         };

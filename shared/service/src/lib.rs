@@ -3,7 +3,8 @@
 //! - [`settings`] reads the environment once, purely.
 //! - [`live`] holds what may change while it runs: secrets and project rules.
 //! - [`webhook`] and [`traceparent`] are axum routers.
-//! - [`build_events`] takes what jobs report themselves, from whom [`identity`] admits.
+//! - [`build_events`] takes what jobs report themselves.
+//! - [`gate`] says who may send to each of them.
 //! - [`intake`] reads their bodies within bounds of memory and time.
 //! - [`queue`] is what lies between the webhook functions and the forwarder.
 //! - [`export`] speaks OTLP to a [`target`], [`forward`] decides what becomes of every message,
@@ -11,10 +12,11 @@
 //! - [`telemetry`] is what spanhook says of itself.
 
 pub mod answer;
+pub mod aws;
 pub mod build_events;
 pub mod forward;
 pub mod forwarder;
-pub mod identity;
+pub mod gate;
 pub mod intake;
 pub mod live;
 pub mod queue;

@@ -21,13 +21,17 @@ use spanhook_core::{
     check::{Rejection, Scheme, signing_key},
     rules::ProjectRules,
     secret::{Secrets, values},
-    settings::SettingsError,
+    settings::{SettingsError, Variable},
 };
 use thiserror::Error;
 use tokio::time::timeout;
 
+pub(crate) use self::documents::SETTINGS;
 pub use self::{documents::with_documents, source::Source};
-use crate::clock::Clock;
+use crate::{
+    aws::{AWS, Aws},
+    clock::Clock,
+};
 
 /// How long a value is used before it is read again.
 pub const FRESH: Duration = Duration::from_secs(300);
@@ -70,37 +74,35 @@ pub enum LiveError {
 }
 
 /// How a value is made of its text. The text may be a secret: errors must not repeat it.
-pub type Reader<T> = fn(&'static str, &str) -> Result<T, LiveError>;
+pub type Reader<T> = fn(&'static Variable, &str) -> Result<T, LiveError>;
 
 /// The live values of a secret, as [`Secrets::parse`] reads them.
-pub fn secrets(variable: &'static str, text: &str) -> Result<Secrets, LiveError> {
-    let secrets = Secrets::parse(text).map_err(|error| invalid(variable, error.expected()))?;
-    if secrets.is_empty() { Err(LiveError::Empty { variable }) } else { Ok(secrets) }
+pub fn secrets(variable: &'static Variable, text: &str) -> Result<Secrets, LiveError> {
+    let secrets = Secrets::parse(text).map_err(|error| variable.invalid_with(error.expected()))?;
+    filled(variable, secrets)
 }
 
 /// Headers, written as secrets are; they may be short.
-pub fn headers(variable: &'static str, text: &str) -> Result<Secrets, LiveError> {
-    let expected = "use name=value,name=value, one a line, or a JSON list of them";
-    let headers = Secrets::new(values(text).ok_or_else(|| invalid(variable, expected))?);
-    if headers.is_empty() { Err(LiveError::Empty { variable }) } else { Ok(headers) }
+pub fn headers(variable: &'static Variable, text: &str) -> Result<Secrets, LiveError> {
+    filled(variable, Secrets::new(values(text).ok_or_else(|| variable.invalid())?))
 }
 
-fn invalid(variable: &'static str, expected: &'static str) -> LiveError {
-    SettingsError::Invalid { variable: variable.to_owned(), expected }.into()
+fn filled(variable: &'static Variable, secrets: Secrets) -> Result<Secrets, LiveError> {
+    let variable = variable.name;
+    if secrets.is_empty() { Err(LiveError::Empty { variable }) } else { Ok(secrets) }
 }
 
 /// Rules of projects.
-pub fn rules(variable: &'static str, text: &str) -> Result<ProjectRules, LiveError> {
-    ProjectRules::parse(text).map_err(|error| invalid(variable, error.expected()))
+pub fn rules(variable: &'static Variable, text: &str) -> Result<ProjectRules, LiveError> {
+    ProjectRules::parse(text).map_err(|error| variable.invalid_with(error.expected()).into())
 }
 
-/// The keys of GitLab's signing tokens.
-pub fn signing_keys(variable: &'static str, text: &str) -> Result<Secrets, LiveError> {
+/// The keys of Standard Webhooks' signing tokens.
+pub fn signing_keys(variable: &'static Variable, text: &str) -> Result<Secrets, LiveError> {
     let tokens = secrets(variable, text)?;
     let key = |token| std::str::from_utf8(token).ok().and_then(signing_key);
     let keys: Option<Vec<_>> = tokens.expose().map(key).collect();
-    let expected = "use the token as GitLab shows it: whsec_ and 44 characters of base64";
-    Ok(Secrets::new(keys.ok_or_else(|| invalid(variable, expected))?))
+    Ok(Secrets::new(keys.ok_or_else(|| variable.invalid())?))
 }
 
 /// How the secrets of a scheme are read.
@@ -108,7 +110,9 @@ pub fn signing_keys(variable: &'static str, text: &str) -> Result<Secrets, LiveE
 pub fn keys(scheme: Scheme) -> Reader<Secrets> {
     match scheme {
         Scheme::StandardWebhooks => signing_keys,
-        Scheme::Hmac { .. } | Scheme::Token { .. } => secrets,
+        Scheme::Hmac { .. } | Scheme::Token { .. } | Scheme::Bearer | Scheme::Oidc { .. } => {
+            secrets
+        }
     }
 }
 
@@ -123,33 +127,36 @@ pub enum Keeper {
 
 impl Keeper {
     /// The keeper of what is kept elsewhere.
-    async fn of(source: &Source) -> Option<Self> {
+    async fn of(source: &Source, aws: &Aws) -> Option<Self> {
         match source {
             Source::Unset | Source::Inline(_) | Source::Line { .. } => None,
             Source::Parameter(name) => {
-                let client = aws_sdk_ssm::Client::new(&aws_config::load_from_env().await);
+                let client = aws_sdk_ssm::Client::new(aws.config().await);
                 Some(Self::Ssm(client, name.clone()))
             }
             Source::Secret(arn) => {
-                let config = aws_config::load_from_env().await;
-                let client = aws_sdk_secretsmanager::Client::new(&config);
+                let client = aws_sdk_secretsmanager::Client::new(aws.config().await);
                 Some(Self::SecretsManager(client, arn.clone()))
             }
         }
     }
 
     /// The text, within a limit.
-    async fn fetch(&self, variable: &'static str, limit: Duration) -> Result<String, LiveError> {
+    async fn fetch(
+        &self,
+        variable: &'static Variable,
+        limit: Duration,
+    ) -> Result<String, LiveError> {
         let late = |_| LiveError::Unreadable {
-            variable,
+            variable: variable.name,
             reason: format!("no answer within {} seconds", limit.as_secs()),
         };
         timeout(limit, self.ask(variable)).await.map_err(late)?
     }
 
-    async fn ask(&self, variable: &'static str) -> Result<String, LiveError> {
+    async fn ask(&self, variable: &'static Variable) -> Result<String, LiveError> {
         let unreadable = |code: Option<&str>| LiveError::Unreadable {
-            variable,
+            variable: variable.name,
             reason: code.unwrap_or("no answer").to_owned(),
         };
         let text = match self {
@@ -178,7 +185,7 @@ pub struct Live<T>(Arc<Kept<T>>);
 
 #[derive(Debug)]
 struct Kept<T> {
-    variable: &'static str,
+    variable: &'static Variable,
     keeper: Option<Keeper>,
     /// Whether the keeper has a document, of which this is a line.
     is_line: bool,
@@ -201,7 +208,7 @@ impl<T: PartialEq + Send + Sync + 'static> Live<T> {
     /// Gets the value of a variable; `unset` where there is none.
     pub async fn open(
         source: &Source,
-        variable: &'static str,
+        variable: &'static Variable,
         read: Reader<T>,
         unset: T,
     ) -> Result<Self, LiveError> {
@@ -211,7 +218,7 @@ impl<T: PartialEq + Send + Sync + 'static> Live<T> {
             Source::Line { document, text } => (Some(document), text),
             Source::Parameter(_) | Source::Secret(_) => (None, &String::new()),
         };
-        let keeper = Keeper::of(document.map_or(source, |it| it)).await;
+        let keeper = Keeper::of(document.map_or(source, |it| it), &AWS).await;
         let Some(keeper) = keeper else { return Ok(Self::fixed(variable, read, unset)) };
         if document.is_some() {
             // The document was just read.
@@ -221,7 +228,7 @@ impl<T: PartialEq + Send + Sync + 'static> Live<T> {
         Self::kept(keeper, variable, read, Clock::SYSTEM).await
     }
 
-    fn fixed(variable: &'static str, read: Reader<T>, value: T) -> Self {
+    fn fixed(variable: &'static Variable, read: Reader<T>, value: T) -> Self {
         Self::begin(None, false, variable, read, value, Clock::SYSTEM)
     }
 
@@ -229,7 +236,7 @@ impl<T: PartialEq + Send + Sync + 'static> Live<T> {
     fn begin(
         keeper: Option<Keeper>,
         is_line: bool,
-        variable: &'static str,
+        variable: &'static Variable,
         read: Reader<T>,
         value: T,
         clock: Clock,
@@ -242,7 +249,7 @@ impl<T: PartialEq + Send + Sync + 'static> Live<T> {
     /// Gets a value from where it is kept.
     pub async fn kept(
         keeper: Keeper,
-        variable: &'static str,
+        variable: &'static Variable,
         read: Reader<T>,
         clock: Clock,
     ) -> Result<Self, LiveError> {
@@ -283,7 +290,7 @@ impl<T: PartialEq + Send + Sync + 'static> Live<T> {
         // On its own: a caller that goes away must not take the new value along.
         let read = tokio::spawn(async move { kept.read(now).await });
         if read.await.is_err() {
-            tracing::error!(variable = self.0.variable, "reading it again broke off");
+            tracing::error!(variable = self.0.variable.name, "reading it again broke off");
         }
     }
 
@@ -297,7 +304,8 @@ impl<T: PartialEq> Kept<T> {
         let Some(keeper) = &self.keeper else { return };
         let text = keeper.fetch(self.variable, LIMIT).await;
         let value = text.and_then(|text| {
-            let text = if self.is_line { documents::line(&text, self.variable)? } else { &*text };
+            let text =
+                if self.is_line { documents::line(&text, self.variable.name)? } else { &*text };
             (self.read)(self.variable, text)
         });
         match value {
@@ -305,7 +313,7 @@ impl<T: PartialEq> Kept<T> {
                 let mut state = self.state();
                 state.read = now;
                 if *state.value != value {
-                    tracing::info!(variable = self.variable, "a new value is in use");
+                    tracing::info!(variable = self.variable.name, "a new value is in use");
                     state.value = Arc::new(value);
                 }
             }
@@ -322,16 +330,12 @@ impl<T> Kept<T> {
 
 impl Live<Secrets> {
     /// Checks against the live secrets; what matches none of them may be made with one that was
-    /// stored a moment ago. Without any secret there is no check: whoever opens such a value has
-    /// decided that it may be unset.
+    /// stored a moment ago.
     pub async fn verify(
         &self,
         check: impl Fn(&Secrets) -> Result<(), Rejection>,
     ) -> Result<(), Rejection> {
         let live = self.get().await;
-        if live.is_empty() {
-            return Ok(());
-        }
         match check(&live) {
             Err(Rejection::Mismatch) => match self.newer_than(&live).await {
                 Some(newer) => check(&newer),

@@ -11,10 +11,12 @@ use spanhook_core::{
 use thiserror::Error;
 
 use crate::{
+    aws::AWS,
     build_events::BuildEvents,
     clock::Clock,
+    export::ENDPOINT,
     forwarder::Forwarder,
-    identity::{Gate, GateError, GateSettings},
+    gate::{Gate, GateError, GateSettings, Receiver},
     intake::Intake,
     live::{self, Live, LiveError, Source},
     queue::SqsQueue,
@@ -22,7 +24,7 @@ use crate::{
     target::{Target, TargetError},
     telemetry::{Telemetry, TelemetryError, TelemetrySettings},
     traceparent::Traceparent,
-    webhook::{Receiver, ReceiverError, Webhook},
+    webhook::Webhook,
 };
 
 /// Why a function does not start.
@@ -34,13 +36,10 @@ pub enum StartupError {
     /// A secret can't be read.
     #[error(transparent)]
     Live(#[from] LiveError),
-    /// Nothing could be verified.
-    #[error(transparent)]
-    Receiver(#[from] ReceiverError),
     /// Nothing could be exported.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// Nobody could be admitted.
+    /// Nothing could be proved.
     #[error(transparent)]
     Gate(#[from] GateError),
     /// Its own telemetry can't be set up.
@@ -90,7 +89,7 @@ fn telemetry(vars: &Vars, function: &str) -> Result<Telemetry, SettingsError> {
 /// One client for the life of the process. `AWS_ENDPOINT_URL_SQS` points it elsewhere.
 async fn sqs_queue(vars: &Vars) -> Result<SqsQueue, StartupError> {
     let settings = QueueSettings::parse(vars)?;
-    let client = aws_sdk_sqs::Client::new(&aws_config::load_from_env().await);
+    let client = aws_sdk_sqs::Client::new(AWS.config().await);
     Ok(SqsQueue::new(client, settings.queue_url, Some(settings.dead_letter_queue_url)))
 }
 
@@ -124,9 +123,8 @@ pub async fn build_events(vars: &Vars) -> Result<Router, StartupError> {
 
 /// The rules of projects; none keeps every run.
 pub async fn project_rules(vars: &Vars) -> Result<Arc<Live<ProjectRules>>, LiveError> {
-    let name = PROJECT_RULES.name;
-    let source = Source::parse(vars, name);
-    let rules = Live::open(&source, name, live::rules, ProjectRules::default()).await?;
+    let source = Source::parse(vars, PROJECT_RULES.name);
+    let rules = Live::open(&source, &PROJECT_RULES, live::rules, ProjectRules::default()).await?;
     Ok(Arc::new(rules))
 }
 
@@ -135,9 +133,9 @@ pub async fn forwarder(vars: &Vars) -> Result<Forwarder, StartupError> {
     let vars = &live::with_documents(vars).await?;
     Ok(Forwarder {
         queue: sqs_queue(vars).await?,
-        target: Target::open(vars).await?.ok_or(SettingsError::Missing {
-            variable: "OTEL_EXPORTER_OTLP_ENDPOINT",
-            hint: "set it to the Collector's address, such as http://collector:4318",
+        target: Target::open(vars).await?.ok_or_else(|| {
+            ENDPOINT
+                .missing_with("set it to the Collector's address, such as http://collector:4318")
         })?,
         telemetry: Telemetry::exporting("spanhook-forwarder", &TelemetrySettings::parse(vars)?)?,
     })

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use spanhook_core::secret::Secrets;
-use spanhook_export::{ExportSettings, Exporter, ExporterError};
+use spanhook_export::{ExportSettings, Exporter, ExporterError, HEADERS};
 use thiserror::Error;
 
 use crate::{
@@ -36,14 +36,12 @@ pub struct Target {
 }
 
 impl Target {
-    const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
-
     /// Reads the settings; `None` without an endpoint.
     pub async fn open(vars: &Vars) -> Result<Option<Self>, TargetError> {
-        let source = Source::parse(vars, Self::HEADERS);
+        let source = Source::parse(vars, HEADERS.name);
         let (headers, secrets) = if source.is_elsewhere() {
             let none = Secrets::default();
-            let headers = Live::open(&source, Self::HEADERS, live::headers, none).await?;
+            let headers = Live::open(&source, &HEADERS, live::headers, none).await?;
             let secrets = headers.get().await;
             (Some(headers), secrets)
         } else {
@@ -61,7 +59,7 @@ impl Target {
         }
         let mut vars = vars.clone();
         let headers: Vec<_> = headers.expose().map(String::from_utf8_lossy).collect();
-        vars.insert(Self::HEADERS.to_owned(), headers.join(","));
+        vars.insert(HEADERS.name.to_owned(), headers.join(","));
         ExportSettings::parse(&vars)
     }
 
@@ -77,7 +75,7 @@ impl Target {
             if let Some(Ok(exporter)) = made.as_ref().map(Exporter::new) {
                 *current = (fresh, Arc::new(exporter));
             } else {
-                tracing::error!("the new {} can't be used; the old stay", Self::HEADERS);
+                tracing::error!("the new {} can't be used; the old stay", HEADERS.name);
             }
         }
         Arc::clone(&current.1)

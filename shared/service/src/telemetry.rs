@@ -41,7 +41,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tracing_subscriber::EnvFilter;
 
-use crate::settings::{SettingsError, Vars, var};
+use crate::settings::{SettingsError, Variable, Vars, var};
 
 /// The CloudWatch namespace and the OTLP scope.
 const NAMESPACE: &str = "spanhook";
@@ -103,6 +103,28 @@ impl Metric {
     }
 }
 
+/// `TELEMETRY_OTLP_ENDPOINT`
+pub static ENDPOINT: Variable = Variable::new(
+    "TELEMETRY_OTLP_ENDPOINT",
+    "",
+    "use the base URL of an OTLP/HTTP receiver, such as http://localhost:4318",
+    "OTLP/HTTP base URL for spanhook's own spans and metrics",
+);
+
+/// `LOG_LEVEL`
+pub static LOG_LEVEL: Variable = Variable::new(
+    "LOG_LEVEL",
+    "info",
+    "use a level, or a list of `target=level`",
+    "`info`, or a list of `target=level`",
+);
+
+/// The variables of what spanhook says of itself.
+#[must_use]
+pub fn variables() -> [&'static Variable; 2] {
+    [&ENDPOINT, &LOG_LEVEL]
+}
+
 /// Where telemetry goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TelemetrySettings {
@@ -116,12 +138,9 @@ pub struct TelemetrySettings {
 impl TelemetrySettings {
     /// Reads `TELEMETRY_OTLP_ENDPOINT`; AWS sets the other one.
     pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
-        let endpoint = var(vars, "TELEMETRY_OTLP_ENDPOINT").map(|it| it.trim_end_matches('/'));
+        let endpoint = ENDPOINT.get(vars).map(|it| it.trim_end_matches('/'));
         if endpoint.is_some_and(|it| !it.starts_with("http://") && !it.starts_with("https://")) {
-            return Err(SettingsError::Invalid {
-                variable: "TELEMETRY_OTLP_ENDPOINT".to_owned(),
-                expected: "use the base URL of an OTLP/HTTP receiver, such as http://localhost:4318",
-            });
+            return Err(ENDPOINT.invalid());
         }
         Ok(Self {
             endpoint: endpoint.map(ToOwned::to_owned),
@@ -137,7 +156,9 @@ pub struct TelemetryError(#[from] opentelemetry_otlp::ExporterBuildError);
 
 /// Starts JSON logs on standard output. `LOG_LEVEL` takes a level or a list of `target=level`.
 pub fn init_logs(vars: &Vars) {
-    let filter = EnvFilter::new(var(vars, "LOG_LEVEL").unwrap_or("info,opentelemetry=off"));
+    // The exporter would say of its own failures that it failed to export them.
+    let quiet = format!("{},opentelemetry=off", LOG_LEVEL.default);
+    let filter = EnvFilter::new(LOG_LEVEL.get(vars).unwrap_or(&quiet));
     // A second call, as in tests, keeps the first subscriber.
     let _ = tracing_subscriber::fmt()
         .json()

@@ -17,7 +17,7 @@ use spanhook_core::{
 use crate::{
     answer::{Problem, health},
     clock::Clock,
-    identity::{Denied, Gate, Proof},
+    gate::{Denied, Gate, Proof},
     live::Live,
     telemetry::{Metric, Telemetry},
 };

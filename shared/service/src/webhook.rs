@@ -12,111 +12,22 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use futures_util::future::join_all;
 use serde::Serialize;
 use spanhook_core::{
-    check::{Check, Rejection},
     delivery::{Delivery, Outcome},
-    provider::Provider,
     rules::ProjectRules,
-    secret::Secrets,
-    settings::{Settings, SettingsError, Vars, WebhookSettings},
+    settings::Settings,
 };
 
 use crate::{
     answer::{Problem, health, not_found, wrong_method},
     clock::Clock,
+    gate::{Denied, Receiver},
     intake::{Intake, IntakeError, ReceivedBody, answer_early},
-    live::{self, Live, LiveError, Source},
+    live::Live,
     queue::Outbox,
     telemetry::{Metric, Telemetry},
 };
-
-/// What proves a provider's deliveries: its checks, each with its live secrets.
-#[derive(Debug)]
-pub struct Receiver {
-    provider: Provider,
-    /// Those that are configured. None only when unsigned deliveries are accepted.
-    checks: Vec<(Check, Live<Secrets>)>,
-}
-
-/// A receiver that can't be set up.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ReceiverError {
-    /// A variable is missing or wrong.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// A secret can't be read.
-    #[error(transparent)]
-    Live(#[from] LiveError),
-}
-
-impl Receiver {
-    /// Reads the secrets of a provider; refuses when nothing could be verified.
-    pub async fn open(
-        provider: Provider,
-        vars: &Vars,
-        common: WebhookSettings,
-    ) -> Result<Self, ReceiverError> {
-        let room = provider.room();
-        let mut checks = Vec::new();
-        for check in room.checks {
-            let source = Source::parse(vars, check.variable.name);
-            if source != Source::Unset {
-                let read = live::keys(check.scheme);
-                let secrets =
-                    Live::open(&source, check.variable.name, read, Secrets::default()).await?;
-                checks.push((*check, secrets));
-            }
-        }
-        match (room.checks.first(), checks.is_empty()) {
-            (Some(first), true) if !common.allow_unsigned => {
-                let (variable, hint) = (first.variable.name, room.unproved);
-                return Err(SettingsError::Missing { variable, hint }.into());
-            }
-            (_, true) => tracing::warn!(
-                %provider,
-                "ALLOW_UNSIGNED=true: anybody who can reach this address can send deliveries"
-            ),
-            _ => {}
-        }
-        Ok(Self { provider, checks })
-    }
-
-    /// Whose deliveries these are.
-    #[must_use]
-    pub fn provider(&self) -> Provider {
-        self.provider
-    }
-
-    /// What proves a delivery, in words for an operator.
-    #[must_use]
-    pub fn proofs(&self) -> String {
-        let names: Vec<_> = self.checks.iter().map(|(check, _)| check.variable.name).collect();
-        match names.as_slice() {
-            [] => "unsigned deliveries are accepted".to_owned(),
-            names => format!("proved by {}", names.join(" and ")),
-        }
-    }
-
-    /// Checks what needs no body: whether what proves it is there and can be right.
-    async fn screen(&self, headers: &HeaderMap, now: u64) -> Result<(), Rejection> {
-        // What is too old is read again at the same time: one wait, not one for each.
-        join_all(self.checks.iter().map(|(_, secrets)| secrets.get())).await;
-        for (check, secrets) in &self.checks {
-            secrets.verify(|secrets| check.verify_headers(headers, secrets, now)).await?;
-        }
-        Ok(())
-    }
-
-    /// Checks the raw bytes, after [`Self::screen`]. With several checks configured all must hold.
-    async fn verify(&self, headers: &HeaderMap, body: &[u8], now: u64) -> Result<(), Rejection> {
-        for (check, secrets) in &self.checks {
-            secrets.verify(|secrets| check.verify(headers, body, secrets, now)).await?;
-        }
-        Ok(())
-    }
-}
 
 /// One provider's webhook service.
 #[derive(Debug)]
@@ -169,13 +80,18 @@ async fn receive<Q: Outbox>(
     if let Err(error) = Intake::announce(&body, webhook.max_body) {
         return answer_early(body, webhook.refused(error)).await;
     }
-    let now = webhook.clock.since_epoch().as_secs();
-    if let Err(rejection) = webhook.receiver.screen(&headers, now).await {
-        return answer_early(body, webhook.rejected(rejection)).await;
-    }
-    match webhook.intake.read(body, webhook.max_body).await {
-        Ok(body) => webhook.deliver(headers, body, started).await,
-        Err(error) => webhook.refused(error).into_response(),
+    let now = || webhook.clock.since_epoch().as_secs();
+    let screened = match webhook.receiver.screen(&headers, now()).await {
+        Ok(screened) => screened,
+        Err(denied) => return answer_early(body, webhook.rejected(denied)).await,
+    };
+    let body = match webhook.intake.read(body, webhook.max_body).await {
+        Ok(body) => body,
+        Err(error) => return webhook.refused(error).into_response(),
+    };
+    match screened.prove(body.bytes(), now()).await {
+        Ok(_) => webhook.deliver(headers, body, started).await,
+        Err(denied) => webhook.rejected(denied).into_response(),
     }
 }
 
@@ -190,21 +106,22 @@ impl<Q: Outbox> Webhook<Q> {
         error.problem("the delivery is larger than MAX_BODY_BYTES")
     }
 
-    fn rejected(&self, rejection: Rejection) -> Problem {
+    fn rejected(&self, denied: Denied) -> Problem {
         let provider = self.receiver.provider();
-        tracing::warn!(%provider, reason = %rejection, "delivery rejected");
+        tracing::warn!(%provider, reason = %denied, "delivery rejected");
         let metrics = [(Metric::Received, 1), (Metric::Rejected, 1)];
-        self.telemetry.count(provider.as_str(), rejection.as_str(), &metrics);
-        let detail = "the signature or token is missing or wrong";
-        Problem { status: StatusCode::UNAUTHORIZED, detail }
+        self.telemetry.count(provider.as_str(), denied.as_str(), &metrics);
+        match denied.problem() {
+            Problem { status: StatusCode::UNAUTHORIZED, .. } => Problem {
+                status: StatusCode::UNAUTHORIZED,
+                detail: "the signature or token is missing or wrong",
+            },
+            problem => problem,
+        }
     }
 
     async fn deliver(&self, headers: HeaderMap, body: ReceivedBody, started: u64) -> Response {
         let provider = self.receiver.provider();
-        let now = self.clock.since_epoch().as_secs();
-        if let Err(rejection) = self.receiver.verify(&headers, body.bytes(), now).await {
-            return self.rejected(rejection).into_response();
-        }
         let count = |reason, metrics: &[(Metric, u64)]| {
             self.telemetry.count(provider.as_str(), reason, metrics);
         };

@@ -15,7 +15,7 @@ use spanhook_core::{
 use spanhook_service::{
     build_events::BuildEvents,
     clock::Clock,
-    identity::{Gate, GateSettings},
+    gate::{Gate, GateSettings},
     intake::Intake,
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},

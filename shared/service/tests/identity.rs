@@ -41,7 +41,7 @@ use spanhook_core::{
 use spanhook_service::{
     build_events::BuildEvents,
     clock::Clock,
-    identity::{
+    gate::{
         Caller, Denied, FLOOR, FRESH, Gate, GateError, GateSettings, MAX_LIFETIME, MAX_TOKEN,
         Proof, SKEW, STALE,
     },
@@ -50,7 +50,10 @@ use spanhook_service::{
     telemetry::{Telemetry, TelemetrySettings},
     traceparent::Traceparent,
 };
-use support::{Captured, MemoryOutbox, ask, at};
+use support::{
+    Captured, MemoryOutbox, ask, at,
+    tokens::{der, generate, jwk, part, sign},
+};
 use tokio::net::TcpListener;
 
 const NOW: u64 = 1_793_611_800;
@@ -62,10 +65,6 @@ const TOKEN: &str = "hunter2-the-token";
 static KEY: LazyLock<RsaKeyPair> = LazyLock::new(generate);
 static NEXT: LazyLock<RsaKeyPair> = LazyLock::new(generate);
 static FORGED: LazyLock<RsaKeyPair> = LazyLock::new(generate);
-
-fn generate() -> RsaKeyPair {
-    RsaKeyPair::generate(KeySize::Rsa2048).unwrap()
-}
 
 /// What an issuer answers.
 #[derive(Clone)]
@@ -137,32 +136,6 @@ async fn serve(State(server): State<Arc<Server>>, uri: Uri) -> Response {
         Answer::Body(body) => text(body),
         Answer::Silence => std::future::pending().await,
     }
-}
-
-/// The public half, as RFC 8017 writes it: a sequence of the 2048-bit modulus and the exponent.
-fn der(key: &RsaKeyPair) -> &[u8] {
-    let der = key.public_key().as_ref();
-    assert_eq!(der.len(), 270);
-    der
-}
-
-fn jwk(kid: &str, key: &RsaKeyPair) -> Value {
-    json!({
-        "kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid,
-        "n": URL_SAFE_NO_PAD.encode(&der(key)[9..265]), "e": "AQAB",
-    })
-}
-
-fn part(text: impl AsRef<[u8]>) -> String {
-    URL_SAFE_NO_PAD.encode(text)
-}
-
-/// A token of these two texts.
-fn sign(key: &RsaKeyPair, header: &str, claims: &str) -> String {
-    let signed = format!("{}.{}", part(header), part(claims));
-    let mut signature = vec![0; key.public_modulus_len()];
-    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
-    format!("{signed}.{}", part(signature))
 }
 
 const HEADER: &str = r#"{"alg":"RS256","kid":"one","typ":"JWT","x5t":"x"}"#;

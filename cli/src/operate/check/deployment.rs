@@ -13,8 +13,8 @@ use spanhook_core::{
 use spanhook_service::{
     clock::Clock,
     export::innermost,
+    gate::TRACEPARENT_TOKEN,
     queue::{Depth, SqsQueue},
-    settings::TRACEPARENT_TOKEN,
     startup::project_rules,
 };
 use tokio::time::{Instant, sleep};

@@ -5,43 +5,37 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use spanhook_core::settings::variables;
-
 use super::{Keeper, LiveError, START, Source};
-use crate::settings::{SettingsError, Vars, var};
+use crate::{
+    aws::AWS,
+    settings::{SettingsError, Variable, Vars, var, variables},
+};
 
-/// The variable that names the documents, separated by commas.
-const SETTINGS: &str = "SETTINGS";
+/// `SETTINGS`
+pub(crate) static SETTINGS: Variable = Variable::new(
+    "SETTINGS",
+    "",
+    "use the ARNs of SSM parameters or Secrets Manager secrets, or ssm:/name, separated by commas",
+    "ARNs of [documents](#documents), separated by commas",
+);
 
-/// What is read again while a process runs, besides the secrets of the providers' rooms.
-const LIVE: [&str; 6] = [
-    "ACCESS",
-    "BUILD_EVENTS_SIGNING_KEY",
-    "BUILD_EVENTS_TOKEN",
-    "OTEL_EXPORTER_OTLP_HEADERS",
-    "PROJECT_RULES",
-    "TRACEPARENT_TOKEN",
-];
-
-fn is_live(variable: &str) -> bool {
-    LIVE.contains(&variable) || variables().any(|it| it.secret && it.name == variable)
+fn is_live(name: &str) -> bool {
+    variables().any(|it| it.live && it.name == name)
 }
 
 /// The environment with what the documents of `SETTINGS` say. A variable of the environment wins
 /// over them all, and of several documents the first that has it.
 pub async fn with_documents(vars: &Vars) -> Result<Vars, LiveError> {
     let mut vars = vars.clone();
-    let Some(names) = var(&vars, SETTINGS).map(str::to_owned) else { return Ok(vars) };
+    let Some(names) = SETTINGS.get(&vars).map(str::to_owned) else { return Ok(vars) };
     let mut set: BTreeSet<String> =
         vars.keys().filter(|name| var(&vars, name).is_some()).cloned().collect();
     for name in names.split(',').map(str::trim).filter(|it| !it.is_empty()) {
-        let keeper = Keeper::of(&Source::of(name)).await.ok_or(SettingsError::Invalid {
-            variable: SETTINGS.to_owned(),
-            expected: "use the ARNs of SSM parameters or Secrets Manager secrets, or ssm:/name, separated by commas",
-        })?;
-        let text = keeper.fetch(SETTINGS, Duration::from_secs(START)).await?;
+        let keeper = Keeper::of(&Source::of(name), &AWS).await;
+        let keeper = keeper.ok_or_else(|| SETTINGS.invalid())?;
+        let text = keeper.fetch(&SETTINGS, Duration::from_secs(START)).await?;
         if text.is_empty() {
-            return Err(LiveError::Empty { variable: SETTINGS });
+            return Err(LiveError::Empty { variable: SETTINGS.name });
         }
         for (line, value) in lines(&text)? {
             if !set.insert(line.to_owned()) {
@@ -62,14 +56,14 @@ pub async fn with_documents(vars: &Vars) -> Result<Vars, LiveError> {
 fn lines(text: &str) -> Result<Vec<(&str, &str)>, SettingsError> {
     let expected =
         "write a document of SETTINGS as lines NAME=value, JSON on one line, comments after #";
-    let invalid = || SettingsError::Invalid { variable: SETTINGS.to_owned(), expected };
+    let invalid = || SETTINGS.invalid_with(expected);
     let lines = text.lines().map(str::trim).filter(|it| !it.is_empty() && !it.starts_with('#'));
     lines
         .map(|line| {
             let (name, value) = line.split_once('=').ok_or_else(invalid)?;
             let name = name.trim();
             let plain = |it: u8| it.is_ascii_alphanumeric() || it == b'_';
-            let named = !name.is_empty() && name.bytes().all(plain) && name != SETTINGS;
+            let named = !name.is_empty() && name.bytes().all(plain) && name != SETTINGS.name;
             named.then(|| (name, value.trim())).ok_or_else(invalid)
         })
         .collect()

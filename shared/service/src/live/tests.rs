@@ -11,22 +11,24 @@ use aws_smithy_mocks::{RuleMode, mock, mock_client};
 
 use super::*;
 
+static S: Variable = Variable::secret("S", "use whsec_", "a secret");
+
 #[test]
 fn a_variable_without_a_usable_secret_is_named_and_its_text_is_not_repeated() {
-    assert_eq!(secrets("S", "[]"), Err(LiveError::Empty { variable: "S" }));
+    assert_eq!(secrets(&S, "[]"), Err(LiveError::Empty { variable: "S" }));
     for text in ["[\n \"hunter2-old\",\n]", "hunter2", "{\"s\": \"hunter2-old\"}", "<hunter2>"] {
-        let error = secrets("S", text).unwrap_err().to_string();
+        let error = secrets(&S, text).unwrap_err().to_string();
         assert!(error.starts_with("S can't be used; ") && !error.contains("hunter2"), "{error}");
     }
     let short = r#"["whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "whsec_AAECAwQFBgc="]"#;
-    assert!(signing_keys("S", short).is_err(), "one bad key makes all of them invalid");
+    assert!(signing_keys(&S, short).is_err(), "one bad key makes all of them invalid");
 }
 
 #[test]
 fn headers_may_be_short_and_are_a_list_or_lines_too() {
-    assert_eq!(headers("H", "a=1,b=2\nc=3"), Ok(Secrets::new(["a=1,b=2", "c=3"])));
-    assert_eq!(headers("H", r#"["a=1", "b=2"]"#), Ok(Secrets::new(["a=1", "b=2"])));
-    assert!(headers("H", "[\"a=1\",\n]").is_err());
+    assert_eq!(headers(&S, "a=1,b=2\nc=3"), Ok(Secrets::new(["a=1,b=2", "c=3"])));
+    assert_eq!(headers(&S, r#"["a=1", "b=2"]"#), Ok(Secrets::new(["a=1", "b=2"])));
+    assert!(headers(&S, "[\"a=1\",\n]").is_err());
 }
 
 fn parameter(text: &str) -> GetParameterOutput {
@@ -42,7 +44,7 @@ macro_rules! rotating {
     ($now:ident, $rule:ident) => {{
         let clock = Clock::new(|| UNIX_EPOCH + Duration::from_secs($now.load(Ordering::Relaxed)));
         let client = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&$rule]);
-        Live::kept(Keeper::Ssm(client, "/s".to_owned()), "S", secrets, clock).await.unwrap()
+        Live::kept(Keeper::Ssm(client, "/s".to_owned()), &S, secrets, clock).await.unwrap()
     }};
 }
 
@@ -112,7 +114,7 @@ async fn a_value_that_can_not_be_read_at_the_start_names_its_variable() {
     let rule = mock!(aws_sdk_ssm::Client::get_parameter).then_error(gone);
     let client = mock_client!(aws_sdk_ssm, [&rule]);
     let keeper = Keeper::Ssm(client, "/s".to_owned());
-    let error = Live::kept(keeper, "S", secrets, Clock::SYSTEM).await.unwrap_err();
+    let error = Live::kept(keeper, &S, secrets, Clock::SYSTEM).await.unwrap_err();
     assert!(error.to_string().starts_with("S names a value that can't be read"), "{error}");
 }
 
@@ -124,7 +126,7 @@ async fn secrets_manager_keeps_values_too() {
     });
     let client = mock_client!(aws_sdk_secretsmanager, [&rule]);
     let keeper = Keeper::SecretsManager(client, "arn".to_owned());
-    let live = Live::kept(keeper, "S", secrets, Clock::SYSTEM).await.unwrap();
+    let live = Live::kept(keeper, &S, secrets, Clock::SYSTEM).await.unwrap();
     assert_eq!(*live.get().await, Secrets::new(["one-secret", "two-secret"]));
     assert!(!format!("{live:?}").contains("two-secret"));
 }
@@ -171,7 +173,7 @@ async fn falling_silent(answers: u64) -> Keeper {
 async fn a_keeper_that_hangs_is_waited_for_two_seconds_once_a_minute() {
     static NOW: AtomicU64 = AtomicU64::new(1_000_000);
     let clock = Clock::new(|| UNIX_EPOCH + Duration::from_secs(NOW.load(Ordering::Relaxed)));
-    let live = Live::kept(falling_silent(1).await, "S", secrets, clock).await.unwrap();
+    let live = Live::kept(falling_silent(1).await, &S, secrets, clock).await.unwrap();
     tokio::time::pause();
     for (later, waits) in [(300, true), (59, false), (1, true), (0, false)] {
         NOW.fetch_add(later, Ordering::Relaxed);
@@ -184,7 +186,7 @@ async fn a_keeper_that_hangs_is_waited_for_two_seconds_once_a_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn a_keeper_that_hangs_at_the_start_is_named_by_its_variable() {
-    let opened = Live::kept(falling_silent(0).await, "S", secrets, Clock::SYSTEM);
+    let opened = Live::kept(falling_silent(0).await, &S, secrets, Clock::SYSTEM);
     let error = timeout(Duration::from_secs(START + 1), opened).await.unwrap().unwrap_err();
     assert!(
         error.to_string().starts_with("S names a value that can't be read (no answer"),
@@ -210,4 +212,21 @@ async fn a_caller_that_goes_away_does_not_take_the_new_value_along() {
         }
     };
     timeout(Duration::from_secs(10), read).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_aws_configuration_is_loaded_once_for_all_that_is_kept_there() {
+    static LOADED: AtomicU64 = AtomicU64::new(0);
+    let aws = Aws::new(|| {
+        LOADED.fetch_add(1, Ordering::Relaxed);
+        let version = aws_config::BehaviorVersion::latest();
+        Box::pin(async move { aws_config::SdkConfig::builder().behavior_version(version).build() })
+    });
+    assert!(Keeper::of(&Source::of("a secret"), &aws).await.is_none());
+    assert_eq!(LOADED.load(Ordering::Relaxed), 0, "not where nothing is kept there");
+    let secret = "arn:aws:secretsmanager:eu-west-1:1:secret:x";
+    for place in ["ssm:/one", "ssm:/two", secret] {
+        assert!(Keeper::of(&Source::of(place), &aws).await.is_some());
+    }
+    assert_eq!(LOADED.load(Ordering::Relaxed), 1);
 }

@@ -7,6 +7,8 @@
     reason = "shared by test binaries, each of which uses its own part"
 )]
 
+pub mod tokens;
+
 use std::{
     io::Write,
     sync::{Arc, Mutex},
@@ -31,11 +33,12 @@ use spanhook_core::{
 };
 use spanhook_service::{
     clock::Clock,
+    gate::Receiver,
     intake::Intake,
     queue::{Outbox, QueueError},
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
-    webhook::{Receiver, Webhook},
+    webhook::Webhook,
 };
 use tower::ServiceExt;
 
@@ -115,7 +118,7 @@ pub async fn receiver(provider: Provider, vars: &Vars) -> Receiver {
     Receiver::open(provider, vars, common).await.unwrap()
 }
 
-async fn telling(
+pub async fn telling(
     receiver: Receiver,
     queue: &Arc<MemoryOutbox>,
     max_body: usize,

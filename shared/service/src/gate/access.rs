@@ -4,16 +4,17 @@ use serde::Deserialize;
 use thiserror::Error;
 use wildmatch::WildMatch;
 
-use crate::{live::LiveError, settings::SettingsError};
+use super::settings::ACCESS;
+use crate::{live::LiveError, settings::Variable};
 
 /// How a caller proves itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// The OIDC token of a CI job.
     Oidc,
-    /// A Standard Webhooks signature of the body.
+    /// A signature of the body.
     Signature,
-    /// A bearer token.
+    /// A secret that is sent as it is.
     Bearer,
     /// Not at all.
     None,
@@ -67,9 +68,7 @@ impl BadAccess {
     #[must_use]
     pub fn expected(self) -> &'static str {
         match self {
-            Self::Shape => {
-                r#"use JSON such as [{"projects": "acme/*", "by": ["oidc"]}, {"projects": "*", "by": ["oidc", "signature", "bearer"]}]"#
-            }
+            Self::Shape => ACCESS.expected,
             Self::Proof => "use the proofs oidc, oidc:<host>, signature, bearer and none",
         }
     }
@@ -153,9 +152,6 @@ impl Accepted {
 }
 
 /// Reads `ACCESS` for [`crate::live::Live`].
-pub(super) fn access(variable: &'static str, text: &str) -> Result<Access, LiveError> {
-    Access::parse(text).map_err(|error| {
-        let (variable, expected) = (variable.to_owned(), error.expected());
-        SettingsError::Invalid { variable, expected }.into()
-    })
+pub(super) fn access(variable: &'static Variable, text: &str) -> Result<Access, LiveError> {
+    Access::parse(text).map_err(|error| variable.invalid_with(error.expected()).into())
 }

@@ -151,13 +151,24 @@ pub(super) enum Place {
     Discovery(Url),
 }
 
-/// An issuer whose tokens are accepted.
+/// An issuer of the settings.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    /// As its tokens name it, to the letter.
+    pub(super) url: String,
+    /// Whose jobs' tokens these are.
+    pub(super) provider: Provider,
+    /// The instance that those jobs run on.
+    pub(super) host: Host,
+    /// Of whom tokens are accepted; none where everybody's are.
+    pub(super) subjects: Option<Vec<String>>,
+    pub(super) place: Place,
+}
+
+/// An issuer whose tokens are accepted, and what is known of its keys.
 #[derive(Debug)]
 pub(super) struct Issuer {
-    url: String,
-    provider: Provider,
-    host: Host,
-    place: Place,
+    listed: Listed,
     /// None is needed where the settings have the keys.
     client: Option<Client>,
     state: RwLock<State>,
@@ -184,34 +195,34 @@ impl State {
 }
 
 impl Issuer {
-    pub(super) fn new(
-        url: String,
-        provider: Provider,
-        host: Host,
-        place: Place,
-        client: Option<Client>,
-    ) -> Self {
-        let (state, fetching) = (RwLock::default(), Arc::default());
-        Self { url, provider, host, place, client, state, fetching }
+    pub(super) fn new(listed: Listed, client: Option<Client>) -> Self {
+        Self { listed, client, state: RwLock::default(), fetching: Arc::default() }
     }
 
     /// As its tokens name it, to the letter.
     pub(super) fn url(&self) -> &str {
-        &self.url
+        &self.listed.url
+    }
+
+    /// Whether it may speak of this subject.
+    pub(super) fn vouches_for(&self, subject: Option<&str>) -> bool {
+        let one_of = |list: &Vec<String>| list.iter().any(|it| Some(it.as_str()) == subject);
+        self.listed.subjects.as_ref().is_none_or(one_of)
     }
 
     /// The job that a verified token's payload speaks for; none where a claim is missing or not what
     /// it should be.
     pub(super) fn job(&self, payload: &[u8]) -> Option<Job> {
-        let (claim, project_id) = (self.provider.room().job.claims)(payload)?;
-        let claim = Claim { host: Some(self.host.to_string()), ..claim };
-        let job = Job::new(self.provider, &claim).ok()?;
+        let Listed { provider, host, .. } = &self.listed;
+        let (claim, project_id) = (provider.room().job.claims)(payload)?;
+        let claim = Claim { host: Some(host.to_string()), ..claim };
+        let job = Job::new(*provider, &claim).ok()?;
         Some(Job { project_id: Some(project_id), ..job })
     }
 
     /// The key of this id. Ids are only ever compared.
     pub(super) async fn key(self: &Arc<Self>, id: &str, now: u64) -> Result<Arc<Key>, Denied> {
-        if let Place::Settings(keys) = &self.place {
+        if let Place::Settings(keys) = &self.listed.place {
             return keys.get(id).ok_or(Denied::TokenKey);
         }
         if let Some(key) = self.state().key(id, FRESH, now) {
@@ -253,7 +264,7 @@ impl Issuer {
             Ok(keys) => self.set(|state| {
                 (state.keys, state.fetched, state.failed) = (Some(keys), now, false);
             }),
-            Err(error) => tracing::error!(issuer = self.url, %error, "no keys from the issuer"),
+            Err(error) => tracing::error!(issuer = self.url(), %error, "no keys from the issuer"),
         }
     }
 
@@ -264,14 +275,14 @@ impl Issuer {
             jwks_uri: String,
         }
         let client = self.client.as_ref().ok_or(KeysError::Unreachable("there is no client"))?;
-        let address = match &self.place {
+        let address = match &self.listed.place {
             Place::Settings(keys) => return Ok(keys.clone()),
             Place::Address(url) => url.clone(),
             Place::Discovery(url) => {
                 let json = get(client, url.clone()).await?;
                 let found: Configuration =
                     serde_json::from_slice(&json).map_err(|_| KeysError::Malformed)?;
-                if found.issuer != self.url {
+                if found.issuer != self.url() {
                     return Err(KeysError::Issuer);
                 }
                 let keys = Url::parse(&found.jwks_uri).map_err(|_| KeysError::Malformed)?;

@@ -1,11 +1,11 @@
-//! One JSON Web Token of a CI job, checked.
+//! One JSON Web Token of an issuer, checked.
 //!
-//! All three providers sign with RS256 alone, so this is all that there is: no other algorithm, no
-//! key from the token, no address in it that would be asked. Libraries for tokens of every kind
-//! bring those and read the system's clock, which is why none is used; the signature itself is
-//! checked by aws-lc, which rustls brings. <https://www.rfc-editor.org/rfc/rfc8725>
+//! CI systems and clusters sign with RS256, so this is all that there is: no other algorithm, no key
+//! from the token, no address in it that would be asked. `docs/decisions.md` says why no library
+//! reads it; the signature itself is checked by aws-lc, which rustls brings.
+//! <https://www.rfc-editor.org/rfc/rfc8725>
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{
@@ -45,6 +45,8 @@ struct Header {
 struct Claims {
     /// Who made the token.
     iss: String,
+    /// About whom.
+    sub: Option<String>,
     /// For whom.
     aud: Audience,
     /// Seconds since the Unix epoch, like the others. A fraction is no date of any provider.
@@ -75,13 +77,33 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
-/// The job that a token speaks for, `now` in seconds since the Unix epoch.
+/// A token that holds.
+pub(super) struct Token {
+    issuer: Arc<Issuer>,
+    /// Its claims.
+    payload: Vec<u8>,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token of {}", self.issuer.url())
+    }
+}
+
+impl Token {
+    /// The job that it speaks for.
+    pub(super) fn job(&self) -> Result<Job, Denied> {
+        self.issuer.job(&self.payload).ok_or(Denied::TokenClaims)
+    }
+}
+
+/// Checks a token, `now` in seconds since the Unix epoch.
 pub(super) async fn verify(
     token: &str,
     issuers: &[Arc<Issuer>],
     audience: &[String],
     now: u64,
-) -> Result<Job, Denied> {
+) -> Result<Token, Denied> {
     if token.len() > MAX_TOKEN {
         return Err(Denied::TokenSize);
     }
@@ -115,7 +137,10 @@ pub(super) async fn verify(
     if !claims.aud.is_one_of(audience) {
         return Err(Denied::TokenAudience);
     }
-    issuer.job(&payload).ok_or(Denied::TokenClaims)
+    if !issuer.vouches_for(claims.sub.as_deref()) {
+        return Err(Denied::TokenSubject);
+    }
+    Ok(Token { issuer: Arc::clone(issuer), payload })
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, Denied> {
