@@ -8,12 +8,9 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use thiserror::Error;
 
-use crate::{
-    host::Host,
-    id::TraceIds,
-    mapping::ServiceName,
-    provider::{Provider, circleci, github, gitlab},
-};
+use crate::{host::Host, mapping::ServiceName, provider::Provider};
+
+pub use crate::provider::Settings;
 
 /// Environment variables by name.
 pub type Vars = BTreeMap<String, String>;
@@ -150,32 +147,6 @@ pub const PROJECT_RULES: Variable = Variable::new(
     r#"use JSON such as {"deny": ["acme/sandbox-*"], "share": {"*": 0.1, "acme/shop": 1}}"#,
     "which projects are traced, and which share of their runs",
 );
-
-/// How deliveries are mapped and ids derived: all that the pure half has to be told.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settings {
-    /// How ids are derived.
-    pub trace_ids: TraceIds,
-    /// `CircleCI`'s.
-    pub circleci: circleci::Settings,
-    /// GitLab's.
-    pub gitlab: gitlab::Settings,
-    /// GitHub's.
-    pub github: github::Settings,
-}
-
-impl Settings {
-    /// Reads `TRACE_IDS` and each provider's own variables.
-    pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
-        let words = [("hashed", TraceIds::Hashed), ("native", TraceIds::Native)];
-        Ok(Self {
-            trace_ids: TRACE_IDS.one_of(vars, words)?,
-            circleci: circleci::Settings::parse(vars)?,
-            gitlab: gitlab::Settings::parse(vars)?,
-            github: github::Settings::parse(vars)?,
-        })
-    }
-}
 
 /// What every webhook has in common besides its secrets.
 #[derive(Clone, Copy, Debug)]

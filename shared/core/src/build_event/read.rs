@@ -167,7 +167,7 @@ impl<'j> Event<'j> {
         let provider = match self.text("context.provider")? {
             None => None,
             Some(name) => match Provider::named(&name) {
-                None => self.refuse("context.provider", "use circleci, gitlab or github")?,
+                None => self.refuse("context.provider", Provider::EXPECTED)?,
                 provider => provider,
             },
         };
