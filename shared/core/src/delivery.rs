@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::{
     id::TraceId,
+    legible::legible,
     message::Message,
     otlp::{
         Signal, Telemetry,
@@ -152,7 +153,7 @@ impl Delivery<'_> {
         settings: &Settings,
         rules: &ProjectRules,
     ) -> Outcome {
-        let body = guarded(|| Ok((room.decode)(self.body)));
+        let body = guarded(|| Ok(legible((room.decode)(self.body))));
         let decoded =
             Delivery { headers: self.headers, body: body.as_deref().unwrap_or(self.body) };
         let work = || match (room.map)(&decoded, settings)? {

@@ -4,7 +4,7 @@
 //! the others below. `docs/settings.md`, `spanhook check` and the templates are tested against
 //! these definitions.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, num::NonZeroUsize, str::FromStr};
 
 use thiserror::Error;
 
@@ -163,22 +163,22 @@ impl WebhookSettings {
         let words = [("false", false), ("true", true), ("0", false), ("1", true)];
         Ok(Self {
             allow_unsigned: ALLOW_UNSIGNED.one_of(vars, words)?,
-            max_body: MAX_BODY_BYTES.parse(vars)?,
+            // A bound of nothing would refuse everything.
+            max_body: MAX_BODY_BYTES.parse::<NonZeroUsize>(vars)?.get(),
         })
     }
 }
 
-/// The `service.name` of a provider; of several variables the first that is set counts.
+/// The `service.name` of a provider. The older names of its variable count where it is not set.
 pub(crate) fn service_name(
     vars: &Vars,
-    variables: &[&Variable],
+    variable: &Variable,
+    older: &[&Variable],
 ) -> Result<ServiceName, SettingsError> {
-    let set = variables.iter().find(|it| it.get(vars).is_some());
-    // Only a list that is empty has no first one.
-    match set.or(variables.first()) {
-        Some(variable) => variable.parse(vars),
-        None => Err(SettingsError::Missing { variable: "SERVICE_NAME", hint: "set it" }),
-    }
+    let set = || older.iter().copied().find(|it| it.get(vars).is_some());
+    let found = Some(variable).filter(|it| it.get(vars).is_some()).or_else(set).unwrap_or(variable);
+    let text = found.get(vars).unwrap_or(found.default);
+    ServiceName::parse(text, variable.default).map_err(|_| found.invalid())
 }
 
 /// The variables that all providers share.

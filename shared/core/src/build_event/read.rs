@@ -189,7 +189,9 @@ impl<'j> Event<'j> {
             project: claim.project,
             ref_name: claim.ref_name,
             revision: claim.revision,
-            traceparent: traceparent.and_then(|it| parse_traceparent(it.trim())),
+            traceparent: traceparent
+                .and_then(|it| parse_traceparent(it.trim()))
+                .map(|(trace, span, _)| (trace, span)),
         })
     }
 }

@@ -5,6 +5,7 @@
 use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 
 use super::Signal;
 use crate::settings::{SettingsError, Vars, var};
@@ -187,7 +188,6 @@ fn invalid(variable: String, expected: &'static str) -> SettingsError {
     SettingsError::Invalid { variable, expected }
 }
 
-/// A general endpoint is the base of the signals' paths, one for traces is the whole address.
 /// A whole URL, as it is.
 fn whole(endpoint: &str, name: &str) -> Result<String, SettingsError> {
     let expected =
@@ -226,7 +226,7 @@ fn headers(vars: &Vars, given: Option<(String, String)>) -> Result<HeaderMap, Se
     for pair in list.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let header = pair.split_once('=').and_then(|(name, value)| {
             let name = HeaderName::try_from(name.trim()).ok()?;
-            Some((name, secret(&percent_decode(value.trim())?)?))
+            Some((name, secret(&percent_decode_str(value.trim()).decode_utf8().ok()?)?))
         });
         let (name, value) = header.ok_or_else(|| invalid(variable.clone(), expected))?;
         headers.insert(name, value);
@@ -238,19 +238,6 @@ fn secret(value: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(value.trim()).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, tail)) = rest.split_first() {
-        let code = tail.get(..2).filter(|_| *byte == b'%');
-        let decoded =
-            code.and_then(|it| u8::from_str_radix(std::str::from_utf8(it).ok()?, 16).ok());
-        bytes.push(decoded.unwrap_or(*byte));
-        rest = if decoded.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -86,10 +86,11 @@ impl<'a, 's> Run<'a, 's> {
         let name = if name.is_empty() { path.clone() } else { name };
         let repository_name = path.rsplit('/').next().unwrap_or_default().to_owned();
         let host = repository.host.unwrap_or_else(|| settings.gitlab.host.clone());
-        let project_url = if repository.url.is_empty() {
-            format!("https://{host}/{path}")
-        } else {
-            repository.url
+        // Of a project that nothing names there is no address.
+        let project_url = match (repository.url.is_empty(), path.is_empty()) {
+            (false, _) => repository.url,
+            (true, false) => format!("https://{host}/{path}"),
+            (true, true) => String::new(),
         };
 
         let mut resource = Attributes::with_capacity(20);
@@ -98,7 +99,8 @@ impl<'a, 's> Run<'a, 's> {
         resource.set(sc::PROVIDER, ROOM.name);
         resource.set(sc::CICD_PIPELINE_NAME, name.clone());
         resource.set(sc::CICD_PIPELINE_RUN_ID, id.to_string());
-        resource.set(sc::CICD_PIPELINE_RUN_URL_FULL, format!("{project_url}/-/pipelines/{id}"));
+        let page = (!project_url.is_empty()).then(|| format!("{project_url}/-/pipelines/{id}"));
+        resource.set(sc::CICD_PIPELINE_RUN_URL_FULL, page);
         resource.set(sc::VCS_PROVIDER_NAME, "gitlab");
         resource.set(sc::VCS_REPOSITORY_URL_FULL, project_url.clone());
         resource.set(sc::VCS_REPOSITORY_NAME, repository_name);
