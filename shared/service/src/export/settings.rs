@@ -64,6 +64,9 @@ pub enum Compression {
     Zstd,
 }
 
+/// The base of all signals' addresses.
+const GENERAL_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
 /// circleci-hook's own variable for the endpoint, and the prefix of its headers.
 const HOOK_ENDPOINT: &str = "CIRCLECI_OTLP_ENDPOINT";
 const HOOK_PREFIX: &str = "CIRCLECI_OTLP_";
@@ -154,8 +157,8 @@ fn other(
     if protocol == Protocol::Grpc {
         return Ok(traces.to_owned());
     }
-    match var(vars, "OTEL_EXPORTER_OTLP_ENDPOINT") {
-        Some(base) => Ok(format!("{}/v1/{}", base.trim_end_matches('/'), signal.as_str())),
+    match var(vars, GENERAL_ENDPOINT) {
+        Some(base) => below(base, GENERAL_ENDPOINT, signal),
         None => Ok(traces.replacen("/v1/traces", &format!("/v1/{}", signal.as_str()), 1)),
     }
 }
@@ -203,9 +206,21 @@ fn whole(endpoint: &str, name: &str) -> Result<String, SettingsError> {
 
 /// The address of traces; only the general variable of HTTP holds a base.
 fn address(endpoint: &str, name: &str, protocol: Protocol) -> Result<String, SettingsError> {
-    let endpoint = whole(endpoint, name)?;
-    let base = !name.ends_with("TRACES_ENDPOINT") && protocol == Protocol::Http;
-    Ok(if base { format!("{}/v1/traces", endpoint.trim_end_matches('/')) } else { endpoint })
+    if !name.ends_with("TRACES_ENDPOINT") && protocol == Protocol::Http {
+        return below(endpoint, name, Signal::Traces);
+    }
+    whole(endpoint, name)
+}
+
+/// A signal's address below a base. A base that is an address already would be answered 404.
+fn below(base: &str, name: &str, signal: Signal) -> Result<String, SettingsError> {
+    let expected = "use a base URL, to which /v1/traces is added; OTEL_EXPORTER_OTLP_TRACES_ENDPOINT takes a whole one";
+    let base = whole(base, name)?;
+    let path = base.trim_end_matches('/');
+    if base.contains(['?', '#']) || path.ends_with("/v1/traces") {
+        return Err(invalid(name.to_owned(), expected));
+    }
+    Ok(format!("{path}/v1/{}", signal.as_str()))
 }
 
 /// `key=value,…` with percent-encoded values; circleci-hook's are one variable each.
@@ -370,16 +385,19 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "\"http://c:4318\""),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/v1/traces/"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/?key=s3cret"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret"),
         ] {
+            // Beside a whole address for traces the general one is still that of the others.
             let error =
                 parse(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1"), (name, value)])
-                    .err()
-                    .or_else(|| parse(&[(name, value)]).err())
-                    .unwrap_or_else(|| panic!("{name}={value} was accepted"))
+                    .unwrap_err()
                     .to_string();
             assert!(error.contains(name) && error.contains("use "), "{error}");
             assert!(!error.contains("s3cret"), "{error}");
