@@ -17,7 +17,7 @@ from test_clickhouse import OVERLAY, Run, otlp
 from test_collector import opensearch  # noqa: F401, a fixture
 from test_grafana import DASHBOARDS, expand
 
-SNAPSHOTS = Path(__file__).parents[2] / "shared" / "core" / "tests" / "snapshots"
+SNAPSHOTS = Path(__file__).parents[2] / "shared" / "core" / "tests" / "build_events" / "snapshots"
 RELEASE = {panel["title"]: panel for panel in DASHBOARDS["release.json"]["panels"]}
 HOUR, DAY = 3600, 86400
 SECOND = 10**9
