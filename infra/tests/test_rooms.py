@@ -1,4 +1,4 @@
-"""What is particular to a provider stays in its room: who names GitHub elsewhere, file by file."""
+"""What is particular to a provider stays in its room, and the pages on rooms tell what is there."""
 
 import re
 import subprocess
@@ -33,6 +33,12 @@ COMMENTS = {
 }
 
 
+def listed():
+    """The files of the project."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
 def code(path, text):
     """A file without comments, the tests inside it, and addresses of repositories."""
     if comments := COMMENTS.get(Path(path).suffix):
@@ -58,12 +64,8 @@ mod more { GitHub }
 
 
 def test_github_is_named_in_its_room_and_in_few_other_files():
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout.splitlines()
     named = set()
-    for path in listed:
+    for path in listed():
         if ROOMS.match(path) or not (ROOT / path).is_file():
             continue
         try:
@@ -74,3 +76,32 @@ def test_github_is_named_in_its_room_and_in_few_other_files():
             named.add(path)
     assert named - NAMED == set(), "move what is particular to GitHub into its room"
     assert len(NAMED) <= 8
+
+
+# Crates as docs/architecture.md calls them.
+CRATES = {"core": "shared/core/src", "service": "shared/service/src", "cli": "cli/src"}
+DOCS = ("architecture.md", "adding-a-provider.md")
+
+
+def test_every_module_and_name_that_the_architecture_tells_is_there():
+    for page in DOCS:
+        text = (ROOT / "docs" / page).read_text()
+        for name in set(re.findall(r"`((?:core|service|cli)(?:::\w+)+)`", text)):
+            crate, *path = name.split("::")
+            # A module below another may be told by its own name; what is no module is an item of one.
+            files = [path.relative_to(ROOT / CRATES[crate]) for path in (ROOT / CRATES[crate]).rglob("*.rs")]
+            modules = {part for file in files for part in file.with_suffix("").parts}
+            items = [part for part in path if part not in modules]
+            module = [part for part in path if part in modules]
+            assert module and path == module + items, f"{page}: {name} is no module"
+            of_module = [file for file in files if module[-1] in file.with_suffix("").parts]
+            code_of = "".join((ROOT / CRATES[crate] / file).read_text() for file in of_module)
+            for item in items:
+                assert re.search(rf"\b(fn|struct|enum|const|static|type|trait|mod) {item}\b", code_of), f"{page}: {name}"
+
+
+def test_every_file_that_these_pages_name_is_there():
+    for page in DOCS:
+        text = (ROOT / "docs" / page).read_text()
+        for name in set(re.findall(r"`([\w./-]+\.(?:rs|py|tsv|md|ts|tf|yaml|hcl))`", text)):
+            assert any(f"/{path}".endswith(f"/{name}") for path in listed()), f"{page}: {name}"
