@@ -70,12 +70,7 @@ impl Command {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Settings come from the environment:
-  CIRCLECI_HOOK_SECRET                        secret token of CircleCI's webhook
-  GITLAB_SIGNING_TOKEN, GITLAB_SECRET_TOKEN   signing token, secret token of GitLab's webhook
-  GITHUB_WEBHOOK_SECRET                       secret of GitHub's webhook
-  OTEL_EXPORTER_OTLP_ENDPOINT                 Collector to forward to; without one, traces are shown at /
-All of them: docs/settings.md. `spanhook check` says which are missing or wrong.")]
+#[command(after_help = help())]
 pub(crate) struct Serve {
     /// Address to listen on; 0.0.0.0:3000 for every interface
     #[arg(long, value_name = "ADDRESS", env = "SPANHOOK_LISTEN", default_value = "127.0.0.1:3000")]
@@ -86,6 +81,19 @@ pub(crate) struct Serve {
     /// Size that the folder may grow to; deliveries beyond it are answered 503
     #[arg(long, value_name = "SIZE", env = "SPANHOOK_DATA_LIMIT", default_value = "10GiB", value_parser = parse_bytes)]
     pub(crate) data_limit: u64,
+}
+
+/// The settings without which nothing comes in or goes out.
+fn help() -> String {
+    let of = |it: Provider| it.room().checks.iter().map(move |check| (it, check.variable));
+    let secrets = Provider::ALL.into_iter().flat_map(of).fold(String::new(), |text, (it, own)| {
+        format!("{text}  {:<29}{}: {}\n", own.name, it.room().title, own.meaning)
+    });
+    format!(
+        "Settings come from the environment:
+{secrets}  OTEL_EXPORTER_OTLP_ENDPOINT  Collector to forward to; without one, traces are shown at /
+All of them: docs/settings.md. `spanhook check` says which are missing or wrong."
+    )
 }
 
 impl Serve {

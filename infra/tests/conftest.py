@@ -7,6 +7,11 @@ def pytest_addoption(parser):
     parser.addoption("--no-skip", action="store_true", help="a skipped test fails: where everything is to be there")
 
 
+def pytest_configure(config):
+    # Whoever runs some of the tests by hand is told what was not there.
+    config.option.reportchars += "s"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
     report = yield

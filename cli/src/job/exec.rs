@@ -149,10 +149,9 @@ fn program(command: &[OsString]) -> String {
 /// The span to hang under: that of `TRACEPARENT`, else the running job's.
 fn parent(vars: &Vars) -> Result<Option<TraceContext>, SettingsError> {
     if let Some(given) = var(vars, "TRACEPARENT")
-        && let Some((trace, span)) = parse_traceparent(given)
+        && let Some((trace, span, sampled)) = parse_traceparent(given)
     {
-        let flags = given.split('-').nth(3).and_then(|it| u8::from_str_radix(it, 16).ok());
-        return Ok(Some(TraceContext { trace, span, sampled: flags.unwrap_or(0) & 1 == 1 }));
+        return Ok(Some(TraceContext { trace, span, sampled }));
     }
     let context = Context::read(vars);
     let provider = context.provider.and_then(Provider::named);

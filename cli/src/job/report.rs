@@ -11,6 +11,7 @@ use serde_json::Value;
 use spanhook_core::{
     build_event::{self, BadEvents, Sender},
     check::{sign_standard, signing_key},
+    provider::{Grant, Provider},
     settings::{Settings, Vars, var},
 };
 use spanhook_export::{client, clock::Clock, innermost};
@@ -46,7 +47,7 @@ pub(crate) const HELP: &str = "Settings, from the environment:
   SPANHOOK_ENDPOINT     address of spanhook; /build-events is added
   SPANHOOK_TOKEN        bearer or OIDC token, or
   SPANHOOK_SIGNING_KEY  whsec_... key that signs the request; CircleCI's own token needs no setting
-  SPANHOOK_AUDIENCE     audience of the OIDC token to get, on GitHub
+  SPANHOOK_AUDIENCE     audience of the OIDC token, where the job asks for one
   SPANHOOK_PROJECT      what is built, else the CI system's project
   CORRELATION_ID        joins events to a run, else the CI system's run id
 A problem is one line on standard error, and no failure unless --strict is given.";
@@ -79,8 +80,8 @@ pub(crate) enum ReportError {
     Token,
     #[error("SPANHOOK_SIGNING_KEY is not whsec_ and base64; copy it again")]
     Key,
-    #[error("GitHub gave no OIDC token; the job needs `permissions: id-token: write`")]
-    Github,
+    #[error("{0}")]
+    NoToken(&'static str),
     #[error("no answer from {host} within 3 s; can this job reach it?")]
     TimedOut { host: String },
     #[error(
@@ -272,13 +273,23 @@ impl Proof {
             let key = signing_key(key).ok_or(ReportError::Key)?;
             return Ok(Self::Signature { key, id: format!("msg_{}", Uuid::new_v4().simple()) });
         }
-        if let Some(token) = var(vars, "CIRCLE_OIDC_TOKEN_V2") {
-            let hint = "does the endpoint accept this CircleCI organisation's OIDC tokens?";
-            return Self::bearer(token, hint);
-        }
-        if let Some(audience) = var(vars, "SPANHOOK_AUDIENCE") {
-            let token = github_token(vars, audience, client).await?;
-            return Self::bearer(&token, "check SPANHOOK_AUDIENCE");
+        for grant in Provider::ALL.map(|it| it.room().issuer.grant) {
+            match grant {
+                Grant::Given { variable, hint } => {
+                    if let Some(token) = var(vars, variable) {
+                        return Self::bearer(token, hint);
+                    }
+                }
+                Grant::Asked { address, token, refused } => {
+                    if let Some(audience) = var(vars, "SPANHOOK_AUDIENCE") {
+                        let own = var(vars, address).zip(var(vars, token));
+                        let token = asked(own, audience, client).await;
+                        let token = token.ok_or(ReportError::NoToken(refused))?;
+                        return Self::bearer(&token, "check SPANHOOK_AUDIENCE");
+                    }
+                }
+                Grant::Owner => {}
+            }
         }
         Ok(Self::None)
     }
@@ -328,20 +339,15 @@ impl Proof {
     }
 }
 
-/// <https://docs.github.com/actions/reference/security/oidc#methods-for-requesting-the-oidc-token>
-async fn github_token(vars: &Vars, audience: &str, client: &Client) -> Result<String, ReportError> {
-    let request = || {
-        let mut url = Url::parse(var(vars, "ACTIONS_ID_TOKEN_REQUEST_URL")?).ok()?;
-        url.query_pairs_mut().append_pair("audience", audience);
-        let token = var(vars, "ACTIONS_ID_TOKEN_REQUEST_TOKEN")?;
-        Some(client.get(url).bearer_auth(token))
-    };
-    let answer = request().ok_or(ReportError::Github)?.send().await;
-    let answer = answer.and_then(reqwest::Response::error_for_status);
-    let body = answer.map_err(|_| ReportError::Github)?.bytes().await;
-    let json: Value =
-        body.ok().and_then(|body| serde_json::from_slice(&body).ok()).ok_or(ReportError::Github)?;
-    json["value"].as_str().map(ToOwned::to_owned).ok_or(ReportError::Github)
+/// The token that a job gets for an audience, at its own address and with its own proof.
+async fn asked(own: Option<(&str, &str)>, audience: &str, client: &Client) -> Option<String> {
+    let (address, proof) = own?;
+    let mut url = Url::parse(address).ok()?;
+    url.query_pairs_mut().append_pair("audience", audience);
+    let answer = client.get(url).bearer_auth(proof).send().await;
+    let body = answer.ok()?.error_for_status().ok()?.bytes().await.ok()?;
+    let json: Value = serde_json::from_slice(&body).ok()?;
+    json["value"].as_str().map(ToOwned::to_owned)
 }
 
 #[cfg(test)]
@@ -381,6 +387,9 @@ mod tests {
         }
     }
 
+    const NO_TOKEN: &str =
+        "GitHub gave no OIDC token; the job needs `permissions: id-token: write`";
+
     #[tokio::test]
     async fn the_proof_is_the_first_that_is_there_and_a_mistyped_one_is_never_quoted() {
         let client = client().build().unwrap();
@@ -398,7 +407,7 @@ mod tests {
         assert_eq!(found(&[]).await, Ok("set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY"));
         assert_eq!(found(&[("SPANHOOK_TOKEN", "to\nken")]).await, Err(ReportError::Token));
         assert_eq!(found(&[("SPANHOOK_SIGNING_KEY", "whsec_!")]).await, Err(ReportError::Key));
-        assert_eq!(found(&[("SPANHOOK_AUDIENCE", "a")]).await, Err(ReportError::Github));
+        assert_eq!(found(&[("SPANHOOK_AUDIENCE", "a")]).await, Err(ReportError::NoToken(NO_TOKEN)));
     }
 
     #[tokio::test]

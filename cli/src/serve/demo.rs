@@ -42,13 +42,18 @@ impl Demo {
         // Secrets of this one run; the environment's settings stay out of a demonstration.
         let secret = || Uuid::new_v4().simple().to_string();
         let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, secret());
-        let vars = Vars::from([
-            ("CIRCLECI_HOOK_SECRET".to_owned(), secret()),
-            ("GITLAB_SIGNING_TOKEN".to_owned(), format!("whsec_{key}")),
-            ("GITHUB_WEBHOOK_SECRET".to_owned(), secret()),
-            ("BUILD_EVENTS_SIGNING_KEY".to_owned(), format!("whsec_{key}")),
-            ("GITLAB_SECRET_TOKEN".to_owned(), secret()),
-        ]);
+        let checks = Provider::ALL.into_iter().flat_map(|it| it.room().checks);
+        let mut vars: Vars = checks
+            .map(|check| match check.scheme {
+                Scheme::StandardWebhooks => {
+                    (check.variable.name.to_owned(), format!("whsec_{key}"))
+                }
+                Scheme::Hmac { .. } | Scheme::Token { .. } => {
+                    (check.variable.name.to_owned(), secret())
+                }
+            })
+            .collect();
+        vars.insert("BUILD_EVENTS_SIGNING_KEY".to_owned(), format!("whsec_{key}"));
         let running =
             Running::start(&vars, ([127, 0, 0, 1], self.port).into(), folder.path()).await?;
         let url = format!("http://{}", running.address);

@@ -65,6 +65,16 @@ function github(env: Environment): Context {
   };
 }
 
+/**
+ * Where a GitHub job asks for a token, and what it needs to get one.
+ * https://docs.github.com/actions/reference/security/oidc#methods-for-requesting-the-oidc-token
+ */
+export const tokenRequest = {
+  address: "ACTIONS_ID_TOKEN_REQUEST_URL",
+  secret: "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+  missing: "GitHub gave no OIDC token: the job needs `permissions: id-token: write`",
+};
+
 /** The cloud has many host names (app., www.) but is one instance; a server's jobs know it by the build URL only. */
 function circleciHost(buildUrl: string | undefined): string {
   const host = hostOf(buildUrl);

@@ -1,4 +1,5 @@
 import { createHmac, randomUUID } from "node:crypto";
+import { tokenRequest } from "./context.js";
 import { request, textOf } from "./http.js";
 import { type Options, environment, firstOf } from "./options.js";
 import { Problem } from "./problem.js";
@@ -22,7 +23,7 @@ export async function findProof(options: Options, signal: AbortSignal): Promise<
   if (circleci) return bearer(circleci, "does the endpoint accept this CircleCI organisation's OIDC tokens?");
 
   const audience = firstOf(options.audience, env.SPANHOOK_AUDIENCE);
-  if (audience) return bearer(await githubToken(options, audience, signal), "check SPANHOOK_AUDIENCE");
+  if (audience) return bearer(await requestedToken(options, audience, signal), "check SPANHOOK_AUDIENCE");
 
   return { hint: "set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY", headers: () => ({}) };
 }
@@ -54,11 +55,11 @@ function secretOf(key: string): Buffer {
   return Buffer.from(encoded, "base64");
 }
 
-async function githubToken(options: Options, audience: string, signal: AbortSignal): Promise<string> {
+async function requestedToken(options: Options, audience: string, signal: AbortSignal): Promise<string> {
   const env = environment(options);
-  const missing = "GitHub gave no OIDC token: the job needs `permissions: id-token: write`";
-  const address = firstOf(env.ACTIONS_ID_TOKEN_REQUEST_URL);
-  const secret = firstOf(env.ACTIONS_ID_TOKEN_REQUEST_TOKEN);
+  const { missing } = tokenRequest;
+  const address = firstOf(env[tokenRequest.address]);
+  const secret = firstOf(env[tokenRequest.secret]);
   if (!address || !secret) throw new Problem(missing);
   const url = new URL(address);
   url.searchParams.set("audience", audience);

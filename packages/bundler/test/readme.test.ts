@@ -29,7 +29,8 @@ describe("the README", () => {
   });
 
   for (const entry of ["lazy.js", "broken.js"]) {
-    it(`has a script that sends the same as the plugin does (${entry})`, { skip: missing.length > 0 && `no ${missing.join()}` }, async () => {
+    it(`has a script that sends the same as the plugin does (${entry})`, async () => {
+      assert.deepEqual(missing, [], "the script needs these programs");
       const script = /# send-build-event\.sh\n(.*?)```/s.exec(readme)?.[1] ?? "";
       const folder = temporaryFolder();
       const json = await stats(join(app, "src", entry));

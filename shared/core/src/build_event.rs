@@ -39,6 +39,7 @@ use thiserror::Error;
 use crate::{
     id::TraceId,
     job::Job,
+    legible::legible,
     otlp::{
         Telemetry,
         log::{self, Record},
@@ -193,7 +194,8 @@ pub fn map(
     settings: &Settings,
     sender: Sender<'_>,
 ) -> Result<Batch, BadEvents> {
-    let mut json: Value = serde_json::from_slice(body).map_err(|_| BadEvents::NotJson)?;
+    let body = legible(body.into());
+    let mut json: Value = serde_json::from_slice(&body).map_err(|_| BadEvents::NotJson)?;
     // Whether a map keeps its order is a feature of the parser that any other crate may turn on.
     json.sort_all_objects();
     let events = match &json {

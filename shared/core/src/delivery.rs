@@ -8,13 +8,14 @@ use thiserror::Error;
 
 use crate::{
     id::TraceId,
+    legible::legible,
     message::Message,
     otlp::{
         Signal, Telemetry,
         encode::{self, Limits},
         span::Link,
     },
-    provider::Provider,
+    provider::{Provider, Room},
     rules::{Decision, ProjectRules},
     settings::Settings,
 };
@@ -142,10 +143,19 @@ impl Delivery<'_> {
         settings: &Settings,
         rules: &ProjectRules,
     ) -> Outcome {
-        let room = provider.room();
-        let body = (room.decode)(self.body);
-        let decoded = Delivery { headers: self.headers, body: &body };
-        // Mappings are tested never to panic; if one does, the payload must still not be lost.
+        self.process_in(provider.room(), provider, settings, rules)
+    }
+
+    fn process_in(
+        &self,
+        room: &Room,
+        provider: Provider,
+        settings: &Settings,
+        rules: &ProjectRules,
+    ) -> Outcome {
+        let body = guarded(|| Ok(legible((room.decode)(self.body))));
+        let decoded =
+            Delivery { headers: self.headers, body: body.as_deref().unwrap_or(self.body) };
         let work = || match (room.map)(&decoded, settings)? {
             Mapped::Ignored(reason) => Ok(Outcome::Ignored { as_str: "ignored", reason }),
             Mapped::Telemetry(telemetry) => {
@@ -155,13 +165,21 @@ impl Delivery<'_> {
                 })
             }
         };
-        let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Unmappable::Bug));
+        let outcome = match body {
+            Ok(_) => guarded(work),
+            Err(reason) => Err(reason),
+        };
         outcome.unwrap_or_else(|reason| Outcome::Quarantined {
             reason,
             // What is private can be blanked only where it can be read.
             messages: Message::quarantine(provider, &decoded, reason),
         })
     }
+}
+
+/// Rooms are tested never to panic; if one does, the payload must still not be lost.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Unmappable>) -> Result<T, Unmappable> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Unmappable::Bug))
 }
 
 impl From<Decision> for Outcome {
@@ -172,5 +190,31 @@ impl From<Decision> for Outcome {
             Decision::NotSampled => ("not_sampled", "the run is outside the project's share"),
         };
         Self::Ignored { as_str, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Content, unpack};
+
+    #[test]
+    fn a_room_that_panics_costs_no_delivery() {
+        let room = *Provider::Circleci.room();
+        for room in [
+            Room { decode: |_| panic!("a mistake in decoding"), ..room },
+            Room { map: |_, _| panic!("a mistake in mapping"), ..room },
+        ] {
+            let headers = HeaderMap::new();
+            let delivery = Delivery { headers: &headers, body: b"as it came" };
+            let (settings, rules) = (Settings::default(), ProjectRules::default());
+            let outcome = delivery.process_in(&room, Provider::Circleci, &settings, &rules);
+            let Outcome::Quarantined { reason, messages } = outcome else { panic!("{outcome:?}") };
+            let [message] = messages.as_slice() else { panic!("{messages:?}") };
+            let encoding = message.attributes.get("encoding").map(String::as_str);
+            let content = unpack(&message.body, encoding, None).unwrap();
+            assert_eq!(reason, Unmappable::Bug);
+            assert_eq!(content, Content::Quarantined(b"as it came".to_vec()));
+        }
     }
 }

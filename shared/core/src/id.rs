@@ -148,25 +148,26 @@ pub fn traceparent(trace: TraceId, span: SpanId, sampled: bool) -> String {
     format!("00-{trace}-{span}-{:02x}", u8::from(sampled))
 }
 
-/// The trace and the parent span of a W3C `traceparent`, unless it is invalid. A version after
-/// `00` may say more behind the flags, which is left alone.
+/// The trace, the parent span and the sampled flag of a W3C `traceparent`, unless it is invalid. A
+/// version after `00` may say more behind the flags, which is left alone.
 ///
 /// <https://www.w3.org/TR/trace-context/#versioning-of-traceparent>
 #[must_use]
-pub fn parse_traceparent(text: &str) -> Option<(TraceId, SpanId)> {
+pub fn parse_traceparent(text: &str) -> Option<(TraceId, SpanId, bool)> {
     let mut parts = text.split('-');
     let mut part = |length: usize| {
         let digit = |it: u8| it.is_ascii_digit() || (b'a'..=b'f').contains(&it);
         parts.next().filter(|it| it.len() == length && it.bytes().all(digit))
     };
-    let (version, trace, span, _flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+    let (version, trace, span, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
     if version == "ff" || version == "00" && parts.next().is_some() {
         return None;
     }
     let (mut trace_bytes, mut span_bytes) = ([0; 16], [0; 8]);
     hex::decode_to_slice(trace, &mut trace_bytes).ok()?;
     hex::decode_to_slice(span, &mut span_bytes).ok()?;
-    Some((TraceId::new(trace_bytes)?, SpanId::new(span_bytes)?))
+    let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+    Some((TraceId::new(trace_bytes)?, SpanId::new(span_bytes)?, sampled))
 }
 
 #[cfg(test)]
@@ -177,10 +178,12 @@ mod tests {
 
     #[test]
     fn a_traceparent_is_read_as_it_was_written() {
-        let (trace, span) = parse_traceparent(VALID).unwrap();
-        assert_eq!(traceparent(trace, span, true), VALID);
+        let (trace, span, sampled) = parse_traceparent(VALID).unwrap();
+        assert_eq!((traceparent(trace, span, sampled).as_str(), sampled), (VALID, true));
         let later = format!("01{}-more", &VALID[2..]);
-        assert_eq!(parse_traceparent(&later), Some((trace, span)));
+        assert_eq!(parse_traceparent(&later), Some((trace, span, true)));
+        let unsampled = VALID.replace("-01", "-fe");
+        assert_eq!(parse_traceparent(&unsampled), Some((trace, span, false)));
     }
 
     #[test]

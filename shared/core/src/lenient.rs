@@ -158,7 +158,7 @@ scalar!(
             Ok(Int(None))
         }
         fn visit_str<E>(self, text: &str) -> Result<Int, E> {
-            Ok(Int(text.parse().ok()))
+            Ok(Int(text.trim().parse().ok()))
         }
     }
 );
@@ -181,19 +181,19 @@ scalar!(
             Ok(Number(None))
         }
         fn visit_str<E>(self, text: &str) -> Result<Number, E> {
-            Ok(Number(text.parse().ok().filter(|number: &f64| number.is_finite())))
+            Ok(Number(text.trim().parse().ok().filter(|number: &f64| number.is_finite())))
         }
     }
 );
 
 scalar!(
-    /// Yes or no, also when it is written as text.
+    /// Yes or no, also when it is written as text or as 0 or 1.
     Flag, Option<bool>, FlagVisitor, {
         fn visit_bool<E>(self, value: bool) -> Result<Flag, E> {
             Ok(Flag(Some(value)))
         }
-        fn visit_u64<E>(self, _: u64) -> Result<Flag, E> {
-            Ok(Flag(None))
+        fn visit_u64<E>(self, value: u64) -> Result<Flag, E> {
+            Ok(Flag((value < 2).then_some(value == 1)))
         }
         fn visit_i64<E>(self, _: i64) -> Result<Flag, E> {
             Ok(Flag(None))
@@ -202,7 +202,7 @@ scalar!(
             Ok(Flag(None))
         }
         fn visit_str<E>(self, text: &str) -> Result<Flag, E> {
-            Ok(Flag(text.parse().ok()))
+            Ok(Flag(text.trim().to_ascii_lowercase().parse().ok()))
         }
     }
 );
@@ -327,6 +327,16 @@ mod tests {
         assert_eq!(read.int, Int(Some(12)));
         assert_eq!(read.number, Number(Some(1.5)));
         assert_eq!(read.flag, Flag(Some(false)));
+        for (json, flag) in [
+            ("1", Some(true)),
+            ("0", Some(false)),
+            ("2", None),
+            (r#"" True""#, Some(true)),
+            (r#""""#, None),
+        ] {
+            assert_eq!(serde_json::from_str::<Flag>(json).unwrap().0, flag, "{json}");
+        }
+        assert_eq!(serde_json::from_str::<Int>(r#"" 12 ""#).unwrap(), Int(Some(12)));
     }
 
     #[test]

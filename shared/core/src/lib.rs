@@ -18,6 +18,7 @@ pub mod delivery;
 pub mod host;
 pub mod id;
 pub mod job;
+mod legible;
 pub mod lenient;
 pub mod mapping;
 pub mod message;

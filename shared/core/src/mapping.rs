@@ -1,12 +1,13 @@
 //! What the mappings of all providers share.
 
-use std::{borrow::Cow, str::FromStr};
+use std::borrow::Cow;
 
 use thiserror::Error;
 
 use crate::{
     delivery::Unmappable,
     host::Host,
+    lenient::Object,
     otlp::span::{Span, Status},
     semconv::{ERROR_TYPE, RunResult},
     time::Interval,
@@ -14,45 +15,53 @@ use crate::{
 
 /// Reads a body leniently, telling a broken one from one of another shape.
 pub(crate) fn read<'de, T: serde::Deserialize<'de>>(body: &'de [u8]) -> Result<T, Unmappable> {
-    serde_json::from_slice(body).map_err(|_| Unmappable::NotJson)
+    // As an object: a list would be read as the fields in their order.
+    let json: Object<T> = serde_json::from_slice(body).map_err(|_| Unmappable::NotJson)?;
+    json.0.ok_or(Unmappable::NotJson)
 }
 
 /// The text of `service.name`, in which `{repository}` and `{pipeline}` are replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceName(String);
+pub struct ServiceName {
+    text: String,
+    /// The provider's own name, for a run that has nothing to replace a placeholder by.
+    unnamed: &'static str,
+}
 
 /// A service name that can't be used.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("use text with {{repository}} and {{pipeline}} as the only placeholders")]
 pub struct BadServiceName;
 
-impl FromStr for ServiceName {
-    type Err = BadServiceName;
-
-    fn from_str(text: &str) -> Result<Self, BadServiceName> {
+impl ServiceName {
+    /// Reads a setting.
+    pub fn parse(text: &str, unnamed: &'static str) -> Result<Self, BadServiceName> {
         let rest = text.replace("{repository}", "").replace("{pipeline}", "");
-        if text.trim().is_empty() || rest.contains(['{', '}']) {
+        let text = text.trim();
+        // Quotes that a shell or an env file left around it are not meant.
+        let odd = text.starts_with(['"', '\'']) || text.contains(char::is_control);
+        if text.is_empty() || odd || rest.contains(['{', '}']) {
             return Err(BadServiceName);
         }
-        Ok(Self(text.trim().to_owned()))
+        Ok(Self { text: text.to_owned(), unnamed })
     }
-}
 
-impl ServiceName {
     /// A provider's own name, which needs no check.
-    pub(crate) fn known(name: &str) -> Self {
-        Self(name.to_owned())
+    pub(crate) fn known(name: &'static str) -> Self {
+        Self { text: name.to_owned(), unnamed: name }
     }
 
-    /// The name for one run.
+    /// The name for one run, never empty and never half of one.
     #[must_use]
     pub fn render(&self, repository: &str, pipeline: &str) -> String {
-        if !self.0.contains('{') {
-            return self.0.clone();
+        let missing =
+            |placeholder, value: &str| self.text.contains(placeholder) && value.is_empty();
+        if missing("{repository}", repository) || missing("{pipeline}", pipeline) {
+            return self.unnamed.to_owned();
         }
         // One pass, so that a repository called `{pipeline}` stays what it is.
-        let mut name = String::with_capacity(self.0.len() + repository.len() + pipeline.len());
-        let mut rest = self.0.as_str();
+        let mut name = String::with_capacity(self.text.len() + repository.len() + pipeline.len());
+        let mut rest = self.text.as_str();
         while let Some(at) = rest.find('{') {
             name.push_str(&rest[..at]);
             rest = &rest[at..];
@@ -230,10 +239,14 @@ mod tests {
 
     #[test]
     fn service_names_are_rendered_in_one_pass() {
-        let name: ServiceName = "ci/{repository}:{pipeline}!".parse().unwrap();
+        let name = ServiceName::parse("ci/{repository}:{pipeline}!", "gitlab").unwrap();
         assert_eq!(name.render("{pipeline}", "build"), "ci/{pipeline}:build!");
-        for bad in ["", " ", "{branch}", "{", "}", "{repository"] {
-            assert!(bad.parse::<ServiceName>().is_err(), "{bad}");
+        for (repository, pipeline) in [("", "build"), ("shop", ""), ("", "")] {
+            assert_eq!(name.render(repository, pipeline), "gitlab");
+        }
+        assert_eq!(ServiceName::parse(" ci ", "gitlab").unwrap().render("", ""), "ci");
+        for bad in ["", " ", "{branch}", "{", "}", "{repository", "\"ci\"", "'ci'", "a\nb"] {
+            assert!(ServiceName::parse(bad, "gitlab").is_err(), "{bad}");
         }
     }
 

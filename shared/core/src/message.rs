@@ -156,7 +156,7 @@ pub enum Undecodable {
     /// Another program wrote it, or a newer spanhook.
     #[error("the attribute `encoding` is none that this version knows")]
     Encoding,
-    /// Likewise.
+    /// The message holds a signal of a newer spanhook.
     #[error("the attribute `signal` is none that this version knows")]
     Signal,
     /// The body is no base64.

@@ -1,8 +1,8 @@
 //! The providers, each in a room of its own.
 //!
 //! All that is particular to a provider is in its folder and handed out as a [`Room`], so that a
-//! new one is a folder, a variant here and its line in [`Provider::room`]: the only place that
-//! tells providers apart. `docs/adding-a-provider.md` says what else there is to do.
+//! new one is a folder and its lines here: the only file that tells providers apart.
+//! `docs/adding-a-provider.md` says what else there is to do.
 
 /// Files of `events/`, by their names there.
 macro_rules! samples {
@@ -21,8 +21,9 @@ use crate::{
     check::Check,
     delivery::{Delivery, Mapped, Unmappable},
     host::Host,
+    id::TraceIds,
     job::Shape,
-    settings::{Settings, Variable},
+    settings::{SettingsError, TRACE_IDS, Variable, Vars},
 };
 
 /// A CI system.
@@ -34,6 +35,32 @@ pub enum Provider {
     Gitlab,
     /// GitHub Actions, github.com and Enterprise Server.
     Github,
+}
+
+/// How deliveries are mapped and ids derived: all that the pure half has to be told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// How ids are derived.
+    pub trace_ids: TraceIds,
+    /// `CircleCI`'s.
+    pub circleci: circleci::Settings,
+    /// GitLab's.
+    pub gitlab: gitlab::Settings,
+    /// GitHub's.
+    pub github: github::Settings,
+}
+
+impl Settings {
+    /// Reads `TRACE_IDS` and each provider's own variables.
+    pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
+        let words = [("hashed", TraceIds::Hashed), ("native", TraceIds::Native)];
+        Ok(Self {
+            trace_ids: TRACE_IDS.one_of(vars, words)?,
+            circleci: circleci::Settings::parse(vars)?,
+            gitlab: gitlab::Settings::parse(vars)?,
+            github: github::Settings::parse(vars)?,
+        })
+    }
 }
 
 /// What is particular to a provider, the same drawers in each room.
@@ -104,11 +131,39 @@ pub struct Issuer {
     pub keys: Option<&'static str>,
     /// The instance whose jobs an issuer at this host, with its port, speaks for.
     pub instance: fn(&str) -> String,
+    /// How a running job comes by a token without its owner's help.
+    pub grant: Grant,
+}
+
+/// How a running job comes by its token.
+#[derive(Clone, Copy, Debug)]
+pub enum Grant {
+    /// Its owner asks for one, by name.
+    Owner,
+    /// Every job has one.
+    Given {
+        /// The variable that holds it.
+        variable: &'static str,
+        /// What to check when it is refused.
+        hint: &'static str,
+    },
+    /// The job may ask for one, for an audience.
+    Asked {
+        /// The variable with the address to ask, to which `audience` is added.
+        address: &'static str,
+        /// The variable with what proves the job there.
+        token: &'static str,
+        /// What to do where none is given.
+        refused: &'static str,
+    },
 }
 
 impl Provider {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Circleci, Self::Gitlab, Self::Github];
+
+    /// What to type where one is asked for.
+    pub const EXPECTED: &str = "use circleci, gitlab or github";
 
     /// Its room.
     #[must_use]
@@ -157,5 +212,19 @@ impl Provider {
 impl fmt::Display for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_asked_for_a_provider_is_told_all_of_them() {
+        let words: Vec<_> = Provider::EXPECTED.split([' ', ',']).collect();
+        for provider in Provider::ALL {
+            assert!(words.contains(&provider.as_str()), "{provider}");
+            assert_eq!(Provider::named(provider.as_str()), Some(provider));
+        }
     }
 }

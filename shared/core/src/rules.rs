@@ -34,6 +34,8 @@ pub enum BadRules {
     Shape,
     /// A share outside 0 to 1.
     Share,
+    /// A pattern that no name of a project fits, and so a rule that would never hold.
+    Pattern,
 }
 
 impl BadRules {
@@ -42,6 +44,9 @@ impl BadRules {
     pub fn expected(self) -> &'static str {
         match self {
             Self::Shape => PROJECT_RULES.expected,
+            Self::Pattern => {
+                "use paths of projects, such as acme/shop or gitlab.example.com/acme/*, without a scheme and without a slash at an end"
+            }
             Self::Share => "use shares from 0 (none) to 1 (all)",
         }
     }
@@ -82,6 +87,10 @@ impl ProjectRules {
         let written: Written = serde_json::from_str(text).map_err(|_| BadRules::Shape)?;
         if !written.share.values().all(|share| (0.0..=1.0).contains(share)) {
             return Err(BadRules::Share);
+        }
+        let Written { allow, deny, share } = &written;
+        if !allow.iter().chain(deny).chain(share.keys()).all(|it| may_fit(it)) {
+            return Err(BadRules::Pattern);
         }
         let patterns = |list: Vec<String>| list.iter().map(|it| pattern(it)).collect();
         let mut share: Vec<_> = written.share.into_iter().collect();
@@ -165,6 +174,13 @@ fn fits(pattern: &WildMatch, names: &[String]) -> bool {
         [] => pattern.matches(""),
         names => names.iter().any(|name| pattern.matches(name)),
     }
+}
+
+/// Whether a project may have a name that fits.
+fn may_fit(pattern: &str) -> bool {
+    let text = pattern.trim();
+    let slash = text.starts_with('/') || text.ends_with('/');
+    !text.is_empty() && !slash && !text.contains("://")
 }
 
 fn pattern(text: &str) -> WildMatch {
@@ -279,6 +295,10 @@ mod tests {
             (r#"{"denied": []}"#, BadRules::Shape),
             (r#"{"deny": "acme/*"}"#, BadRules::Shape),
             (r#"{"share": 0.5}"#, BadRules::Shape),
+            (r#"{"deny": [""]}"#, BadRules::Pattern),
+            (r#"{"deny": ["acme/shop/"]}"#, BadRules::Pattern),
+            (r#"{"allow": ["https://gitlab.com/acme/*"]}"#, BadRules::Pattern),
+            (r#"{"share": {"/acme": 1}}"#, BadRules::Pattern),
             (r#"{"share": {"*": 1.5}}"#, BadRules::Share),
             (r#"{"share": {"*": -0.1}}"#, BadRules::Share),
         ] {

@@ -4,16 +4,13 @@
 //! the others below. `docs/settings.md`, `spanhook check` and the templates are tested against
 //! these definitions.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, num::NonZeroUsize, str::FromStr};
 
 use thiserror::Error;
 
-use crate::{
-    host::Host,
-    id::TraceIds,
-    mapping::ServiceName,
-    provider::{Provider, circleci, github, gitlab},
-};
+use crate::{host::Host, mapping::ServiceName, provider::Provider};
+
+pub use crate::provider::Settings;
 
 /// Environment variables by name.
 pub type Vars = BTreeMap<String, String>;
@@ -172,32 +169,6 @@ pub const PROJECT_RULES: Variable = Variable::new(
 )
 .live();
 
-/// How deliveries are mapped and ids derived: all that the pure half has to be told.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settings {
-    /// How ids are derived.
-    pub trace_ids: TraceIds,
-    /// `CircleCI`'s.
-    pub circleci: circleci::Settings,
-    /// GitLab's.
-    pub gitlab: gitlab::Settings,
-    /// GitHub's.
-    pub github: github::Settings,
-}
-
-impl Settings {
-    /// Reads `TRACE_IDS` and each provider's own variables.
-    pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
-        let words = [("hashed", TraceIds::Hashed), ("native", TraceIds::Native)];
-        Ok(Self {
-            trace_ids: TRACE_IDS.one_of(vars, words)?,
-            circleci: circleci::Settings::parse(vars)?,
-            gitlab: gitlab::Settings::parse(vars)?,
-            github: github::Settings::parse(vars)?,
-        })
-    }
-}
-
 /// What every webhook has in common besides its secrets.
 #[derive(Clone, Copy, Debug)]
 pub struct WebhookSettings {
@@ -213,22 +184,22 @@ impl WebhookSettings {
         let words = [("false", false), ("true", true), ("0", false), ("1", true)];
         Ok(Self {
             allow_unsigned: ALLOW_UNSIGNED.one_of(vars, words)?,
-            max_body: MAX_BODY_BYTES.parse(vars)?,
+            // A bound of nothing would refuse everything.
+            max_body: MAX_BODY_BYTES.parse::<NonZeroUsize>(vars)?.get(),
         })
     }
 }
 
-/// The `service.name` of a provider; of several variables the first that is set counts.
+/// The `service.name` of a provider. The older names of its variable count where it is not set.
 pub(crate) fn service_name(
     vars: &Vars,
-    variables: &[&Variable],
+    variable: &Variable,
+    older: &[&Variable],
 ) -> Result<ServiceName, SettingsError> {
-    let set = variables.iter().find(|it| it.get(vars).is_some());
-    // Only a list that is empty has no first one.
-    match set.or(variables.first()) {
-        Some(variable) => variable.parse(vars),
-        None => Err(SettingsError::Missing { variable: "SERVICE_NAME", hint: "set it" }),
-    }
+    let set = || older.iter().copied().find(|it| it.get(vars).is_some());
+    let found = Some(variable).filter(|it| it.get(vars).is_some()).or_else(set).unwrap_or(variable);
+    let text = found.get(vars).unwrap_or(found.default);
+    ServiceName::parse(text, variable.default).map_err(|_| found.invalid())
 }
 
 /// The variables that all providers share.

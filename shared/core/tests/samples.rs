@@ -80,7 +80,7 @@ fn the_samples_show_everything_that_the_mappings_tell_apart() {
         "vcs.provider.name = \"github\"",
         "vcs.provider.name = \"gitlab\"",
         "vcs.provider.name = \"bitbucket\"",
-        "vcs.repository.url.full = \"https://bitbucket.example.com/acme/shop\"",
+        "vcs.repository.url.full = \"https://bitbucket.example.com/projects/acme/repos/shop\"",
         "vcs.ref.head.type = \"branch\"",
         "vcs.ref.head.type = \"tag\"",
         "vcs.change.id = \"57\"",

@@ -5,6 +5,7 @@
 use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 
 use spanhook_core::{
     secret::values,
@@ -153,8 +154,8 @@ fn other(
     if protocol == Protocol::Grpc {
         return Ok(traces.to_owned());
     }
-    match ENDPOINT.get(vars) {
-        Some(base) => Ok(format!("{}/v1/{}", base.trim_end_matches('/'), signal.as_str())),
+    match Found::alone(vars, &ENDPOINT) {
+        Some(base) => below(&base, signal),
         None => Ok(traces.replacen("/v1/traces", &format!("/v1/{}", signal.as_str()), 1)),
     }
 }
@@ -193,12 +194,23 @@ fn whole(found: &Found<'_>) -> Result<String, SettingsError> {
     if web && host { Ok(found.value.to_owned()) } else { Err(found.invalid()) }
 }
 
-/// The address of traces: a general endpoint of HTTP is the base of the signals' paths, one for
-/// traces is the whole address.
+/// The address of traces; only the general variables of HTTP hold a base.
 fn address(found: &Found<'_>, protocol: Protocol) -> Result<String, SettingsError> {
-    let endpoint = whole(found)?;
-    let base = found.name != TRACES_ENDPOINT.name && protocol == Protocol::Http;
-    Ok(if base { format!("{}/v1/traces", endpoint.trim_end_matches('/')) } else { endpoint })
+    if found.name != TRACES_ENDPOINT.name && protocol == Protocol::Http {
+        return below(found, Signal::Traces);
+    }
+    whole(found)
+}
+
+/// A signal's address below a base. A base that is an address already would be answered 404.
+fn below(found: &Found<'_>, signal: Signal) -> Result<String, SettingsError> {
+    let base = whole(found)?;
+    let path = base.trim_end_matches('/');
+    if base.contains(['?', '#']) || path.ends_with("/v1/traces") {
+        let expected = "use a base URL, to which /v1/traces is added; OTEL_EXPORTER_OTLP_TRACES_ENDPOINT takes a whole one";
+        return Err(found.invalid_with(expected));
+    }
+    Ok(format!("{path}/v1/{}", signal.as_str()))
 }
 
 /// `key=value,…` with percent-encoded values; circleci-hook's are one variable each.
@@ -219,7 +231,7 @@ fn headers(vars: &Vars, given: Option<Found<'_>>) -> Result<HeaderMap, SettingsE
     for pair in list.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let header = pair.split_once('=').and_then(|(name, value)| {
             let name = HeaderName::try_from(name.trim()).ok()?;
-            Some((name, secret(&percent_decode(value.trim())?)?))
+            Some((name, secret(&percent_decode_str(value.trim()).decode_utf8().ok()?)?))
         });
         let (name, value) = header.ok_or_else(|| found.invalid())?;
         headers.insert(name, value);
@@ -231,19 +243,6 @@ fn secret(value: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(value.trim()).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, tail)) = rest.split_first() {
-        let code = tail.get(..2).filter(|_| *byte == b'%');
-        let decoded =
-            code.and_then(|it| u8::from_str_radix(std::str::from_utf8(it).ok()?, 16).ok());
-        bytes.push(decoded.unwrap_or(*byte));
-        rest = if decoded.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -376,16 +375,19 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "\"http://c:4318\""),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/v1/traces/"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/?key=s3cret"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret"),
         ] {
+            // Beside a whole address for traces the general one is still that of the others.
             let error =
                 parse(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1"), (name, value)])
-                    .err()
-                    .or_else(|| parse(&[(name, value)]).err())
-                    .unwrap_or_else(|| panic!("{name}={value} was accepted"))
+                    .unwrap_err()
                     .to_string();
             assert!(error.contains(name) && error.contains("use "), "{error}");
             assert!(!error.contains("s3cret"), "{error}");

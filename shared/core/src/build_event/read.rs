@@ -167,7 +167,7 @@ impl<'j> Event<'j> {
         let provider = match self.text("context.provider")? {
             None => None,
             Some(name) => match Provider::named(&name) {
-                None => self.refuse("context.provider", "use circleci, gitlab or github")?,
+                None => self.refuse("context.provider", Provider::EXPECTED)?,
                 provider => provider,
             },
         };
@@ -189,7 +189,9 @@ impl<'j> Event<'j> {
             project: claim.project,
             ref_name: claim.ref_name,
             revision: claim.revision,
-            traceparent: traceparent.and_then(|it| parse_traceparent(it.trim())),
+            traceparent: traceparent
+                .and_then(|it| parse_traceparent(it.trim()))
+                .map(|(trace, span, _)| (trace, span)),
         })
     }
 }

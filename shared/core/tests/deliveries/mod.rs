@@ -8,6 +8,7 @@ use std::{
 use spanhook_core::{
     delivery::Mapped,
     id::TraceIds,
+    mapping::ServiceName,
     otlp::{
         Signal,
         encode::{Limits, messages},
@@ -54,7 +55,7 @@ pub(crate) fn payloads(folder: &Path) -> Vec<(String, Vec<u8>)> {
 /// The settings of the snapshots: the services of GitLab's projects are named apart.
 pub(crate) fn settings(trace_ids: TraceIds, job_spans: JobSpans) -> Settings {
     let settings = with_jobs(trace_ids, job_spans);
-    let service_name = "{repository}".parse().unwrap();
+    let service_name = ServiceName::parse("{repository}", "gitlab").unwrap();
     let gitlab = gitlab::Settings { service_name, ..settings.gitlab };
     Settings { gitlab, ..settings }
 }

@@ -2,7 +2,9 @@
 
 use opentelemetry_proto::tonic::{common::v1::KeyValue, trace::v1::Span};
 use serde_json::{Value, json};
-use spanhook_core::{delivery::Outcome, id::TraceIds, provider::github, settings::Settings};
+use spanhook_core::{
+    delivery::Outcome, id::TraceIds, mapping::ServiceName, provider::github, settings::Settings,
+};
 
 use crate::{
     describe::{write_attributes, write_span},
@@ -45,7 +47,7 @@ fn described(settings: &Settings, keep: impl Fn(&str) -> bool) -> String {
 fn the_samples_become_these_spans() {
     let settings = Settings {
         github: github::Settings {
-            service_name: "{repository}".parse().unwrap(),
+            service_name: ServiceName::parse("{repository}", "github").unwrap(),
             custom_properties: vec!["team".into(), "platforms".into(), "tier".into()],
             ..github::Settings::default()
         },

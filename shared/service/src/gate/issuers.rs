@@ -122,9 +122,7 @@ fn listed(it: Described) -> Result<Listed, &'static str> {
     }
     let provider = match it.provider.as_deref() {
         None => provider(&it.issuer),
-        Some(name) => {
-            Provider::named(name).ok_or("use the providers gitlab, circleci and github")?
-        }
+        Some(name) => Provider::named(name).ok_or(Provider::EXPECTED)?,
     };
     let room = provider.room();
     let below = |path| {

@@ -150,29 +150,27 @@ impl<'a, 's> Run<'a, 's> {
         })
     }
 
-    fn url(&self) -> Cow<'a, str> {
+    /// The page of the run, as it is given, else as it is made; none where a part of it is missing.
+    fn url(&self) -> Option<Cow<'a, str>> {
         let given = match self.workflow.url.cow() {
             Cow::Borrowed(url) => public_url(url),
             Cow::Owned(url) => public_url(&url).map(|it| it.into_owned().into()),
         };
-        given.unwrap_or_else(|| {
-            format!(
-                "https://app.{}/pipelines/{}/{}/workflows/{}",
-                self.settings.circleci.host,
-                self.project.slug.as_str(),
-                self.pipeline.number.0.unwrap_or(0),
-                self.id
-            )
-            .into()
+        given.or_else(|| {
+            let (slug, number) = (self.project.slug.get()?, self.pipeline.number.0?);
+            let host = &self.settings.circleci.host;
+            let url = format!("https://app.{host}/pipelines/{slug}/{number}/workflows/{}", self.id);
+            Some(url.into())
         })
     }
 
     /// CircleCI sends no URL of a job; this is the one that its own pages link to.
-    fn job_url(&self, number: Int) -> Cow<'a, str> {
-        match number.0 {
-            Some(number) => format!("{}/jobs/{number}", self.url()).into(),
-            None => self.url(),
-        }
+    fn job_url(&self, number: Int) -> Option<Cow<'a, str>> {
+        let run = self.url()?;
+        Some(match number.0 {
+            Some(number) => format!("{run}/jobs/{number}").into(),
+            None => run,
+        })
     }
 
     /// The type of the trigger, else the event that the code host told.
@@ -274,6 +272,10 @@ impl<'a> Source<'a> {
         let parameters = pipeline.trigger_parameters.0.take().unwrap_or_default();
         let git = parameters.git.0.unwrap_or_default();
         let circleci = parameters.circleci.0.unwrap_or_default();
+        let canonical = match parameters.bitbucket_dc.get() {
+            Some(_) => data_center,
+            None => Some,
+        };
         let (named, own) = [
             ("github", parameters.github_app),
             ("gitlab", parameters.gitlab),
@@ -291,7 +293,8 @@ impl<'a> Source<'a> {
             &own.repo_url,
             &git.checkout_url,
         ];
-        let repository = urls.into_iter().find_map(|url| Repository::parse(url.as_str()));
+        let repository =
+            urls.into_iter().find_map(|url| canonical(Repository::parse(url.as_str())?));
         let origin = Repository::parse(vcs.origin_repository_url.as_str());
         let fork = match (&origin, &repository) {
             (Some(origin), Some(target)) => Some(origin.url != target.url),
@@ -317,6 +320,32 @@ impl<'a> Source<'a> {
             event: first([circleci.event_type.cow(), circleci.trigger_type.cow()]),
         }
     }
+}
+
+/// A repository of Bitbucket Data Center, which has three addresses: its page, and one to clone it by
+/// HTTP and by SSH each. The page's is the one for people; a person's project is `~name`.
+///
+/// <https://confluence.atlassian.com/bitbucketserver/clone-a-repository-790632786.html>
+fn data_center(repository: Repository) -> Option<Repository> {
+    let (scheme, rest) = repository.url.split_once("://")?;
+    let segments: Vec<_> = rest.split('/').collect();
+    let (base, project, name) = match segments.as_slice() {
+        [base @ .., "scm", project, name]
+        | [base @ .., "projects", project, "repos", name]
+        | [base @ .., "projects", project, "repos", name, "browse"] => {
+            (base, (*project).to_owned(), name)
+        }
+        [base @ .., "users", user, "repos", name]
+        | [base @ .., "users", user, "repos", name, "browse"] => (base, format!("~{user}"), name),
+        [host, project, name] => (std::slice::from_ref(host), (*project).to_owned(), name),
+        _ => return Some(repository),
+    };
+    let folder = match project.strip_prefix('~') {
+        Some(user) => format!("users/{user}"),
+        None => format!("projects/{project}"),
+    };
+    let url = format!("{scheme}://{}/{folder}/repos/{name}", base.join("/"));
+    Some(Repository { url, owner: project, name: (*name).to_owned(), ..repository.clone() })
 }
 
 fn head<'a>(
@@ -379,5 +408,42 @@ fn outcome<'a>(status: &Text<'a>) -> Outcome<'a> {
         "not_run" | "skipped" => Outcome::known(RunResult::Skip, ""),
         "" => Outcome::unknown("unknown".into()),
         _ => Outcome::unknown(status.cow()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_of_data_center_is_one_whatever_its_address() {
+        for (url, page, owner) in [
+            ("https://b.example.com/scm/acme/shop.git", "/projects/acme/repos/shop", "acme"),
+            ("ssh://git@b.example.com:7999/acme/shop.git", "/projects/acme/repos/shop", "acme"),
+            (
+                "https://b.example.com/projects/acme/repos/shop/browse",
+                "/projects/acme/repos/shop",
+                "acme",
+            ),
+            (
+                "https://b.example.com/git/scm/acme/shop.git",
+                "/git/projects/acme/repos/shop",
+                "acme",
+            ),
+            ("https://b.example.com/scm/~ada/shop.git", "/users/ada/repos/shop", "~ada"),
+            ("https://b.example.com/users/ada/repos/shop", "/users/ada/repos/shop", "~ada"),
+            (
+                "https://b.example.com/something/else/in/it/shop",
+                "/something/else/in/it/shop",
+                "something/else/in/it",
+            ),
+        ] {
+            let found = data_center(Repository::parse(url).unwrap()).unwrap();
+            let host = "https://b.example.com";
+            assert_eq!(
+                (found.url, found.owner, found.name),
+                (format!("{host}{page}"), owner.into(), "shop".into())
+            );
+        }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub use self::settings::Settings;
-use super::{Issuer, Room, Samples};
+use super::{Grant, Issuer, Room, Samples};
 use crate::check::{Check, Scheme};
 
 pub(super) const SAMPLES: Samples = Samples {
@@ -63,6 +63,11 @@ pub(super) static ROOM: Room = Room {
         owns: |issuer| issuer.starts_with("https://oidc.circleci.com/"),
         keys: Some("jwks-pub.json"),
         instance: |host| host.strip_prefix("oidc.").unwrap_or(host).to_owned(),
+        // <https://circleci.com/docs/guides/permissions-authentication/openid-connect-tokens/>
+        grant: Grant::Given {
+            variable: "CIRCLE_OIDC_TOKEN_V2",
+            hint: "does the endpoint accept this CircleCI organisation's OIDC tokens?",
+        },
     },
 };
 

@@ -13,7 +13,6 @@ pub(super) static SECRET: Variable = Variable::secret(
     "secret token of the webhook",
 );
 
-/// `CIRCLECI_HOST`
 pub(super) static HOST: Variable = Variable::new(
     "CIRCLECI_HOST",
     "circleci.com",
@@ -21,7 +20,6 @@ pub(super) static HOST: Variable = Variable::new(
     "instance, part of every id",
 );
 
-/// `CIRCLECI_SERVICE_NAME`
 pub(super) static SERVICE_NAME: Variable = Variable::new(
     "CIRCLECI_SERVICE_NAME",
     "circleci",
@@ -51,7 +49,7 @@ impl Settings {
     pub(crate) fn parse(vars: &Vars) -> Result<Self, SettingsError> {
         Ok(Self {
             host: HOST.host(vars)?,
-            service_name: service_name(vars, &[&SERVICE_NAME, &HOOK_SERVICE])?,
+            service_name: service_name(vars, &SERVICE_NAME, &[&HOOK_SERVICE])?,
         })
     }
 }

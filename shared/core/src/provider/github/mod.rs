@@ -15,7 +15,7 @@ mod settings;
 use serde_json::{Value, json};
 
 pub use self::{ids::NativeJobId, settings::Settings};
-use super::{Issuer, Room, Samples};
+use super::{Grant, Issuer, Room, Samples};
 use crate::check::{Check, Scheme};
 
 pub(super) const SAMPLES: Samples = Samples {
@@ -83,6 +83,12 @@ pub(super) static ROOM: Room = Room {
         instance: |host| match host.strip_prefix("token.actions.").unwrap_or(host) {
             "githubusercontent.com" => "github.com".to_owned(),
             host => host.to_owned(),
+        },
+        // <https://docs.github.com/actions/reference/security/oidc#methods-for-requesting-the-oidc-token>
+        grant: Grant::Asked {
+            address: "ACTIONS_ID_TOKEN_REQUEST_URL",
+            token: "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+            refused: "GitHub gave no OIDC token; the job needs `permissions: id-token: write`",
         },
     },
 };

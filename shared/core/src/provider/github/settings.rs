@@ -7,14 +7,12 @@ use crate::{
     settings::{SettingsError, Variable, Vars, service_name},
 };
 
-/// `GITHUB_WEBHOOK_SECRET`
 pub(super) static SECRET: Variable = Variable::secret(
     "GITHUB_WEBHOOK_SECRET",
     "set it to the secret of the webhook",
     "secret of the webhook",
 );
 
-/// `GITHUB_HOST`
 pub(super) static HOST: Variable = Variable::new(
     "GITHUB_HOST",
     "github.com",
@@ -22,7 +20,6 @@ pub(super) static HOST: Variable = Variable::new(
     "instance of a payload or request that names none",
 );
 
-/// `GITHUB_SERVICE_NAME`
 pub(super) static SERVICE_NAME: Variable = Variable::new(
     "GITHUB_SERVICE_NAME",
     "github",
@@ -30,7 +27,6 @@ pub(super) static SERVICE_NAME: Variable = Variable::new(
     "`service.name`, as above",
 );
 
-/// `GITHUB_STEP_SPANS`
 pub(super) static STEP_SPANS: Variable = Variable::new(
     "GITHUB_STEP_SPANS",
     "true",
@@ -38,7 +34,6 @@ pub(super) static STEP_SPANS: Variable = Variable::new(
     "`false` leaves the steps of jobs out",
 );
 
-/// `GITHUB_NATIVE_JOB_ID`
 pub(super) static NATIVE_JOB_ID: Variable = Variable::new(
     "GITHUB_NATIVE_JOB_ID",
     "check_run",
@@ -46,7 +41,6 @@ pub(super) static NATIVE_JOB_ID: Variable = Variable::new(
     "`check_run` or `name` (githubreceiver before 0.151.0), for native ids",
 );
 
-/// `GITHUB_CUSTOM_PROPERTIES`
 pub(super) static CUSTOM_PROPERTIES: Variable = Variable::new(
     "GITHUB_CUSTOM_PROPERTIES",
     "",
@@ -76,7 +70,7 @@ impl Settings {
         let kinds = [("check_run", NativeJobId::CheckRun), ("name", NativeJobId::Name)];
         Ok(Self {
             host: HOST.host(vars)?,
-            service_name: service_name(vars, &[&SERVICE_NAME])?,
+            service_name: service_name(vars, &SERVICE_NAME, &[])?,
             step_spans: STEP_SPANS.one_of(vars, words)?,
             native_job_id: NATIVE_JOB_ID.one_of(vars, kinds)?,
             custom_properties: properties(vars)?,

@@ -52,7 +52,7 @@ fn environment(vars: &Vars) -> Option<Claim> {
 /// GitLab's own trace id is the root pipeline's id as 32 hex digits: no other variable tells a
 /// child its root.
 fn root(traceparent: &str) -> Option<String> {
-    let (trace, _) = parse_traceparent(traceparent)?;
+    let (trace, ..) = parse_traceparent(traceparent)?;
     let root = u64::try_from(u128::from_be_bytes(*trace.as_bytes())).ok()?;
     Some(root.to_string())
 }

@@ -16,7 +16,7 @@ pub use self::{
     ids::GitlabJobKind,
     settings::{JobSpans, Settings},
 };
-use super::{Issuer, Room, Samples};
+use super::{Grant, Issuer, Room, Samples};
 use crate::check::{Check, Scheme};
 
 pub(super) const SAMPLES: Samples = Samples {
@@ -77,6 +77,8 @@ pub(super) static ROOM: Room = Room {
         owns: |_| false,
         keys: None,
         instance: str::to_owned,
+        // `id_tokens` of a job names the variable.
+        grant: Grant::Owner,
     },
 };
 

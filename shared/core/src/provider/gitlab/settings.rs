@@ -7,21 +7,18 @@ use crate::{
     settings::{SettingsError, Variable, Vars, service_name},
 };
 
-/// `GITLAB_SIGNING_TOKEN`
 pub(super) static SIGNING_TOKEN: Variable = Variable::secret(
     "GITLAB_SIGNING_TOKEN",
     "use the token as GitLab shows it: whsec_ and 44 characters of base64",
     "signing token, `whsec_…` (GitLab 19.0)",
 );
 
-/// `GITLAB_SECRET_TOKEN`
 pub(super) static SECRET_TOKEN: Variable = Variable::secret(
     "GITLAB_SECRET_TOKEN",
     "set it to the secret token of the webhook",
     "secret token; with both set both must hold",
 );
 
-/// `GITLAB_HOST`
 pub(super) static HOST: Variable = Variable::new(
     "GITLAB_HOST",
     "gitlab.com",
@@ -29,7 +26,6 @@ pub(super) static HOST: Variable = Variable::new(
     "instance of a payload or request that names none",
 );
 
-/// `GITLAB_SERVICE_NAME`
 pub(super) static SERVICE_NAME: Variable = Variable::new(
     "GITLAB_SERVICE_NAME",
     "gitlab",
@@ -37,7 +33,6 @@ pub(super) static SERVICE_NAME: Variable = Variable::new(
     "`service.name`, as above",
 );
 
-/// `GITLAB_JOB_SPANS`
 pub(super) static JOB_SPANS: Variable = Variable::new(
     "GITLAB_JOB_SPANS",
     "pipeline",
@@ -45,7 +40,6 @@ pub(super) static JOB_SPANS: Variable = Variable::new(
     "`pipeline`: the last try of each job, from one delivery; `job`: every try, from Job events",
 );
 
-/// `GITLAB_NATIVE_JOB_ID`
 pub(super) static NATIVE_JOB_ID: Variable = Variable::new(
     "GITLAB_NATIVE_JOB_ID",
     "default",
@@ -83,7 +77,7 @@ impl Settings {
         let spans = [("pipeline", JobSpans::Pipeline), ("job", JobSpans::Job)];
         Ok(Self {
             host: HOST.host(vars)?,
-            service_name: service_name(vars, &[&SERVICE_NAME])?,
+            service_name: service_name(vars, &SERVICE_NAME, &[])?,
             job_kind: NATIVE_JOB_ID.one_of(vars, kinds)?,
             job_spans: JOB_SPANS.one_of(vars, spans)?,
         })
