@@ -73,7 +73,9 @@ pub(crate) enum ReportError {
     Token,
     #[error("SPANHOOK_SIGNING_KEY is not whsec_ and base64; copy it again")]
     Key,
-    #[error("GitHub gave no OIDC token; the job needs `permissions: id-token: write`")]
+    #[error(
+        "GitHub gave no OIDC token; the job needs `permissions: id-token: write`, and pull requests from forks get none"
+    )]
     Github,
     #[error("no answer from {host} within 3 s; can this job reach it?")]
     TimedOut { host: String },
@@ -290,7 +292,7 @@ impl Proof {
         match self {
             Self::Bearer { hint, .. } => hint,
             Self::Signature { .. } => "check SPANHOOK_SIGNING_KEY and this machine's clock",
-            Self::None => "set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY",
+            Self::None => "set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY, on GitHub SPANHOOK_AUDIENCE",
         }
     }
 }
@@ -362,7 +364,7 @@ mod tests {
         let hint = "check SPANHOOK_SIGNING_KEY and this machine's clock";
         assert_eq!(found(&[circleci, key]).await, Ok(hint));
         assert!(found(&[circleci]).await.unwrap().contains("CircleCI organisation"));
-        assert_eq!(found(&[]).await, Ok("set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY"));
+        assert_eq!(found(&[]).await, Ok("set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY, on GitHub SPANHOOK_AUDIENCE"));
         assert_eq!(found(&[("SPANHOOK_TOKEN", "to\nken")]).await, Err(ReportError::Token));
         assert_eq!(found(&[("SPANHOOK_SIGNING_KEY", "whsec_!")]).await, Err(ReportError::Key));
         assert_eq!(found(&[("SPANHOOK_AUDIENCE", "a")]).await, Err(ReportError::Github));

@@ -24,7 +24,7 @@ export async function findProof(options: Options, signal: AbortSignal): Promise<
   const audience = firstOf(options.audience, env.SPANHOOK_AUDIENCE);
   if (audience) return bearer(await githubToken(options, audience, signal), "check SPANHOOK_AUDIENCE");
 
-  return { hint: "set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY", headers: () => ({}) };
+  return { hint: "set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY, on GitHub SPANHOOK_AUDIENCE", headers: () => ({}) };
 }
 
 /** The headers of Standard Webhooks. */
@@ -56,7 +56,7 @@ function secretOf(key: string): Buffer {
 
 async function githubToken(options: Options, audience: string, signal: AbortSignal): Promise<string> {
   const env = environment(options);
-  const missing = "GitHub gave no OIDC token: the job needs `permissions: id-token: write`";
+  const missing = "GitHub gave no OIDC token: the job needs `permissions: id-token: write`, and pull requests from forks get none";
   const address = firstOf(env.ACTIONS_ID_TOKEN_REQUEST_URL);
   const secret = firstOf(env.ACTIONS_ID_TOKEN_REQUEST_TOKEN);
   if (!address || !secret) throw new Problem(missing);
