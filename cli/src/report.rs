@@ -364,7 +364,10 @@ mod tests {
         let hint = "check SPANHOOK_SIGNING_KEY and this machine's clock";
         assert_eq!(found(&[circleci, key]).await, Ok(hint));
         assert!(found(&[circleci]).await.unwrap().contains("CircleCI organisation"));
-        assert_eq!(found(&[]).await, Ok("set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY, on GitHub SPANHOOK_AUDIENCE"));
+        assert_eq!(
+            found(&[]).await,
+            Ok("set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY, on GitHub SPANHOOK_AUDIENCE")
+        );
         assert_eq!(found(&[("SPANHOOK_TOKEN", "to\nken")]).await, Err(ReportError::Token));
         assert_eq!(found(&[("SPANHOOK_SIGNING_KEY", "whsec_!")]).await, Err(ReportError::Key));
         assert_eq!(found(&[("SPANHOOK_AUDIENCE", "a")]).await, Err(ReportError::Github));
