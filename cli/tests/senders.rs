@@ -226,6 +226,10 @@ async fn the_end_of_a_build_is_a_span_of_its_run() {
     assert_eq!(json["job_status"], "canceled");
     assert_eq!(json["metrics"]["duration_seconds"], 61.5);
     assert_eq!(request.batch().traces[0].groups[0].spans[0].name, "build acme/shop");
+    for (githubs, ours) in [("failure", "failed"), ("cancelled", "canceled")] {
+        let request = sent(&["event", "build", "--status", githubs, "--duration", "1"], &[]).await;
+        assert_eq!(request.json()["job_status"], ours);
+    }
 }
 
 #[tokio::test]
