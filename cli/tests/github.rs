@@ -151,8 +151,8 @@ impl Step {
 
 /// Runs the action's script as a runner does: with its inputs and nothing else that is set here.
 async fn step(vars: &[(&str, &str)]) -> Step {
-    let path = std::env::var("PATH").unwrap();
-    step_with(&path, vars).await
+    let path = std::env::var_os("PATH").unwrap();
+    step_with(path.to_str().unwrap(), vars).await
 }
 
 async fn step_with(path: &str, vars: &[(&str, &str)]) -> Step {
