@@ -226,6 +226,10 @@ async fn the_end_of_a_build_is_a_span_of_its_run() {
     assert_eq!(json["job_status"], "canceled");
     assert_eq!(json["metrics"]["duration_seconds"], 61.5);
     assert_eq!(request.batch().traces[0].groups[0].spans[0].name, "build acme/shop");
+    for (githubs, ours) in [("failure", "failed"), ("cancelled", "canceled")] {
+        let request = sent(&["event", "build", "--status", githubs, "--duration", "1"], &[]).await;
+        assert_eq!(request.json()["job_status"], ours);
+    }
 }
 
 #[tokio::test]
@@ -742,6 +746,35 @@ async fn a_command_is_a_span_of_its_job_and_knows_its_own() {
     assert_eq!(attribute(span, "error.type"), Some(json!("3")));
     assert_eq!(attribute(span, "process.command"), Some(json!("sh")));
     assert!(!format!("{span:?}").contains("echo"), "arguments may hold secrets");
+}
+
+/// By its check run where a step told it, else its run's attempt; by the action's context above all.
+#[tokio::test]
+async fn a_command_of_a_github_job_finds_its_place_by_itself() {
+    let job = [
+        ("CI", "true"),
+        ("GITHUB_ACTIONS", "true"),
+        ("GITHUB_SERVER_URL", "https://GHES.example.com:8443"),
+        ("GITHUB_RUN_ID", "9"),
+        ("GITHUB_RUN_ATTEMPT", "1"),
+        ("GITHUB_REPOSITORY", "acme/shop"),
+    ];
+    let trace = "8eaf523f729893250dbe6f0dd5f29dae";
+    for (more, expected) in [
+        (&[][..], (trace, "70aeae5a67538167")),
+        (&[("SPANHOOK_JOB_ID", "")], (trace, "70aeae5a67538167")),
+        (&[("SPANHOOK_JOB_ID", "7")], (trace, "759db45f9f539b04")),
+        (&[("JOB_CHECK_RUN_ID", "7")], (trace, "759db45f9f539b04")),
+        (&[("TRACEPARENT", PARENT), ("SPANHOOK_JOB_ID", "7")], (&PARENT[3..35], &PARENT[36..52])),
+    ] {
+        let receiver = Receiver::accepting().await;
+        let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*receiver.url)];
+        let output = spanhook(&["exec", "--", "true"], &[&job[..], &endpoint, more].concat()).await;
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        let [span] = &*receiver.only().spans() else { panic!("one span") };
+        let hex = |bytes: &[u8]| bytes.iter().map(|it| format!("{it:02x}")).collect::<String>();
+        assert_eq!((&*hex(&span.trace_id), &*hex(&span.parent_span_id)), expected, "{more:?}");
+    }
 }
 
 #[tokio::test]

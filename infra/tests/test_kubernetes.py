@@ -255,6 +255,7 @@ def test_the_ingress_shows_the_webhooks_only():
     assert sorted(paths) == [
         ("/build-events", "Exact"),
         ("/circleci", "Exact"),
+        ("/github", "Exact"),
         ("/gitlab", "Exact"),
         ("/health", "Exact"),
         ("/traceparent", "Prefix"),
@@ -396,6 +397,10 @@ def allowed(peer, pod, method, path):
     [
         ("POST", "/circleci", True, False),
         ("POST", "/gitlab", True, False),
+        ("POST", "/github", True, False),
+        ("GET", "/github", False, False),
+        ("POST", "/github/x", False, False),
+        ("GET", "/traceparent/github/9/1/", True, True),
         ("POST", "/build-events", True, True),
         ("GET", "/build-events", False, False),
         ("GET", "/health", True, False),

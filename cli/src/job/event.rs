@@ -62,7 +62,10 @@ struct Build {
 #[serde(rename_all = "lowercase")]
 enum Status {
     Success,
+    // GitHub's `job.status` has the other names.
+    #[value(alias = "failure")]
     Failed,
+    #[value(alias = "cancelled")]
     Canceled,
 }
 

@@ -334,7 +334,7 @@ impl Proof {
         match self {
             Self::Bearer { hint, .. } => hint,
             Self::Signature { .. } => "check SPANHOOK_SIGNING_KEY and this machine's clock",
-            Self::None => "set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY",
+            Self::None => "set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY, on GitHub SPANHOOK_AUDIENCE",
         }
     }
 }
@@ -388,7 +388,7 @@ mod tests {
     }
 
     const NO_TOKEN: &str =
-        "GitHub gave no OIDC token; the job needs `permissions: id-token: write`";
+        "GitHub gave no OIDC token; the job needs `permissions: id-token: write`, and pull requests from forks get none";
 
     #[tokio::test]
     async fn the_proof_is_the_first_that_is_there_and_a_mistyped_one_is_never_quoted() {
@@ -404,7 +404,10 @@ mod tests {
         let hint = "check SPANHOOK_SIGNING_KEY and this machine's clock";
         assert_eq!(found(&[circleci, key]).await, Ok(hint));
         assert!(found(&[circleci]).await.unwrap().contains("CircleCI organisation"));
-        assert_eq!(found(&[]).await, Ok("set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY"));
+        assert_eq!(
+            found(&[]).await,
+            Ok("set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY, on GitHub SPANHOOK_AUDIENCE")
+        );
         assert_eq!(found(&[("SPANHOOK_TOKEN", "to\nken")]).await, Err(ReportError::Token));
         assert_eq!(found(&[("SPANHOOK_SIGNING_KEY", "whsec_!")]).await, Err(ReportError::Key));
         assert_eq!(found(&[("SPANHOOK_AUDIENCE", "a")]).await, Err(ReportError::NoToken(NO_TOKEN)));

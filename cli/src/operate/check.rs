@@ -215,6 +215,7 @@ mod tests {
             ("circleci", "CIRCLECI_HOOK_SECRET"),
             ("gitlab", "GITLAB_SIGNING_TOKEN"),
             ("gitlab", "GITLAB_SECRET_TOKEN"),
+            ("github", "GITHUB_WEBHOOK_SECRET"),
             ("traceparent", "TRACEPARENT_TOKEN"),
             ("build-events", "BUILD_EVENTS_SIGNING_KEY"),
             ("build-events", "BUILD_EVENTS_TOKEN"),

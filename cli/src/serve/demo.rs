@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use spanhook_core::provider::Provider;
+use spanhook_core::{check::Scheme, provider::Provider};
 use spanhook_service::settings::{Vars, environment};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;

@@ -57,6 +57,9 @@ function github(env: Environment): Context {
     provider: "github",
     host: hostOf(env.GITHUB_SERVER_URL) ?? "github.com",
     run_id: firstOf(env.GITHUB_RUN_ID),
+    // GITHUB_JOB is a name of the workflow file. The number of the job is only in the context `job`,
+    // so a step has to pass it on; runners may come to do so under the second name.
+    job_id: firstOf(env.SPANHOOK_JOB_ID, env.JOB_CHECK_RUN_ID),
     attempt: firstOf(env.GITHUB_RUN_ATTEMPT),
     project: firstOf(env.GITHUB_REPOSITORY),
     // On a pull request GITHUB_REF_NAME is "12/merge"; the branch has its own variable.
@@ -72,7 +75,7 @@ function github(env: Environment): Context {
 export const tokenRequest = {
   address: "ACTIONS_ID_TOKEN_REQUEST_URL",
   secret: "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-  missing: "GitHub gave no OIDC token: the job needs `permissions: id-token: write`",
+  missing: "GitHub gave no OIDC token: the job needs `permissions: id-token: write`, and pull requests from forks get none",
 };
 
 /** The cloud has many host names (app., www.) but is one instance; a server's jobs know it by the build URL only. */

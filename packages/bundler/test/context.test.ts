@@ -92,6 +92,9 @@ describe("the context", () => {
       revision: "ccc",
     });
     assert.equal(readContext({ ...github, GITHUB_HEAD_REF: "", GITHUB_REF_NAME: "main" }).ref, "main");
+    assert.equal(readContext({ ...github, GITHUB_SERVER_URL: "https://GHES.example.com:8443" }).host, "ghes.example.com:8443");
+    assert.equal(readContext({ ...github, JOB_CHECK_RUN_ID: "7" }).job_id, "7");
+    assert.equal(readContext({ ...github, JOB_CHECK_RUN_ID: "7", SPANHOOK_JOB_ID: "8" }).job_id, "8");
   });
 
   it("outside CI is empty, and never names a person", () => {

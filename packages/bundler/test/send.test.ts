@@ -107,7 +107,7 @@ describe("the proof", () => {
 
   it("that GitHub does not give is one warning that names the permission", async () => {
     const lines = await send({ endpoint: "http://127.0.0.1:9", env: { SPANHOOK_AUDIENCE: "x" } });
-    assert.deepEqual(lines, ["spanhook: build event not sent: GitHub gave no OIDC token: the job needs `permissions: id-token: write`"]);
+    assert.deepEqual(lines, ["spanhook: build event not sent: GitHub gave no OIDC token: the job needs `permissions: id-token: write`, and pull requests from forks get none"]);
   });
 
   it("shares one limit with the post: a slow token leaves no second wait", async () => {

@@ -186,6 +186,15 @@ impl Job {
         })
     }
 
+    /// Whether what is said of a job fits the one that a token proves: its run, its attempt, and no
+    /// other job. Not every token knows its job.
+    #[must_use]
+    pub fn is_told_by(&self, token: &Self) -> bool {
+        let same_run = (self.provider, self.attempt) == (token.provider, token.attempt)
+            && self.run == token.run;
+        same_run && (self.job.is_none() || token.job.is_none() || self.job == token.job)
+    }
+
     /// The ids of its trace and spans, which need not exist yet.
     #[must_use]
     pub fn place(&self, settings: &Settings) -> Place {

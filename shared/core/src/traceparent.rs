@@ -143,8 +143,11 @@ pub enum BadRequest {
     #[error("{0}")]
     Id(&'static str),
     /// The instance is no host name.
-    #[error("instance must be a host name, with its port if it has one; use $CI_SERVER_HOST")]
+    #[error("instance must be a host name without a scheme, with its port if it has one")]
     Instance,
+    /// The ids are those of another job than the token's.
+    #[error("the token is another job's; ask with the ids of the job that it was made for")]
+    OtherJob,
     /// No such format.
     #[error("format must be sh, dotenv, json, powershell, github or value")]
     Format,
@@ -162,7 +165,11 @@ impl BadRequest {
     /// The HTTP status.
     #[must_use]
     pub fn status(self) -> u16 {
-        if self == Self::Path { 404 } else { 400 }
+        match self {
+            Self::Path => 404,
+            Self::OtherJob => 403,
+            Self::Id(_) | Self::Instance | Self::Format => 400,
+        }
     }
 }
 
@@ -182,6 +189,8 @@ pub struct Request {
     pub format: Format,
     /// Whose context it is to be.
     pub job: Result<Job, BadRequest>,
+    /// Whether the path names no run at all, which leaves it to the caller's token.
+    pub bare: bool,
     /// The project's name (`?project=acme/shop`), for the rules.
     pub project: Option<String>,
 }
@@ -207,6 +216,8 @@ pub fn parse(path: &str, query: Option<&str>, accept: Option<&str>) -> Request {
         },
         _ => None,
     };
+    let bare = matches!(segments.as_slice(), ["traceparent"])
+        || matches!(segments.as_slice(), ["traceparent", name] if Provider::named(name).is_some());
     let text = |name| parameter(name).map(str::to_owned);
     let job = asked.map_or(Err(BadRequest::Path), |(provider, segments)| {
         let claim = (provider.room().job.segments)(segments).ok_or(BadRequest::Path)?;
@@ -214,8 +225,8 @@ pub fn parse(path: &str, query: Option<&str>, accept: Option<&str>) -> Request {
     });
     let project = text("project");
     match format {
-        Ok(format) => Request { format, job, project },
-        Err(error) => Request { format: Format::Sh, job: Err(error), project },
+        Ok(format) => Request { format, job, bare, project },
+        Err(error) => Request { format: Format::Sh, job: Err(error), bare: false, project },
     }
 }
 
@@ -230,7 +241,7 @@ mod tests {
 
     fn ask(path: &str, query: &str, trace_ids: TraceIds) -> String {
         let settings = Settings { trace_ids, ..Settings::default() };
-        let Request { format, job, project } = parse(path, Some(query), None);
+        let Request { format, job, project, .. } = parse(path, Some(query), None);
         let rules = ProjectRules::parse(r#"{"deny": ["acme/secret"]}"#).unwrap();
         match job {
             Ok(job) => format.render(Context::of(&job, &settings, &rules, project.as_deref())),
@@ -339,7 +350,7 @@ mod tests {
             query in "(format=[a-z$`]{0,8}|instance=\\PC{0,20}|project=\\PC{0,20}|root=\\PC{0,8}|&){0,5}",
             accept in "\\PC{0,30}",
         ) {
-            let Request { format, job, project } = parse(&path, Some(&query), Some(&accept));
+            let Request { format, job, project, .. } = parse(&path, Some(&query), Some(&accept));
             let (settings, rules) = (Settings::default(), ProjectRules::default());
             let body = match job {
                 Ok(job) => format.render(Context::of(&job, &settings, &rules, project.as_deref())),

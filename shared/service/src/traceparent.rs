@@ -22,6 +22,9 @@ use crate::{
     telemetry::{Metric, Telemetry},
 };
 
+/// Why there is no context, for people.
+const REASON: HeaderName = HeaderName::from_static("spanhook-error");
+
 /// The traceparent endpoint.
 #[derive(Debug)]
 pub struct Traceparent {
@@ -59,7 +62,7 @@ impl Traceparent {
 async fn answer(State(service): State<Arc<Traceparent>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let header = |name: HeaderName| parts.headers.get(name).and_then(|it| it.to_str().ok());
-    let Asked { format, job, project } =
+    let Asked { format, job, bare, project } =
         parse(parts.uri.path(), parts.uri.query(), header(header::ACCEPT));
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         let response = failure(format, StatusCode::METHOD_NOT_ALLOWED, "ask with GET");
@@ -83,7 +86,11 @@ async fn answer(State(service): State<Arc<Traceparent>>, request: Request) -> Re
     let (job, project) = match &caller.identity {
         // Of a provider without webhooks there is no trace to join.
         Some(own) if own.provider.room().checks.is_empty() => (Err(BadRequest::Path), None),
-        Some(own) => (Ok(own.clone()), own.project.clone()),
+        Some(own) if bare => (Ok(own.clone()), own.project.clone()),
+        Some(own) => (
+            job.and_then(|it| it.is_told_by(own).then(|| own.clone()).ok_or(BadRequest::OtherJob)),
+            own.project.clone(),
+        ),
         None => (job, project),
     };
     match job {
@@ -107,22 +114,22 @@ async fn answer(State(service): State<Arc<Traceparent>>, request: Request) -> Re
             (headers, body).into_response()
         }
         Err(error) => {
-            let status = if error == BadRequest::Path {
-                StatusCode::NOT_FOUND
-            } else {
-                StatusCode::BAD_REQUEST
-            };
+            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
             failure(format, status, &error.to_string())
         }
     }
 }
 
+/// The texts are our own, and of nothing that was asked: they are a header as well, since some
+/// formats have no body for them.
 fn failure(format: Format, status: StatusCode, message: &str) -> Response {
     let kind =
         if format == Format::Json { "application/problem+json" } else { format.content_type() };
+    let reason = HeaderValue::try_from(message.replace('\n', " "));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (REASON, reason.unwrap_or(HeaderValue::from_static("see the documentation"))),
     ];
     (status, headers, format.render_error(status.as_u16(), message)).into_response()
 }

@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 use spanhook_core::{
     check::{Rejection, sign_standard, signing_key},
     host::Host,
-    job::{Job, Key},
+    job::{Claim, Job, Key},
     message::{Content, unpack},
     provider::Provider,
     settings::{Settings, Vars},
@@ -1186,6 +1186,23 @@ async fn no_token_or_secret_reaches_a_log_an_error_or_debug_output() {
     assert!(said.contains("no keys from the issuer") && said.contains(&down.url), "{said}");
 }
 
+/// The endpoint as its function has it, at the time of the tokens.
+async fn traceparent(vars: &Vars) -> Router {
+    let service = Traceparent {
+        gate: Gate::open(GateSettings::traceparent(vars).unwrap()).await.unwrap(),
+        clock: Clock::new(|| at(NOW)),
+        rules: project_rules(&Vars::new()).await.unwrap(),
+        settings: Arc::new(Settings::default()),
+        telemetry: Telemetry::queued("test", &TelemetrySettings::default()),
+    };
+    service.into_router()
+}
+
+fn asking(path: &str, authorization: &str) -> axum::http::Request<axum::body::Body> {
+    let request = axum::http::Request::get(path).header("authorization", authorization);
+    request.body(axum::body::Body::empty()).unwrap()
+}
+
 /// Whatever a job says of itself, in the path or in the body: its token says which job it is.
 #[tokio::test]
 async fn a_job_reaches_no_run_but_its_own() {
@@ -1198,22 +1215,18 @@ async fn a_job_reaches_no_run_but_its_own() {
     let clock = Clock::new(|| at(NOW));
     let bearer = format!("Bearer {}", good(&gitlab("https://gitlab.com")));
 
-    let traceparent = Traceparent {
-        gate: Gate::open(GateSettings::traceparent(&vars).unwrap()).await.unwrap(),
-        clock,
-        rules: project_rules(&Vars::new()).await.unwrap(),
-        settings: Arc::new(Settings::default()),
-        telemetry: telemetry(),
-    };
-    let traceparent = traceparent.into_router();
-    let get = |path: &str, token: &str| {
-        let request = axum::http::Request::get(path).header("authorization", token);
-        request.body(axum::body::Body::empty()).unwrap()
-    };
-    let other = "/traceparent/gitlab/1/2?format=value&project=widgets/site";
-    let (status, context) = ask(traceparent.clone(), get(other, &bearer)).await;
-    assert_eq!((status, context.trim_end()), (200, &*format!("00-{TRACE}-{JOB}-01")));
-    assert_eq!(ask(traceparent, get(other, "Bearer guess")).await.0, 401);
+    let traceparent = traceparent(&vars).await;
+    for own in ["/traceparent", "/traceparent/gitlab", "/traceparent/gitlab/2722508965/15651125844"]
+    {
+        let own = format!("{own}?format=value&project=widgets/site");
+        let (status, context) = ask(traceparent.clone(), asking(&own, &bearer)).await;
+        assert_eq!((status, context.trim_end()), (200, &*format!("00-{TRACE}-{JOB}-01")), "{own}");
+    }
+    for other in ["/1/2", "/2722508965/2", "/1/15651125844"] {
+        let other = format!("/traceparent/gitlab{other}?format=value&project=widgets/site");
+        assert_eq!(ask(traceparent.clone(), asking(&other, &bearer)).await.0, 403, "{other}");
+        assert_eq!(ask(traceparent.clone(), asking(&other, "Bearer guess")).await.0, 401);
+    }
 
     let queue = Arc::new(MemoryOutbox::default());
     let build_events = BuildEvents {
@@ -1246,4 +1259,50 @@ async fn a_job_reaches_no_run_but_its_own() {
         assert!(holds(b"acme/web") && !holds(b"widgets"), "{signal:?}");
         assert!(!holds(&[0x11; 16]), "{signal:?}");
     }
+}
+
+/// A token of an older server does not know its job, and then the job's span can't be told.
+#[tokio::test]
+async fn a_github_job_is_told_its_own_run_attempt_and_job() {
+    let issuer = "https://token.actions.githubusercontent.com";
+    let issuers = json!([listed(issuer)]).to_string();
+    let access = r#"[{"projects": "acme/*", "by": ["oidc:github.com"]}]"#;
+    let vars = vars(&[("OIDC_ISSUERS", &issuers), ("OIDC_AUDIENCE", AUDIENCE), ("ACCESS", access)]);
+    let traceparent = traceparent(&vars).await;
+    let settings = Settings::default();
+    let expected = |job: Option<u64>| {
+        let claim = Claim {
+            run_id: Some("19284651123".to_owned()),
+            attempt: Some("2".to_owned()),
+            job_id: job.map(|it| it.to_string()),
+            ..Claim::default()
+        };
+        let place = Job::new(Provider::Github, &claim).unwrap().place(&settings);
+        format!("00-{}-{}-01\n", place.trace, place.span())
+    };
+    let of_job = format!("Bearer {}", good(&github(issuer)));
+    let older = with(github(issuer), &[("check_run_id", Value::Null)]);
+    let of_run = format!("Bearer {}", good(&older));
+    let told = async |path: &str, token: &str| {
+        let path = format!("/traceparent{path}?format=value");
+        ask(traceparent.clone(), asking(&path, token)).await
+    };
+    let run = "/github/19284651123/2";
+    for path in ["", "/github", "/github/", run, &format!("{run}/"), &format!("{run}/55120394")] {
+        assert_eq!(told(path, &of_job).await, (200, expected(Some(55_120_394))), "{path}");
+        assert_eq!(told(path, &of_run).await, (200, expected(None)), "{path}");
+    }
+    for (path, status) in [
+        ("/github/19284651123/2/55120395", 403),
+        ("/github/19284651123/1/55120394", 403),
+        ("/github/19284651123/1", 403),
+        ("/github/9/2", 403),
+        ("/gitlab/19284651123/55120394", 403),
+        ("/github/19284651123", 404),
+        ("/github/19284651123/2/x", 400),
+    ] {
+        assert_eq!(told(path, &of_job).await.0, status, "{path}");
+    }
+    let foreign = good(&with(github(issuer), &[("repository", json!("evil/shop"))]));
+    assert_eq!(told(run, &format!("Bearer {foreign}")).await.0, 403, "not in ACCESS");
 }

@@ -287,6 +287,49 @@ async fn issue_28_an_error_for_github_env_has_no_body() {
     assert!(body.starts_with("TRACEPARENT=00-"), "{body}");
 }
 
+/// A line that is no `NAME=value` fails the step that wrote it to `$GITHUB_ENV`: an error is a
+/// status and a header, and nothing that was asked is in it.
+#[tokio::test]
+async fn in_githubs_environment_file_an_error_is_a_header() {
+    let mut text = String::new();
+    for (name, tokens, method, path) in [
+        ("no attempt", &[][..], Method::GET, "/github/9"),
+        ("no job's segment", &[], Method::GET, "/github/9/1/"),
+        ("bad id", &[], Method::GET, "/github/9/1/$(id)"),
+        ("no such provider", &[], Method::GET, "/hithub/9/1/7"),
+        ("no run", &[], Method::GET, "/github"),
+        ("bad instance", &[], Method::GET, "/github/9/1?instance=https://$(id)"),
+        ("wrong method", &[], Method::PUT, "/github/9/1"),
+        ("no token", &["t0ken-of-the-tests"], Method::GET, "/github/9/1/7"),
+    ] {
+        let join = if path.contains('?') { '&' } else { '?' };
+        let uri = format!("/traceparent{path}{join}format=github&echo=$(id)");
+        let request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
+        let response = traceparent(tokens, "").await.oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let reason = response.headers().get("spanhook-error");
+        let reason = reason.map_or("none", |it| it.to_str().unwrap()).to_owned();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        assert_eq!(body.is_empty(), status != 200, "{name}");
+        assert!(!reason.contains("id)"), "{reason}");
+        text += &format!("{name}: {status} {reason}\n{}", str::from_utf8(&body).unwrap());
+    }
+    let paths = "no such path; use /traceparent/circleci/$CIRCLE_WORKFLOW_ID/$CIRCLE_WORKFLOW_JOB_ID \
+                 or /traceparent/gitlab/$CI_PIPELINE_ID/$CI_JOB_ID?instance=$CI_SERVER_HOST \
+                 or /traceparent/github/$GITHUB_RUN_ID/$GITHUB_RUN_ATTEMPT/${{ job.check_run_id }}";
+    insta::assert_snapshot!(text.replace(paths, "PATHS"), @r"
+    no attempt: 404 PATHS
+    no job's segment: 200 none
+    TRACEPARENT=00-b7d345b3174dfd72405944c7374b2d44-9871da4298266db8-01
+    bad id: 400 run, attempt and job must be positive numbers; use $GITHUB_RUN_ID, $GITHUB_RUN_ATTEMPT and ${{ job.check_run_id }}
+    no such provider: 404 PATHS
+    no run: 404 PATHS
+    bad instance: 400 instance must be a host name without a scheme, with its port if it has one
+    wrong method: 405 ask with GET
+    no token: 401 a token is needed; send the header Authorization: Bearer ...
+    ");
+}
+
 /// What a job is told and what becomes of its webhook are one decision.
 #[tokio::test]
 async fn the_sampled_flag_and_the_webhooks_spans_agree() {

@@ -110,16 +110,20 @@ fn issue_6_the_shell_lines_of_the_docs_come_to_every_hashed_vector() {
     let lines: Vec<_> = page[from..].lines().take_while(|it| *it != "```").collect();
     let script = format!("{function}\n{}", lines.join("\n"));
     for vector in vectors().into_iter().filter(|it| it.ids == TraceIds::Hashed) {
-        let shell = Command::new("sh")
-            .args(["-eu", "-c", &script])
-            .env("GITHUB_SERVER_URL", format!("https://{}", vector.host))
-            .env("GITHUB_RUN_ID", vector.run)
-            .env("GITHUB_RUN_ATTEMPT", vector.attempt)
-            .env("JOB", vector.job)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&shell.stdout);
-        assert_eq!(said.trim(), vector.traceparent, "{}", String::from_utf8_lossy(&shell.stderr));
+        // Debian's `sh` is dash.
+        for shell in ["sh", "bash"] {
+            let done = Command::new(shell)
+                .args(["-eu", "-c", &script])
+                .env("GITHUB_SERVER_URL", format!("https://{}", vector.host))
+                .env("GITHUB_RUN_ID", &vector.run)
+                .env("GITHUB_RUN_ATTEMPT", &vector.attempt)
+                .env("JOB", &vector.job)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&done.stdout);
+            let problem = String::from_utf8_lossy(&done.stderr);
+            assert_eq!(said.trim(), vector.traceparent, "{shell}: {problem}");
+        }
     }
 }
 

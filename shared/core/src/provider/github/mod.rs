@@ -88,7 +88,7 @@ pub(super) static ROOM: Room = Room {
         grant: Grant::Asked {
             address: "ACTIONS_ID_TOKEN_REQUEST_URL",
             token: "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-            refused: "GitHub gave no OIDC token; the job needs `permissions: id-token: write`",
+            refused: "GitHub gave no OIDC token; the job needs `permissions: id-token: write`, and pull requests from forks get none",
         },
     },
 };
