@@ -16,6 +16,7 @@ use crate::{
     },
     provider::Provider,
     rules::{Decision, ProjectRules},
+    run_metrics,
     settings::Settings,
 };
 
@@ -148,7 +149,11 @@ impl Delivery<'_> {
         // Mappings are tested never to panic; if one does, the payload must still not be lost.
         let work = || match (room.map)(&decoded, settings)? {
             Mapped::Ignored(reason) => Ok(Outcome::Ignored { as_str: "ignored", reason }),
-            Mapped::Telemetry(telemetry) => {
+            Mapped::Telemetry(mut telemetry) => {
+                if settings.webhook_metrics {
+                    // Before the rules: they keep the metrics of runs outside a project's share.
+                    telemetry.iter_mut().for_each(|it| it.metrics = run_metrics::of(&it.traces));
+                }
                 Ok(match Accepted::of(provider.as_str(), telemetry, settings, rules) {
                     Ok(accepted) => Outcome::Accepted(accepted),
                     Err(decision) => decision.into(),

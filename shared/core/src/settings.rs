@@ -73,6 +73,11 @@ impl Variable {
         found.map(|(_, it)| *it).ok_or_else(|| self.invalid())
     }
 
+    /// Yes or no.
+    pub fn flag(&self, vars: &Vars) -> Result<bool, SettingsError> {
+        self.one_of(vars, [("false", false), ("true", true), ("0", false), ("1", true)])
+    }
+
     /// A host.
     pub fn host(&self, vars: &Vars) -> Result<Host, SettingsError> {
         Host::parse(self.get(vars).unwrap_or(self.default)).map_err(|_| self.invalid())
@@ -151,11 +156,21 @@ pub const PROJECT_RULES: Variable = Variable::new(
     "which projects are traced, and which share of their runs",
 );
 
+/// `WEBHOOK_METRICS`
+pub const WEBHOOK_METRICS: Variable = Variable::new(
+    "WEBHOOK_METRICS",
+    "false",
+    "use true or false",
+    "makes metrics of runs and queue times beside their spans (metrics.md)",
+);
+
 /// How deliveries are mapped and ids derived: all that the pure half has to be told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     /// How ids are derived.
     pub trace_ids: TraceIds,
+    /// Whether webhooks give metrics beside spans.
+    pub webhook_metrics: bool,
     /// `CircleCI`'s.
     pub circleci: circleci::Settings,
     /// GitLab's.
@@ -165,11 +180,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads `TRACE_IDS` and each provider's own variables.
+    /// Reads `TRACE_IDS`, `WEBHOOK_METRICS` and each provider's own variables.
     pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
         let words = [("hashed", TraceIds::Hashed), ("native", TraceIds::Native)];
         Ok(Self {
             trace_ids: TRACE_IDS.one_of(vars, words)?,
+            webhook_metrics: WEBHOOK_METRICS.flag(vars)?,
             circleci: circleci::Settings::parse(vars)?,
             gitlab: gitlab::Settings::parse(vars)?,
             github: github::Settings::parse(vars)?,
@@ -189,9 +205,8 @@ pub struct WebhookSettings {
 impl WebhookSettings {
     /// Reads `ALLOW_UNSIGNED` and `MAX_BODY_BYTES`.
     pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
-        let words = [("false", false), ("true", true), ("0", false), ("1", true)];
         Ok(Self {
-            allow_unsigned: ALLOW_UNSIGNED.one_of(vars, words)?,
+            allow_unsigned: ALLOW_UNSIGNED.flag(vars)?,
             max_body: MAX_BODY_BYTES.parse(vars)?,
         })
     }
@@ -211,7 +226,8 @@ pub(crate) fn service_name(
 }
 
 /// The variables that all providers share.
-pub const COMMON: [&Variable; 4] = [&TRACE_IDS, &ALLOW_UNSIGNED, &MAX_BODY_BYTES, &PROJECT_RULES];
+pub const COMMON: [&Variable; 5] =
+    [&TRACE_IDS, &ALLOW_UNSIGNED, &MAX_BODY_BYTES, &PROJECT_RULES, &WEBHOOK_METRICS];
 
 /// Every variable of the pure half.
 pub fn variables() -> impl Iterator<Item = &'static Variable> {
