@@ -445,11 +445,27 @@ def prometheus():
     return f"127.0.0.1:{free_ports(1)[0]}"
 
 
+# Later and earlier ends, the same end twice, and a delivery that came again.
+OUT_OF_ORDER = [
+    run_points(pipeline, end - seconds, pending=5, executing=seconds)
+    for pipeline, end, seconds in [(1, 900, 40), (2, 60, 50), (3, 900, 700), (4, 900, 45), (4, 900, 45)]
+]
+
+
+def test_sums_drop_points_with_their_own_times(prometheus, tmp_path):
+    # Why prometheus.yaml gives them others. Once this fails it need not.
+    overlay = "service: { pipelines: { metrics: { processors: [memory_limiter, delta_to_cumulative] } } }"
+    with Collector(tmp_path, "prometheus.yaml", overlay, PROMETHEUS=prometheus) as collector:
+        for points in OUT_OF_ORDER:
+            assert collector.send_metrics(points) == 200
+        # Only what is dropped has a label there, the error.
+        until(lambda: collector.metric("otelcol_deltatocumulative_datapoints") == 2 * len(OUT_OF_ORDER) - 2)
+        assert scraped(prometheus)["count"] == {("executing", "success"): 1, ("pending", ""): 1}
+
+
 def test_prometheus_counts_every_run_in_whatever_order_they_come(prometheus, tmp_path):
     with Collector(tmp_path, "prometheus.yaml", PROMETHEUS=prometheus) as collector:
-        # Later and earlier ends, the same end twice, and a delivery that came again.
-        for pipeline, end, seconds in [(1, 900, 40), (2, 60, 50), (3, 900, 700), (4, 900, 45), (4, 900, 45)]:
-            points = run_points(pipeline, end - seconds, pending=5, executing=seconds)
+        for points in OUT_OF_ORDER:
             assert collector.send_metrics(points) == 200
         # Several in one request, one of them of another result.
         points = run_points(5, 30, executing=55) + run_points(6, 20, executing=4, result="failure")
@@ -475,6 +491,13 @@ def test_prometheus_gets_no_label_of_one_run(prometheus, tmp_path):
         "otel_scope_schema_url", "otel_scope_version", "service_name", "spanhook_provider", "vcs_owner_name",
         "vcs_repository_name",
     }  # fmt: skip
+
+
+def test_prometheus_can_be_made_secure(prometheus, secure, tmp_path):
+    extensions = "service: { extensions: [health_check, bearertokenauth] }"
+    configs = ["prometheus.yaml", "secure.yaml", extensions]
+    with Collector(tmp_path, *configs, PROMETHEUS=prometheus, **secure) as collector:
+        assert collector.send_metrics(run_points(1, 60, executing=30)) == 400  # plain HTTP to a TLS port
 
 
 def scraped(address):
