@@ -1,5 +1,6 @@
 """Runs real Collectors for tests, on free loopback ports, and makes spans as spanhook makes them."""
 
+import bisect
 import functools
 import hashlib
 import json
@@ -137,9 +138,15 @@ class Collector:
 
     def send(self, resource_spans, headers=None):
         """Sends OTLP JSON and returns the HTTP status."""
-        body = json.dumps({"resourceSpans": resource_spans}).encode()
+        return self._post("traces", {"resourceSpans": resource_spans}, headers)
+
+    def send_metrics(self, resource_metrics):
+        """Likewise."""
+        return self._post("metrics", {"resourceMetrics": resource_metrics})
+
+    def _post(self, signal_name, body, headers=None):
         headers = {"Content-Type": "application/json", **(headers or {})}
-        request = urllib.request.Request(f"{self.endpoint}/v1/traces", body, headers)
+        request = urllib.request.Request(f"{self.endpoint}/v1/{signal_name}", json.dumps(body).encode(), headers)
         try:
             with opener(self.trust).open(request, timeout=30) as answer:
                 return answer.status
@@ -233,6 +240,41 @@ def job_spans(pipeline, jobs, seconds=20, result="success", name="group/project"
         worker = {"cicd.worker.id": str(number % 3), "cicd.worker.name": f"runner-{number % 3}"}
         resources += _resource(pipeline, name, worker, [_finish(span, pipeline, 5, 5 + seconds, result)])
     return _resource(pipeline, name, {}, queues) + resources
+
+
+# docs/metrics.md
+BOUNDS = [1, 5, 10, 30, 60, 120, 300, 600, 900, 1200, 1800, 2700, 3600, 5400, 7200, 10800, 21600]
+
+
+def run_points(pipeline, end, name="group/project", result="success", **states):
+    """The ResourceMetrics of a run as a webhook gives them: its length in each state, in seconds."""
+    points = []
+    for state, seconds in states.items():
+        attributes = {"cicd.pipeline.name": name, "cicd.pipeline.run.state": state}
+        if state == "executing":
+            attributes["cicd.pipeline.result"] = result
+            end += seconds
+        time = (START + end) * 10**9
+        exemplar = {"timeUnixNano": str(time), "asDouble": seconds}
+        exemplar |= {"traceId": trace_id(pipeline), "spanId": hashed(8, "run", str(pipeline))}
+        bucket = bisect.bisect_left(BOUNDS, seconds)
+        points.append({
+            "startTimeUnixNano": str(time - 1), "timeUnixNano": str(time),
+            "count": "1", "sum": seconds, "min": seconds, "max": seconds,
+            "bucketCounts": [str(int(it == bucket)) for it in range(len(BOUNDS) + 1)], "explicitBounds": BOUNDS,
+            "attributes": _attributes(attributes), "exemplars": [exemplar],
+        })  # fmt: skip
+    histogram = {"aggregationTemporality": 1, "dataPoints": points}
+    metric = {"name": "cicd.pipeline.run.duration", "unit": "s", "histogram": histogram}
+    resource = {
+        "service.name": "gitlab",
+        "cicd.pipeline.name": name,
+        "spanhook.provider": "gitlab",
+        "vcs.repository.name": "project",
+        "vcs.owner.name": "group",
+    }
+    scope = {"scope": {"name": "spanhook", "version": "0.1.0"}, "metrics": [metric]}
+    return [{"resource": {"attributes": _attributes(resource)}, "scopeMetrics": [scope]}]
 
 
 def _finish(span, pipeline, start, end, result="success"):

@@ -5,7 +5,8 @@ import time
 
 import pytest
 from clickhouse import CI_QUERIES, QUERIES, SQL, engine, generated, query, serve, statements
-from collector import Collector, until
+from collector import START as SPANS_START
+from collector import Collector, run_points, until
 
 SECOND = 10**9
 WEEK = 7 * 24 * 3600
@@ -423,6 +424,35 @@ def test_the_real_exporter_writes_into_our_tables(tmp_path):
         )
         assert exported == inserted
         assert len(exported) == len(rows)
+
+
+def test_run_durations_count_a_run_once(tmp_path):
+    clickhouse = engine()
+    clickhouse.create("otel")
+    clickhouse.create_tables()
+    runs = [
+        run_points(1, 0, pending=3, executing=60),
+        run_points(1, 0, pending=3, executing=60),  # delivered again
+        run_points(2, 0, pending=5, executing=100, result="failure"),
+        run_points(2, 0, pending=5, executing=400),  # and ended again: a job was retried
+        run_points(3, 0, executing=50, result="failure"),
+        run_points(4, 0, executing=7, name="other"),
+    ]
+    event = run_points(5, 0, executing=9)
+    resource = event[0]["resource"]["attributes"]  # a build event's says no provider
+    resource[:] = [it for it in resource if it["key"] != "spanhook.provider"]
+    with serve(clickhouse) as endpoint:
+        with Collector(tmp_path, "clickhouse.yaml", OVERLAY, CLICKHOUSE_ENDPOINT=endpoint) as collector:
+            for points in [*runs, event]:
+                assert collector.send_metrics(points) == 200
+            until(lambda: clickhouse.value("SELECT count() FROM otel.otel_metrics_histogram") == 11, 30)
+    clickhouse.use("otel")
+    period = {"from": SPANS_START, "to": SPANS_START + WEEK, "repository": ""}
+    first, second = clickhouse.rows(query("run_durations"), **period)
+    assert (first["pipeline"], first["runs"], second["pipeline"], second["runs"]) == ("group/project", 3, "other", 1)
+    assert first["failed"] == pytest.approx(1 / 3)
+    assert (first["p50_seconds"], second["p50_seconds"]) == (63, 7)
+    assert 5 > first["p95_pending_seconds"] > 4
 
 
 def test_our_tables_are_those_that_the_exporter_creates(tmp_path):

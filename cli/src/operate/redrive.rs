@@ -434,6 +434,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_delivery_that_is_mapped_again_gives_metrics_where_they_are_asked_for() {
+        let run = include_bytes!("../../events/circleci/workflow-completed.json");
+        let vars = Vars::from([("WEBHOOK_METRICS".to_owned(), "true".to_owned())]);
+        assert_eq!(redriven_with(&command(), quarantined(run), &vars).await.1, 2);
+        assert_eq!(redriven(&command(), quarantined(run)).await.1, 1, "spans alone");
+    }
+
+    #[tokio::test]
     async fn a_dry_run_a_filter_and_a_limit_move_only_what_they_say() {
         let (text, queued, dead) =
             redriven(&Redrive { dry_run: true, ..command() }, every_kind()).await;

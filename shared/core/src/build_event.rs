@@ -41,9 +41,9 @@ use crate::{
     job::Job,
     legible::legible,
     otlp::{
-        Telemetry,
+        Telemetry, entry,
         log::{self, Record},
-        metric::{self, Metric, Point},
+        metric::{self, Point},
         span::{Attributes, Group, Span, Trace},
     },
     project::Project,
@@ -153,34 +153,16 @@ impl Batch {
     fn add_point(
         &mut self,
         resource: &Attributes<'static>,
-        (name, unit, kind): (&str, &str, metric::Kind),
+        metric: (&str, &str, metric::Kind),
         point: Point<'static>,
     ) {
-        let new = || metric::Group { resource: resource.clone(), metrics: Vec::new() };
-        let group = entry(&mut self.current().metrics, |it| it.resource == *resource, new);
-        let same = |it: &Metric<'_>| it.name == name && it.unit == unit && it.kind == kind;
-        let new = || Metric {
-            name: name.to_owned().into(),
-            unit: unit.to_owned().into(),
-            kind,
-            points: Vec::new(),
-        };
-        entry(&mut group.metrics, same, new).points.push(point);
+        metric::add(&mut self.current().metrics, resource, metric, point);
     }
 
     fn add_record(&mut self, resource: &Attributes<'static>, record: Record<'static>) {
         let new = || log::Group { resource: resource.clone(), records: Vec::new() };
         entry(&mut self.current().logs, |it| it.resource == *resource, new).records.push(record);
     }
-}
-
-/// The last item that is `same`, or a new one. Events of one build stand together.
-fn entry<T>(items: &mut Vec<T>, same: impl Fn(&T) -> bool, new: impl FnOnce() -> T) -> &mut T {
-    let place = items.iter().rposition(same).unwrap_or_else(|| {
-        items.push(new());
-        items.len() - 1
-    });
-    &mut items[place]
 }
 
 /// Maps the events of a request: all of them, or none and why.

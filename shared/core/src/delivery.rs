@@ -17,6 +17,7 @@ use crate::{
     },
     provider::{Provider, Room},
     rules::{Decision, ProjectRules},
+    run_metrics,
     settings::Settings,
 };
 
@@ -158,7 +159,11 @@ impl Delivery<'_> {
             Delivery { headers: self.headers, body: body.as_deref().unwrap_or(self.body) };
         let work = || match (room.map)(&decoded, settings)? {
             Mapped::Ignored(reason) => Ok(Outcome::Ignored { as_str: "ignored", reason }),
-            Mapped::Telemetry(telemetry) => {
+            Mapped::Telemetry(mut telemetry) => {
+                if settings.webhook_metrics {
+                    // Before the rules: they keep the metrics of runs outside a project's share.
+                    telemetry.iter_mut().for_each(|it| it.metrics = run_metrics::of(&it.traces));
+                }
                 Ok(match Accepted::of(provider.as_str(), telemetry, settings, rules) {
                     Ok(accepted) => Outcome::Accepted(accepted),
                     Err(decision) => decision.into(),

@@ -73,3 +73,16 @@ impl Telemetry<'_> {
         }
     }
 }
+
+/// The last item that is `same`, or a new one: what belongs together mostly comes together.
+pub(crate) fn entry<T>(
+    items: &mut Vec<T>,
+    same: impl Fn(&T) -> bool,
+    new: impl FnOnce() -> T,
+) -> &mut T {
+    let place = items.iter().rposition(same).unwrap_or_else(|| {
+        items.push(new());
+        items.len() - 1
+    });
+    &mut items[place]
+}

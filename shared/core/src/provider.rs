@@ -23,7 +23,7 @@ use crate::{
     host::Host,
     id::TraceIds,
     job::Shape,
-    settings::{SettingsError, TRACE_IDS, Variable, Vars},
+    settings::{SettingsError, TRACE_IDS, Variable, Vars, WEBHOOK_METRICS},
 };
 
 /// A CI system.
@@ -42,6 +42,8 @@ pub enum Provider {
 pub struct Settings {
     /// How ids are derived.
     pub trace_ids: TraceIds,
+    /// Whether webhooks give metrics beside spans.
+    pub webhook_metrics: bool,
     /// `CircleCI`'s.
     pub circleci: circleci::Settings,
     /// GitLab's.
@@ -51,11 +53,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads `TRACE_IDS` and each provider's own variables.
+    /// Reads `TRACE_IDS`, `WEBHOOK_METRICS` and each provider's own variables.
     pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
         let words = [("hashed", TraceIds::Hashed), ("native", TraceIds::Native)];
         Ok(Self {
             trace_ids: TRACE_IDS.one_of(vars, words)?,
+            webhook_metrics: WEBHOOK_METRICS.flag(vars)?,
             circleci: circleci::Settings::parse(vars)?,
             gitlab: gitlab::Settings::parse(vars)?,
             github: github::Settings::parse(vars)?,

@@ -51,6 +51,15 @@ pub const ATTEMPT: &str = "spanhook.attempt";
 /// Why the run began, in the provider's word, such as `push`.
 pub const TRIGGER: &str = "spanhook.trigger";
 
+/// `cicd.pipeline.run.state` until the run's first job begins.
+pub const PENDING: &str = "pending";
+
+/// `cicd.pipeline.run.state` from there on.
+pub const EXECUTING: &str = "executing";
+
+/// How long a job waited before it began, in seconds. The conventions have no metric of tasks.
+pub const JOB_QUEUE_DURATION: &str = "spanhook.job.queue.duration";
+
 /// `cicd.pipeline.result` and `cicd.pipeline.task.run.result`.
 ///
 /// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/cicd/>

@@ -78,6 +78,11 @@ impl Variable {
         found.map(|(_, it)| *it).ok_or_else(|| self.invalid())
     }
 
+    /// Yes or no.
+    pub fn flag(&self, vars: &Vars) -> Result<bool, SettingsError> {
+        self.one_of(vars, [("false", false), ("true", true), ("0", false), ("1", true)])
+    }
+
     /// A host.
     pub fn host(&self, vars: &Vars) -> Result<Host, SettingsError> {
         Host::parse(self.get(vars).unwrap_or(self.default)).map_err(|_| self.invalid())
@@ -169,6 +174,14 @@ pub const PROJECT_RULES: Variable = Variable::new(
 )
 .live();
 
+/// `WEBHOOK_METRICS`
+pub const WEBHOOK_METRICS: Variable = Variable::new(
+    "WEBHOOK_METRICS",
+    "false",
+    "use true or false",
+    "makes metrics of runs and queue times beside their spans (metrics.md)",
+);
+
 /// What every webhook has in common besides its secrets.
 #[derive(Clone, Copy, Debug)]
 pub struct WebhookSettings {
@@ -181,9 +194,8 @@ pub struct WebhookSettings {
 impl WebhookSettings {
     /// Reads `ALLOW_UNSIGNED` and `MAX_BODY_BYTES`.
     pub fn parse(vars: &Vars) -> Result<Self, SettingsError> {
-        let words = [("false", false), ("true", true), ("0", false), ("1", true)];
         Ok(Self {
-            allow_unsigned: ALLOW_UNSIGNED.one_of(vars, words)?,
+            allow_unsigned: ALLOW_UNSIGNED.flag(vars)?,
             // A bound of nothing would refuse everything.
             max_body: MAX_BODY_BYTES.parse::<NonZeroUsize>(vars)?.get(),
         })
@@ -203,7 +215,8 @@ pub(crate) fn service_name(
 }
 
 /// The variables that all providers share.
-pub const COMMON: [&Variable; 4] = [&TRACE_IDS, &ALLOW_UNSIGNED, &MAX_BODY_BYTES, &PROJECT_RULES];
+pub const COMMON: [&Variable; 5] =
+    [&TRACE_IDS, &ALLOW_UNSIGNED, &MAX_BODY_BYTES, &PROJECT_RULES, &WEBHOOK_METRICS];
 
 /// Every variable of the pure half.
 pub fn variables() -> impl Iterator<Item = &'static Variable> {

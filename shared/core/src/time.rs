@@ -62,6 +62,13 @@ pub fn seconds(seconds: f64) -> Nanos {
     (seconds.clamp(0.0, 3.2e9) * 1e9) as Nanos
 }
 
+/// From one moment to a later one, in seconds.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a length needs no 53 bits")]
+pub fn length((from, to): (Nanos, Nanos)) -> f64 {
+    to.saturating_sub(from) as f64 / SECOND as f64
+}
+
 /// The start and end of something, made whole where the payload left gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {

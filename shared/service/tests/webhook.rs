@@ -23,7 +23,7 @@ use spanhook_service::{
 };
 use support::{
     MemoryOutbox, NOW, PING, SECRET, TOKEN, ask, broken_off, circleci, circleci_with, gitlab, post,
-    sign_circleci, signed, signed_standard, spans, vars,
+    quiet, sign_circleci, signed, signed_standard, spans, vars,
 };
 use tower::ServiceExt;
 
@@ -366,6 +366,28 @@ async fn the_sampled_flag_and_the_webhooks_spans_agree() {
         }
     }
     assert!(kept > 3 && left_out > 3, "{kept} of {}", kept + left_out);
+}
+
+#[tokio::test]
+async fn metrics_are_queued_beside_the_spans_and_outside_the_share_alone() {
+    let body = include_str!("../../../events/circleci/workflow-completed.json");
+    let none = r#"{"share": {"*": 0}}"#;
+    for (metrics, rules, expected, answer) in [
+        ("false", "", &["traces"][..], r#""spans":1"#),
+        ("true", "", &["traces", "metrics"], r#""spans":1"#),
+        ("true", none, &["metrics"], r#""spans":0"#),
+        ("true", r#"{"deny": ["*"]}"#, &[], "switch the project off"),
+        ("false", none, &[], "outside the project's share"),
+    ] {
+        let queue = Arc::new(MemoryOutbox::default());
+        let vars = [("WEBHOOK_METRICS", metrics), ("PROJECT_RULES", rules)];
+        let service = circleci_with(&queue, quiet(), &vars).await;
+        let (status, text) = ask(service, signed(body)).await;
+        assert!(status == 202 && text.contains(answer), "{text}");
+        let sent = queue.sent.lock().unwrap();
+        let signals: Vec<_> = sent.iter().map(|it| it.attributes["signal"].as_str()).collect();
+        assert_eq!(signals, expected, "{metrics} {rules}");
+    }
 }
 
 /// However the instance is written, a job's own spans and its pipeline's are one trace.

@@ -16,22 +16,13 @@ use crate::{
     mapping::{Outcome, Repository},
     otlp::{
         log::Record,
-        metric::{Kind as Metric, Point},
+        metric::{self, Kind as Metric, Point},
         span::{Attributes, Kind, Span},
     },
     semconv::{self as sc, RunResult},
     settings::Settings,
     time::{self, Nanos},
 };
-
-/// In seconds; those of `infra/collector/span-metrics.yaml`, which makes the same metric of runs.
-const DURATIONS: &[f64] = &[
-    1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0, 5400.0,
-    7200.0, 10800.0, 21600.0,
-];
-
-/// `cicd.pipeline.run.state`: a build reports one time from beginning to end, without a split.
-const EXECUTING: &str = "executing";
 
 /// `error.type` of a bundle whose sender says no more than that there were errors.
 const COMPILE_ERROR: &str = "compile_error";
@@ -235,7 +226,8 @@ impl Subject<'_, '_> {
         // The convention requires a name.
         let pipeline = if self.project.is_empty() { "build" } else { &self.project };
         attributes.set(sc::CICD_PIPELINE_NAME, pipeline.to_owned());
-        attributes.set(sc::CICD_PIPELINE_RUN_STATE, EXECUTING);
+        // A build reports one time from beginning to end, without a split.
+        attributes.set(sc::CICD_PIPELINE_RUN_STATE, sc::EXECUTING);
         if let Some(outcome) = outcome {
             attributes.set(sc::CICD_PIPELINE_RESULT, outcome.result.clone());
             attributes.set(sc::ERROR_TYPE, outcome.error.clone());
@@ -244,7 +236,7 @@ impl Subject<'_, '_> {
         let exemplar = Some((place.trace, id));
         let point =
             Point { start: span.start, time: span.end, value: seconds, attributes, exemplar };
-        let metric = (sc::CICD_PIPELINE_RUN_DURATION, "s", Metric::DeltaHistogram(DURATIONS));
+        let metric = (sc::CICD_PIPELINE_RUN_DURATION, "s", metric::WORK);
         batch.add_point(&self.resource, metric, point);
         batch.add_span(place.trace, &self.resource, span);
         Ok(())

@@ -9,9 +9,16 @@ use std::borrow::Cow;
 
 use crate::{
     id::{SpanId, TraceId},
-    otlp::span::Attributes,
+    otlp::{entry, span::Attributes},
     time::Nanos,
 };
+
+/// Bounds of the lengths of CI work, in seconds, from a second to six hours. The conventions advise
+/// none; these are those of `infra/collector/span-metrics.yaml`, which makes the same metrics.
+pub const WORK: Kind = Kind::DeltaHistogram(&[
+    1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0, 5400.0,
+    7200.0, 10800.0, 21600.0,
+]);
 
 /// Metrics of one resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +57,7 @@ pub enum Kind {
 /// One measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point<'a> {
-    /// When what was measured began, in nanoseconds since the Unix epoch.
+    /// Since when the point counts measurements, in nanoseconds since the Unix epoch.
     pub start: Nanos,
     /// When it was measured, in nanoseconds since the Unix epoch.
     pub time: Nanos,
@@ -62,6 +69,25 @@ pub struct Point<'a> {
     ///
     /// <https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exemplars>
     pub exemplar: Option<(TraceId, SpanId)>,
+}
+
+/// Adds a point to the metric of this name, unit and kind on this resource.
+pub(crate) fn add<'a>(
+    groups: &mut Vec<Group<'a>>,
+    resource: &Attributes<'a>,
+    (name, unit, kind): (&str, &str, Kind),
+    point: Point<'a>,
+) {
+    let new = || Group { resource: resource.clone(), metrics: Vec::new() };
+    let group = entry(groups, |it| it.resource == *resource, new);
+    let same = |it: &Metric<'_>| it.name == name && it.unit == unit && it.kind == kind;
+    let new = || Metric {
+        name: name.to_owned().into(),
+        unit: unit.to_owned().into(),
+        kind,
+        points: Vec::new(),
+    };
+    entry(&mut group.metrics, same, new).points.push(point);
 }
 
 /// How many points there are.

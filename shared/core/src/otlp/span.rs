@@ -174,6 +174,15 @@ impl<'a> Attributes<'a> {
         self.0.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
+    /// The text of `key`, empty where it is absent or no text.
+    #[must_use]
+    pub fn text(&self, key: &str) -> &str {
+        match self.get(key) {
+            Some(Value::Text(text)) => text,
+            _ => "",
+        }
+    }
+
     /// Keys and values.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value<'a>)> {
@@ -185,6 +194,12 @@ impl<'a> Attributes<'a> {
 pub trait IntoValue<'a> {
     /// The value, unless it is absent.
     fn into_value(self) -> Option<Value<'a>>;
+}
+
+impl<'a> IntoValue<'a> for Value<'a> {
+    fn into_value(self) -> Option<Value<'a>> {
+        Some(self)
+    }
 }
 
 impl<'a> IntoValue<'a> for &'a str {

@@ -8,10 +8,7 @@ use opentelemetry_proto::tonic::{
         trace::v1::ExportTraceServiceRequest,
     },
     logs::v1::LogRecord,
-    metrics::v1::{
-        Exemplar, HistogramDataPoint, Metric, NumberDataPoint, exemplar, metric::Data,
-        number_data_point,
-    },
+    metrics::v1::Metric,
 };
 use prost::Message as _;
 use spanhook_core::{
@@ -26,6 +23,7 @@ use spanhook_core::{
 use crate::{
     conventions,
     describe::{date, value, write_attributes, write_span},
+    points::{points, write_metrics},
 };
 
 /// What the messages hold, decoded by types that spanhook did not write.
@@ -77,52 +75,6 @@ pub(crate) fn records(request: &ExportLogsServiceRequest) -> impl Iterator<Item 
     scopes.flat_map(|it| &it.log_records)
 }
 
-/// The points of a metric as text, with their attributes and exemplars.
-pub(crate) fn points(metric: &Metric) -> Vec<String> {
-    let exemplars = |exemplars: &[Exemplar]| {
-        exemplars.iter().fold(String::new(), |mut text, it| {
-            let Some(exemplar::Value::AsDouble(value)) = it.value else { panic!() };
-            let (trace, span) = (hex::encode(&it.trace_id), hex::encode(&it.span_id));
-            writeln!(text, "    exemplar {value} {trace} {span}").unwrap();
-            text
-        })
-    };
-    match metric.data.as_ref().unwrap() {
-        Data::Gauge(gauge) => {
-            let text = |it: &NumberDataPoint| {
-                let Some(number_data_point::Value::AsDouble(value)) = it.value else { panic!() };
-                let mut text = format!("  {value} at {}\n", date(it.time_unix_nano));
-                write_attributes(&it.attributes, "    ", &mut text);
-                text + &exemplars(&it.exemplars)
-            };
-            gauge.data_points.iter().map(text).collect()
-        }
-        Data::Histogram(histogram) => {
-            assert_eq!(histogram.aggregation_temporality, 1, "delta");
-            let text = |it: &HistogramDataPoint| {
-                assert_eq!(it.bucket_counts.len(), it.explicit_bounds.len() + 1);
-                assert_eq!((it.count, it.sum), (1, it.min));
-                assert_eq!(it.min, it.max);
-                let bucket = it.bucket_counts.iter().position(|it| *it == 1).unwrap();
-                let times = (date(it.start_time_unix_nano), date(it.time_unix_nano));
-                let bounds = (
-                    bucket.checked_sub(1).map_or(0.0, |below| it.explicit_bounds[below]),
-                    it.explicit_bounds.get(bucket).copied().unwrap_or(f64::INFINITY),
-                );
-                let sum = it.sum.unwrap();
-                let mut text = format!(
-                    "  {sum} in ({}, {}] from {} to {}\n",
-                    bounds.0, bounds.1, times.0, times.1
-                );
-                write_attributes(&it.attributes, "    ", &mut text);
-                text + &exemplars(&it.exemplars)
-            };
-            histogram.data_points.iter().map(text).collect()
-        }
-        other => panic!("unexpected {other:?}"),
-    }
-}
-
 pub(crate) fn describe(batch: &Batch) -> String {
     batch.telemetry.iter().map(describe_project).collect()
 }
@@ -142,18 +94,7 @@ fn describe_project(telemetry: &Telemetry<'static>) -> String {
             }
         }
     }
-    for group in decoded.metrics.iter().flat_map(|it| &it.resource_metrics) {
-        assert_eq!(group.schema_url, "https://opentelemetry.io/schemas/1.44.0");
-        assert!(!group.resource.as_ref().unwrap().attributes.is_empty());
-        for scope in &group.scope_metrics {
-            assert_eq!(scope.schema_url, group.schema_url);
-            assert_eq!(scope.scope.as_ref().unwrap().name, "spanhook");
-            for metric in &scope.metrics {
-                writeln!(text, "metric {} [{}]", metric.name, metric.unit).unwrap();
-                text += &points(metric).concat();
-            }
-        }
-    }
+    decoded.metrics.iter().for_each(|it| write_metrics(it, false, &mut text));
     for group in decoded.logs.iter().flat_map(|it| &it.resource_logs) {
         assert_eq!(group.schema_url, "https://opentelemetry.io/schemas/1.44.0");
         for record in group.scope_logs.iter().flat_map(|it| &it.log_records) {

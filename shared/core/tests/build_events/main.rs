@@ -9,6 +9,8 @@ mod describe;
 mod events;
 mod mistakes;
 mod places;
+#[path = "../points/mod.rs"]
+mod points;
 mod properties;
 mod signals;
 #[path = "../support/mod.rs"]

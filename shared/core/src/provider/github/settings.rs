@@ -66,12 +66,11 @@ pub struct Settings {
 impl Settings {
     /// Reads the variables that begin with `GITHUB_`.
     pub(crate) fn parse(vars: &Vars) -> Result<Self, SettingsError> {
-        let words = [("true", true), ("false", false), ("1", true), ("0", false)];
         let kinds = [("check_run", NativeJobId::CheckRun), ("name", NativeJobId::Name)];
         Ok(Self {
             host: HOST.host(vars)?,
             service_name: service_name(vars, &SERVICE_NAME, &[])?,
-            step_spans: STEP_SPANS.one_of(vars, words)?,
+            step_spans: STEP_SPANS.flag(vars)?,
             native_job_id: NATIVE_JOB_ID.one_of(vars, kinds)?,
             custom_properties: properties(vars)?,
         })

@@ -18,7 +18,7 @@ use crate::{
     otlp::span::{Attributes, Group, Kind, Link, Span},
     semconv as sc,
     settings::Settings,
-    time::{Interval, Nanos, SECOND},
+    time::{self, Interval, Nanos},
 };
 
 pub(super) fn map<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unmappable> {
@@ -166,7 +166,7 @@ fn span<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) ->
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_URL_FULL, url(job, key, run));
     outcome::of_job(job).apply(sc::CICD_PIPELINE_TASK_RUN_RESULT, &mut span);
     span.attributes.set("github.job.conclusion", job.conclusion.cow());
-    span.attributes.set("github.job.queued_duration", times.waited.map(seconds));
+    span.attributes.set("github.job.queued_duration", times.waited.map(time::length));
     if let Some(failed) = failed_step(job) {
         span.attributes.set("github.job.failed_step.name", failed.name.cow());
         span.attributes.set("github.job.failed_step.number", failed.number.0);
@@ -187,11 +187,6 @@ fn url<'a>(job: &Job<'a>, key: JobKey<'_>, run: &Run<'a, '_>) -> Cow<'a, str> {
         Cow::Owned(url) => public_url(&url).map(|it| it.into_owned().into()),
     };
     given.unwrap_or_else(|| run.job_url(key.id).into())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "durations need no 53 bits")]
-fn seconds((from, to): (Nanos, Nanos)) -> f64 {
-    (to - from) as f64 / SECOND as f64
 }
 
 /// The time that the job waited for a runner, and before that for an approval: nothing tells them

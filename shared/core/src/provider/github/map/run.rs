@@ -11,7 +11,7 @@ use crate::{
     mapping::{self, mentions},
     otlp::{
         Telemetry,
-        span::{Attributes, Group, Link, Trace, Value},
+        span::{Attributes, Group, Link, Trace},
     },
     project::Project,
     semconv as sc,
@@ -218,14 +218,6 @@ impl<'a, 's> Run<'a, 's> {
         let trace = Trace { id: self.ids().trace(), groups };
         let project = Project::new(self.host.as_str(), self.path.clone());
         Mapped::Telemetry(vec![Telemetry { project, traces: vec![trace], ..Telemetry::default() }])
-    }
-}
-
-/// The text of an attribute that was set, for who needs it again.
-pub(super) fn text<'t>(attributes: &'t Attributes<'_>, key: &str) -> &'t str {
-    match attributes.get(key) {
-        Some(Value::Text(text)) => text,
-        _ => "",
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{
     super::payload::{Event, Workflow, WorkflowRun},
     at, is_finished, outcome,
-    run::{Change, Facts, Run, text},
+    run::{Change, Facts, Run},
 };
 use crate::{
     delivery::{Mapped, Unmappable},
@@ -132,7 +132,7 @@ fn span_name<'a>(
     workflow: &Workflow<'a>,
     run: &Run<'a, '_>,
 ) -> Cow<'a, str> {
-    let name = text(&run.resource, sc::CICD_PIPELINE_NAME);
+    let name = run.resource.text(sc::CICD_PIPELINE_NAME);
     let number = this.run_number.0.map(|it| it.to_string()).unwrap_or_default();
     let title = this.display_title.as_str();
     // Where nobody gave a title it is the workflow's name.
