@@ -78,14 +78,18 @@ impl Canvas {
             result => result,
         };
         let (symbol, style) = mark(&summary.result, summary.result != "success", false);
-        // What is beside it: a result of up to 12 letters, and the duration.
-        let title = self.paint(BOLD, &clip(&printable(&summary.pipeline), self.width - 30));
+        // Room for an attempt, a result of up to 12 letters, and the duration.
+        let title = self.paint(BOLD, &clip(&printable(&summary.pipeline), self.width - 42));
+        let attempt = match summary.attempt.as_str() {
+            "" | "1" => String::new(),
+            attempt => format!("  attempt {}", clip(&printable(attempt), 4)),
+        };
         let verdict = match result {
             "" => String::new(),
             result => self.paint(style, &format!("{symbol} {}  ", printable(result))),
         };
         let took = duration(self.span);
-        let mut text = format!("{title}  {verdict}{took}\n");
+        let mut text = format!("{title}{attempt}  {verdict}{took}\n");
         // A trace id is 32 letters long.
         let about = clip(&about, self.width - 41);
         let id = self.paint(DIM, &format!("trace {}", summary.id));
@@ -96,6 +100,7 @@ impl Canvas {
     fn row(&self, row: &Row) -> String {
         let (symbol, style) = match row.role {
             Role::Run | Role::Job => mark(&row.result, row.failed, row.allowed_to_fail),
+            Role::Marker => ("↺", DIM),
             _ if row.failed => ("✗", RED),
             _ => (" ", BLUE),
         };
@@ -118,7 +123,9 @@ impl Canvas {
         } else {
             format!(" {}", printable(&row.error))
         };
-        let took = format!("{:>12}", duration(row.end - row.start));
+        // A marker has a place in time, and no duration.
+        let took = if row.role == Role::Marker { String::new() } else { duration(row.end - row.start) };
+        let took = format!("{took:>12}");
         let line = format!(
             "{name} {bar} {took} {}{}",
             self.paint(style, symbol),

@@ -452,6 +452,7 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
             let mut span = Span::new(waiting, parent, name, Kind::Internal, times);
             span.attributes.set(sc::KIND, "queue");
             span.attributes.set(sc::STAGE, build.stage.cow());
+            span.attributes.set(sc::JOB, build.name.cow());
             span.links.push(Link { trace: ids.trace(), span: id });
             if waited < 0.0 {
                 span.attributes.set(sc::TIME_REPAIRED, true);
@@ -601,7 +602,8 @@ fn not_run<'a>(build: &Build<'a>, at: Option<Nanos>) -> SpanEvent<'a> {
     } else {
         build.failure_reason.cow()
     };
-    let mut attributes = Attributes::with_capacity(4);
+    let mut attributes = Attributes::with_capacity(5);
+    attributes.set(sc::STAGE, build.stage.cow());
     attributes.set(sc::CICD_PIPELINE_TASK_NAME, build.name.cow());
     attributes.set(sc::CICD_PIPELINE_TASK_RUN_ID, build.id.0.map(|it| it.to_string()));
     attributes.set("gitlab.job.stage", build.stage.cow());
