@@ -84,7 +84,7 @@ function showList(listing) {
   if (!traces.length) {
     const origin = location.origin;
     const hint = state.forwarding_to ? `Spans are forwarded to ${state.forwarding_to}; look for them there.` : "No trace yet. Send a sample, or point a webhook at this address:";
-    main.replaceChildren(head, el("div", { class: "empty" }, hint, state.forwarding_to ? "" : el("pre", {}, `spanhook send events/*/*.json --to ${origin}\n\n${webhooks.map(([name, path]) => `${`${name} webhook URL`.padEnd(22)}${origin}${path}`).join("\n")}`)));
+    main.replaceChildren(head, el("div", { class: "empty" }, el("div", {}, hint), state.forwarding_to ? "" : el("pre", {}, `spanhook send events/*/*.json --to ${origin}\n\n${webhooks.map(([name, path]) => `${`${name} webhook URL`.padEnd(22)}${origin}${path}`).join("\n")}`)));
   } else {
     const cell = (text, kind) => el("th", { class: kind, scope: "col" }, text);
     main.replaceChildren(head, el("table", {}, el("thead", {}, el("tr", {}, cell("Result"), cell("Pipeline"), cell("Ref", "hide"), cell("Service", "hide"), cell("Spans", "num"), cell("Duration", "num"), cell("Started", "num"))), el("tbody", {}, ...rows)));
@@ -135,13 +135,16 @@ async function showTrace(id) {
   const copy = el("button", { type: "button", onclick: async () => { await navigator.clipboard.writeText(trace.id); copy.textContent = "Copied"; } }, "Copy trace id");
   const search = el("input", { type: "search", placeholder: "Filter jobs and steps", "aria-label": "Filter jobs and steps", oninput: (event) => { text = event.target.value.toLowerCase(); draw(); } });
   const failed = el("button", { type: "button", "aria-pressed": "false", onclick: () => { failedOnly = !failedOnly; failed.setAttribute("aria-pressed", failedOnly); draw(); } }, "Failed only");
-  const unfolded = () => !withSteps.every((it) => folded.has(it));
+  const unfolded = () => !withSteps.some((it) => folded.has(it));
   const steps = withSteps.length ? el("button", { type: "button", onclick: () => { const all = unfolded(); withSteps.forEach((it) => all ? folded.add(it) : folded.delete(it)); draw(); } }, "Steps") : "";
   const head = el("div", { class: "head" }, el("h1", {}, trace.pipeline), attempt(trace), badge(trace.result), el("span", { class: "grow" }), search, failed, steps, copy);
   const fact = (name, value) => value ? el("span", {}, `${name} `, el("b", {}, value)) : "";
+  const run = trace.spans.find((it) => it.role === "run");
+  const earlier = Number(trace.attempt) > 1 && run && run.links[0];
   const facts = el("div", { class: "facts" },
     fact("Repository", trace.repository), fact("Ref", trace.reference), fact("Revision", trace.revision.slice(0, 12)),
     fact("Duration", took(total)), fact("Started", absolute(start)), fact("Spans", String(trace.span_count)), fact("Trace", trace.id),
+    earlier ? el("span", {}, el("a", { href: `/traces/${earlier.split("/")[0]}` }, "Earlier attempt")) : "",
     trace.url ? el("span", {}, link(trace.url, "Open the run ↗")) : "");
   const falls = el("div", { class: "falls" }), panel = el("aside", { class: "panel", hidden: true, "aria-label": "Details of the span" });
   const split = el("div", { class: "split" }, falls, panel);
@@ -168,7 +171,7 @@ async function showTrace(id) {
     const pieces = [];
     if (queued) pieces.push(el("i", { class: "piece wait", style: `left:${at(span.queued)}%;width:${at(span.start) - at(span.queued)}%` }));
     pieces.push(el("i", { class: "piece", style: `left:${Math.min(at(span.start), 99.8)}%;width:${at(span.end) - at(span.start)}%` }));
-    const length = span.role === "marker" ? "" : took(ms(span.end) - ms(span.start));
+    const length = span.role === "marker" ? "" : span.result === "skip" ? "skipped" : took(ms(span.end) - ms(span.start));
     const title = `${span.name}\n${length}${queued ? `, waited ${took(ms(span.start) - ms(span.queued))}` : ""}${span.error ? `\n${span.error}` : ""}`;
     return el("button", { type: "button", "data-span": span.id, class: `row ${span.role}${bad ? " bad" : ""}`, title, "aria-current": selected === span.id ? "true" : "false", onclick: () => { selected = span.id; details(span); draw(); } },
       el("span", { class: "name", style: `padding-left:${Math.min(span.depth, 8) * 14}px` }, fold, el("span", { class: `sym ${kind}`, "aria-label": span.result || (bad ? "failed" : "") }, symbol), el("span", { class: "label" }, span.name)),
@@ -184,7 +187,6 @@ async function showTrace(id) {
     if (steps) steps.setAttribute("aria-pressed", unfolded());
     const list = visible();
     const rows = list.map(row);
-    const run = trace.spans.find((it) => it.role === "run");
     const idle = run && !text && !failedOnly && !folded.has(run.id) ? notRun(run) : [];
     falls.replaceChildren(el("div", { class: "axis" }, el("span", {}, `${list.length} rows`), el("div", { class: "ticks" }, ...ticks), el("span", { class: "took" }, took(total))), ...rows, ...idle);
     if (!rows.length) falls.append(el("div", { class: "row notrun" }, "Nothing matches."));

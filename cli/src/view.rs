@@ -439,6 +439,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_span_stands_for_it_says_and_no_name_does() {
+        let pair = |key: &str, text: &str| KeyValue {
+            key: key.to_owned(),
+            value: Some(AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) }),
+            ..KeyValue::default()
+        };
+        let of = |name: &str, attributes: Vec<KeyValue>| {
+            Role::of(&v1::Span { name: name.to_owned(), attributes, ..v1::Span::default() })
+        };
+        for (kind, role) in [
+            ("run", Role::Run),
+            ("stage", Role::Stage),
+            ("job", Role::Job),
+            ("queue", Role::Queue),
+            ("step", Role::Step),
+            ("marker", Role::Marker),
+            ("ping", Role::Other),
+        ] {
+            assert_eq!(of("anything", vec![pair(KIND, kind)]), role, "{kind}");
+        }
+        assert_eq!(of("queue build", vec![pair("cicd.pipeline.task.run.id", "1")]), Role::Other);
+    }
+
+    #[test]
     fn of_many_messages_only_as_many_are_decoded_as_memory_allows() {
         let attribute = KeyValue {
             key: "text".to_owned(),

@@ -360,8 +360,10 @@ impl Ci {
                         "conclusion": conclusion, "started_at": at(from), "completed_at": at(to) })
                 };
                 let runner = self.random.u32(..RUNNERS);
-                let mut steps: Vec<_> =
-                    (1..).zip(STEPS).map(|(nth, it)| step(nth, it, start, start + 1.0, "success")).collect();
+                let mut steps: Vec<_> = (1..)
+                    .zip(STEPS)
+                    .map(|(nth, it)| step(nth, it, start, start + 1.0, "success"))
+                    .collect();
                 steps.push(step(3, "Run make", start + 1.0, end, conclusion));
                 let id = if is_new { job.id } else { self.id() };
                 events.push(json!({ "action": "completed", "repository": repository, "workflow_job": {
