@@ -264,12 +264,6 @@ def test_one_provider_more_needs_no_new_query(name):
     assert ours and json.loads(json.dumps(ours).replace("gitlab", "tomorrow")) == theirs
 
 
-@pytest.mark.parametrize("path", sorted(SQL.rglob("*.sql")), ids=lambda it: it.name)
-def test_no_statement_names_a_provider(path):
-    text = " ".join(statements(path.read_text())).lower()
-    assert not [it for it in ("circleci", "gitlab", "github") if it in text]
-
-
 def test_a_span_that_came_twice_counts_once_even_before_a_merge(known):
     known.use("known")
     spans = sum(len(run.rows) for run in RUNS)

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clickhouse import CI_QUERIES, engine, query
+from clickhouse import CI_QUERIES, SQL, engine, query, statements
 
 EVENTS = Path(__file__).parents[2] / "events"
 # A run whose test failed, and its second attempt, for which the build that had succeeded came again.
@@ -117,3 +117,9 @@ def test_the_slowest_step_is_told_with_its_job(ask):
 @pytest.mark.parametrize("name", sorted(CI_QUERIES))
 def test_every_query_answers_for_the_run(name, ask, traces):
     assert ask(query(name), **{**DAY, "to": "2026-11-09 00:00:00", "trace_id": traces[1]})
+
+
+@pytest.mark.parametrize("path", sorted(SQL.rglob("*.sql")), ids=lambda it: it.name)
+def test_no_statement_names_a_provider(path):
+    text = " ".join(statements(path.read_text())).lower()
+    assert not [it for it in ("circleci", "gitlab", "github") if it in text]
