@@ -38,6 +38,9 @@ function badge(result) {
   return el("span", { class: `badge ${known}` }, `${SYMBOLS[result] || "·"} ${result || "no result yet"}`);
 }
 
+// A rerun is a trace of its own.
+const attempt = (it) => Number(it.attempt) > 1 ? el("span", { class: "attempt" }, `attempt ${it.attempt}`) : "";
+
 // ---- list
 let etag = null;
 async function refresh() {
@@ -60,7 +63,8 @@ function showStatus(it) {
   status(parts.join(" · "));
 }
 let query = "";
-function showList({ status: state, traces }) {
+function showList(listing) {
+  const { status: state, webhooks, traces } = listing;
   showStatus(state);
   const typing = document.activeElement && document.activeElement.id === "filter";
   const wanted = traces.filter((it) => `${it.repository} ${it.pipeline} ${it.reference} ${it.service} ${it.result} ${it.id}`.toLowerCase().includes(query.toLowerCase()));
@@ -68,19 +72,19 @@ function showList({ status: state, traces }) {
     const url = `/traces/${it.id}`;
     return el("tr", { onclick: (event) => { if (event.target.tagName !== "A") location.href = url; } },
       el("td", {}, badge(it.result)),
-      el("td", {}, el("a", { href: url }, it.pipeline || it.id), el("div", { class: "dim" }, it.repository)),
+      el("td", {}, el("a", { href: url }, it.pipeline || it.id), attempt(it), el("div", { class: "dim" }, it.repository)),
       el("td", { class: "hide" }, it.reference, it.revision ? el("span", { class: "dim mono" }, `  ${it.revision.slice(0, 8)}`) : ""),
       el("td", { class: "hide dim" }, it.service),
       el("td", { class: "num" }, String(it.span_count)),
       el("td", { class: "num" }, took(ms(it.end) - ms(it.start))),
       el("td", { class: "num dim", title: absolute(ms(it.start)) }, ago(ms(it.start))));
   });
-  const filter = el("input", { id: "filter", type: "search", placeholder: "Filter", "aria-label": "Filter traces", value: query, oninput: (event) => { query = event.target.value; showList({ status: state, traces }); } });
+  const filter = el("input", { id: "filter", type: "search", placeholder: "Filter", "aria-label": "Filter traces", value: query, oninput: (event) => { query = event.target.value; showList(listing); } });
   const head = el("div", { class: "head" }, el("h1", {}, "Traces"), el("span", { class: "dim" }, `${wanted.length} of ${traces.length}`), el("span", { class: "grow" }), traces.length ? filter : "");
   if (!traces.length) {
     const origin = location.origin;
     const hint = state.forwarding_to ? `Spans are forwarded to ${state.forwarding_to}; look for them there.` : "No trace yet. Send a sample, or point a webhook at this address:";
-    main.replaceChildren(head, el("div", { class: "empty" }, hint, state.forwarding_to ? "" : el("pre", {}, `spanhook send events/gitlab/*.json --to ${origin}\n\nCircleCI webhook URL  ${origin}/circleci\nGitLab webhook URL    ${origin}/gitlab`)));
+    main.replaceChildren(head, el("div", { class: "empty" }, el("div", {}, hint), state.forwarding_to ? "" : el("pre", {}, `spanhook send events/*/*.json --to ${origin}\n\n${webhooks.map(([name, path]) => `${`${name} webhook URL`.padEnd(22)}${origin}${path}`).join("\n")}`)));
   } else {
     const cell = (text, kind) => el("th", { class: kind, scope: "col" }, text);
     main.replaceChildren(head, el("table", {}, el("thead", {}, el("tr", {}, cell("Result"), cell("Pipeline"), cell("Ref", "hide"), cell("Service", "hide"), cell("Spans", "num"), cell("Duration", "num"), cell("Started", "num"))), el("tbody", {}, ...rows)));
@@ -117,17 +121,30 @@ async function showTrace(id) {
   document.title = `${trace.pipeline} · spanhook`;
   const start = ms(trace.start), total = Math.max(ms(trace.end) - start, 0.001);
   const at = (time) => ((ms(time) - start) / total) * 100;
-  const folded = new Set();
+  // Of many jobs only those that failed begin with their steps shown.
+  const parents = new Set(), failedParents = new Set();
+  let job = null;
+  for (const span of trace.spans) {
+    if (span.role === "job") job = span;
+    if (span.role === "step" && job) (job.failed ? failedParents : parents).add(job.id);
+  }
+  const withSteps = [...parents, ...failedParents];
+  const folded = new Set(trace.spans.length > 60 ? parents : []);
   let text = "", failedOnly = false, selected = null;
 
   const copy = el("button", { type: "button", onclick: async () => { await navigator.clipboard.writeText(trace.id); copy.textContent = "Copied"; } }, "Copy trace id");
-  const search = el("input", { type: "search", placeholder: "Filter jobs", "aria-label": "Filter jobs", oninput: (event) => { text = event.target.value.toLowerCase(); draw(); } });
+  const search = el("input", { type: "search", placeholder: "Filter jobs and steps", "aria-label": "Filter jobs and steps", oninput: (event) => { text = event.target.value.toLowerCase(); draw(); } });
   const failed = el("button", { type: "button", "aria-pressed": "false", onclick: () => { failedOnly = !failedOnly; failed.setAttribute("aria-pressed", failedOnly); draw(); } }, "Failed only");
-  const head = el("div", { class: "head" }, el("h1", {}, trace.pipeline), badge(trace.result), el("span", { class: "grow" }), search, failed, copy);
+  const unfolded = () => !withSteps.some((it) => folded.has(it));
+  const steps = withSteps.length ? el("button", { type: "button", onclick: () => { const all = unfolded(); withSteps.forEach((it) => all ? folded.add(it) : folded.delete(it)); draw(); } }, "Steps") : "";
+  const head = el("div", { class: "head" }, el("h1", {}, trace.pipeline), attempt(trace), badge(trace.result), el("span", { class: "grow" }), search, failed, steps, copy);
   const fact = (name, value) => value ? el("span", {}, `${name} `, el("b", {}, value)) : "";
+  const run = trace.spans.find((it) => it.role === "run");
+  const earlier = Number(trace.attempt) > 1 && run && run.links[0];
   const facts = el("div", { class: "facts" },
     fact("Repository", trace.repository), fact("Ref", trace.reference), fact("Revision", trace.revision.slice(0, 12)),
     fact("Duration", took(total)), fact("Started", absolute(start)), fact("Spans", String(trace.span_count)), fact("Trace", trace.id),
+    earlier ? el("span", {}, el("a", { href: `/traces/${earlier.split("/")[0]}` }, "Earlier attempt")) : "",
     trace.url ? el("span", {}, link(trace.url, "Open the run ↗")) : "");
   const falls = el("div", { class: "falls" }), panel = el("aside", { class: "panel", hidden: true, "aria-label": "Details of the span" });
   const split = el("div", { class: "split" }, falls, panel);
@@ -142,19 +159,19 @@ async function showTrace(id) {
       shown.push(span);
     }
     if (!text && !failedOnly) return shown;
-    return trace.spans.filter((it) => (it.role === "job" || it.role === "other") && (!failedOnly || it.failed) && it.name.toLowerCase().includes(text));
+    return trace.spans.filter((it) => ["job", "step", "marker", "other"].includes(it.role) && (!failedOnly || it.failed) && it.name.toLowerCase().includes(text));
   }
   function row(span, index) {
     const bad = span.failed, allowed = bad && span.allowed_to_fail;
     const kind = allowed ? "allowed" : SYMBOLS[span.result] ? span.result : bad ? "failure" : "unknown";
-    const symbol = allowed ? "!" : span.role === "stage" ? (bad ? "✗" : "") : SYMBOLS[span.result] || (bad ? "✗" : "");
+    const symbol = allowed ? "!" : span.role === "marker" ? "↺" : span.role === "stage" ? (bad ? "✗" : "") : SYMBOLS[span.result] || (bad ? "✗" : "");
     const parent = trace.spans[trace.spans.indexOf(span) + 1]?.depth > span.depth;
     const fold = parent ? el("span", { class: "fold", role: "button", "aria-label": folded.has(span.id) ? "Unfold" : "Fold", onclick: (event) => { event.stopPropagation(); folded.has(span.id) ? folded.delete(span.id) : folded.add(span.id); draw(); } }, folded.has(span.id) ? "▸" : "▾") : el("span", { class: "fold" });
     const queued = span.queued !== "0";
     const pieces = [];
     if (queued) pieces.push(el("i", { class: "piece wait", style: `left:${at(span.queued)}%;width:${at(span.start) - at(span.queued)}%` }));
     pieces.push(el("i", { class: "piece", style: `left:${Math.min(at(span.start), 99.8)}%;width:${at(span.end) - at(span.start)}%` }));
-    const length = took(ms(span.end) - ms(span.start));
+    const length = span.role === "marker" ? "" : span.result === "skip" ? "skipped" : took(ms(span.end) - ms(span.start));
     const title = `${span.name}\n${length}${queued ? `, waited ${took(ms(span.start) - ms(span.queued))}` : ""}${span.error ? `\n${span.error}` : ""}`;
     return el("button", { type: "button", "data-span": span.id, class: `row ${span.role}${bad ? " bad" : ""}`, title, "aria-current": selected === span.id ? "true" : "false", onclick: () => { selected = span.id; details(span); draw(); } },
       el("span", { class: "name", style: `padding-left:${Math.min(span.depth, 8) * 14}px` }, fold, el("span", { class: `sym ${kind}`, "aria-label": span.result || (bad ? "failed" : "") }, symbol), el("span", { class: "label" }, span.name)),
@@ -164,15 +181,15 @@ async function showTrace(id) {
     const get = (event, key) => (event.attributes.find(([name]) => name === key) || [])[1] || "";
     return span.events.filter((it) => it.name === "job not run").map((event) => el("div", { class: "row notrun" },
       el("span", { class: "name", style: `padding-left:${(span.depth + 1) * 14}px` }, el("span", { class: "fold" }), el("span", { class: "sym" }, "–"), el("span", { class: "label" }, get(event, "cicd.pipeline.task.name"))),
-      el("span", { class: "why" }, `not run: ${get(event, "reason")}${get(event, "gitlab.job.stage") ? ` (stage ${get(event, "gitlab.job.stage")})` : ""}`), el("span")));
+      el("span", { class: "why" }, `not run: ${get(event, "reason")}${get(event, "spanhook.stage") ? ` (stage ${get(event, "spanhook.stage")})` : ""}`), el("span")));
   }
   function draw() {
+    if (steps) steps.setAttribute("aria-pressed", unfolded());
     const list = visible();
     const rows = list.map(row);
-    const run = trace.spans.find((it) => it.role === "run");
     const idle = run && !text && !failedOnly && !folded.has(run.id) ? notRun(run) : [];
     falls.replaceChildren(el("div", { class: "axis" }, el("span", {}, `${list.length} rows`), el("div", { class: "ticks" }, ...ticks), el("span", { class: "took" }, took(total))), ...rows, ...idle);
-    if (!rows.length) falls.append(el("div", { class: "row notrun" }, "No job matches."));
+    if (!rows.length) falls.append(el("div", { class: "row notrun" }, "Nothing matches."));
   }
   function details(span) {
     const pairs = (list) => el("dl", {}, ...list.flatMap(([key, value]) => [el("dt", {}, key), el("dd", {}, link(value, value))]));
@@ -182,7 +199,7 @@ async function showTrace(id) {
       el("button", { class: "close", type: "button", "aria-label": "Close", onclick: () => { panel.hidden = true; split.classList.remove("open"); selected = null; draw(); } }, "×"),
       el("h2", {}, span.name), span.result ? badge(span.result) : "", span.error ? el("span", { class: "mono failure" }, `  ${span.error}`) : "",
       el("h3", {}, "Time"),
-      pairs([["started", absolute(ms(span.start))], ["after", `+${took(ms(span.start) - start)}`], ["took", took(ms(span.end) - ms(span.start))], ...(queued ? [["waited for a runner", took(ms(span.start) - ms(span.queued))]] : []), ["span id", span.id]]),
+      pairs([["started", absolute(ms(span.start))], ["after", `+${took(ms(span.start) - start)}`], ["took", took(ms(span.end) - ms(span.start))], ...(queued ? [["waited before", took(ms(span.start) - ms(span.queued))]] : []), ["span id", span.id]]),
       el("h3", {}, "Attributes"), pairs(span.attributes),
       ...(span.links.length ? [el("h3", {}, "Links"), ...span.links.map((it) => el("div", { class: "mono" }, el("a", { href: `/traces/${it.split("/")[0]}` }, it)))] : []),
       ...(span.events.length ? [el("h3", {}, "Events"), ...span.events.slice(0, 200).map((event) => el("div", {}, el("div", { class: "mono" }, event.name), pairs(event.attributes)))] : []));

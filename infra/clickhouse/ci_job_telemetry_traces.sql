@@ -9,15 +9,15 @@ CREATE TABLE IF NOT EXISTS ci_job_telemetry_traces (
     span_id String CODEC(ZSTD(1)),
     parent_span_id String CODEC(ZSTD(1)),
     span_name LowCardinality(String) CODEC(ZSTD(1)),
-    kind LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'run, stage, job or queue',
-    provider LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'gitlab or circleci',
-    instance LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'host of the CI server',
+    kind LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'run, stage, job, queue, step or marker',
+    provider LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'the CI system, as in its spans',
+    instance LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'host of the run''s page',
     service_name LowCardinality(String) CODEC(ZSTD(1)),
     repository LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'owner/name',
     pipeline LowCardinality(String) CODEC(ZSTD(1)),
     run_id String CODEC(ZSTD(1)),
     run_url String CODEC(ZSTD(1)),
-    job LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'also of a queue span: the job that waited',
+    job LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'also of queue time, a step and a marker: the job that they belong to',
     job_id String CODEC(ZSTD(1)),
     job_url String CODEC(ZSTD(1)),
     stage LowCardinality(String) CODEC(ZSTD(1)),
@@ -29,20 +29,20 @@ CREATE TABLE IF NOT EXISTS ci_job_telemetry_traces (
     runner_id String CODEC(ZSTD(1)),
     runner_name LowCardinality(String) CODEC(ZSTD(1)),
     runner_type LowCardinality(String) CODEC(ZSTD(1)),
-    runner_tags Array(LowCardinality(String)) CODEC(ZSTD(1)),
+    runner_tags Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'or labels, where it has those',
     ref LowCardinality(String) CODEC(ZSTD(1)),
     ref_type LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'branch or tag',
     revision String CODEC(ZSTD(1)),
     change_id String CODEC(ZSTD(1)) COMMENT 'merge or pull request',
-    source LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'what triggered the run',
-    attempt UInt16 CODEC(ZSTD(1)) COMMENT '1 for the first try of a job, 0 where it is not known',
+    trigger LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'of runs: what began them',
+    attempt UInt16 CODEC(ZSTD(1)) COMMENT 'of runs and jobs: 1 for the first try, 0 where it is not known',
     inserted_at DateTime64(3) DEFAULT now64(3) CODEC(Delta, ZSTD(1)),
     -- One run by its ids, without a read of the whole table.
     INDEX idx_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_run_id run_id TYPE bloom_filter(0.001) GRANULARITY 1
 )
--- A GitLab pipeline that ends again after a retry sends its run and stage spans again, longer: the
--- latest end wins. So no time may be in the key, or the two would stay side by side.
+-- A run that ends again after a retry may send its run and stage spans again, longer: the latest end
+-- wins. So no time may be in the key, or the two would stay side by side.
 ENGINE = ReplacingMergeTree(end_timestamp)
 PARTITION BY toYYYYMM(timestamp)
 PRIMARY KEY (repository, pipeline, trace_id)
@@ -53,26 +53,14 @@ SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1;
 CREATE MATERIALIZED VIEW IF NOT EXISTS ci_job_telemetry_traces_mv
 TO ci_job_telemetry_traces
 AS WITH
-    ResourceAttributes['cicd.pipeline.run.url.full'] AS url,
-    extract(url, '^https?://([^/]+)') AS host,
-    multiIf(
-        SpanAttributes['cicd.pipeline.action.name'] != '', 'run',
-        SpanAttributes['cicd.pipeline.task.run.id'] != '', 'job',
-        SpanAttributes['gitlab.stage.name'] != '', 'stage',
-        startsWith(SpanName, 'queue ') AND notEmpty(Links.SpanId), 'queue',
-        '') AS span_kind,
-    -- vcs.provider.name is where the code is, not where the run was: CircleCI says "github".
-    multiIf(
-        position(url, '/-/pipelines/') > 0, 'gitlab',
-        position(url, '/workflows/') > 0, 'circleci',
-        '') AS ci,
+    -- No provider is named here: every span says whose it is and what it stands for. What only some
+    -- of them tell is called alike behind their name.
+    ResourceAttributes['spanhook.provider'] AS ci,
+    SpanAttributes['spanhook.kind'] AS span_kind,
+    if(span_kind = 'run', '.pipeline', '.job') AS subject,
     -- The Map holds texts only; an attribute that is not there is the empty text, and so NULL.
-    toFloat64OrNull(coalesce(
-        nullIf(SpanAttributes['gitlab.job.queued_duration'], ''),
-        nullIf(SpanAttributes['gitlab.pipeline.queued_duration'], ''))) AS queued_seconds,
-    toFloat64OrNull(coalesce(
-        nullIf(SpanAttributes['gitlab.job.duration'], ''),
-        nullIf(SpanAttributes['gitlab.pipeline.duration'], ''))) AS work_seconds
+    toFloat64OrNull(SpanAttributes[concat(ci, subject, '.queued_duration')]) AS queued_seconds,
+    toFloat64OrNull(SpanAttributes[concat(ci, subject, '.duration')]) AS work_seconds
 SELECT
     Timestamp AS timestamp,
     addNanoseconds(Timestamp, Duration) AS end_timestamp,
@@ -83,26 +71,19 @@ SELECT
     SpanName AS span_name,
     span_kind AS kind,
     ci AS provider,
-    -- CircleCI's pages are on app.circleci.com, its instance is circleci.com.
-    if(ci = 'circleci', replaceRegexpOne(host, '^app\\.', ''), host) AS instance,
+    extract(run_url, '^https?://([^/]+)') AS instance,
     ServiceName AS service_name,
     trim(BOTH '/' FROM concat(
         ResourceAttributes['vcs.owner.name'], '/', ResourceAttributes['vcs.repository.name']
     )) AS repository,
     ResourceAttributes['cicd.pipeline.name'] AS pipeline,
     ResourceAttributes['cicd.pipeline.run.id'] AS run_id,
-    url AS run_url,
-    if(span_kind = 'queue',
-        substring(SpanName, length('queue ') + 1),
-        SpanAttributes['cicd.pipeline.task.name']) AS job,
+    ResourceAttributes['cicd.pipeline.run.url.full'] AS run_url,
+    SpanAttributes[if(span_kind = 'job', 'cicd.pipeline.task.name', 'spanhook.job')] AS job,
     SpanAttributes['cicd.pipeline.task.run.id'] AS job_id,
     SpanAttributes['cicd.pipeline.task.run.url.full'] AS job_url,
-    if(span_kind = 'stage',
-        SpanAttributes['gitlab.stage.name'],
-        SpanAttributes['gitlab.job.stage']) AS stage,
-    if(span_kind = 'run',
-        SpanAttributes['cicd.pipeline.result'],
-        SpanAttributes['cicd.pipeline.task.run.result']) AS result,
+    SpanAttributes['spanhook.stage'] AS stage,
+    SpanAttributes[if(span_kind = 'run', 'cicd.pipeline.result', 'cicd.pipeline.task.run.result')] AS result,
     SpanAttributes['error.type'] AS error_type,
     if(span_kind = 'queue',
         toNullable(Duration),
@@ -110,19 +91,18 @@ SELECT
     accurateCastOrNull(round(work_seconds * 1e9), 'UInt64') AS run_duration_ns,
     ResourceAttributes['cicd.worker.id'] AS runner_id,
     ResourceAttributes['cicd.worker.name'] AS runner_name,
-    ResourceAttributes['gitlab.runner.type'] AS runner_type,
-    JSONExtract(ResourceAttributes['gitlab.runner.tags'], 'Array(String)') AS runner_tags,
+    ResourceAttributes[concat(ci, '.runner.type')] AS runner_type,
+    JSONExtract(coalesce(
+        nullIf(ResourceAttributes[concat(ci, '.runner.tags')], ''),
+        ResourceAttributes[concat(ci, '.runner.labels')]), 'Array(String)') AS runner_tags,
     ResourceAttributes['vcs.ref.head.name'] AS ref,
     ResourceAttributes['vcs.ref.head.type'] AS ref_type,
     ResourceAttributes['vcs.ref.head.revision'] AS revision,
     ResourceAttributes['vcs.change.id'] AS change_id,
-    coalesce(
-        nullIf(SpanAttributes['gitlab.pipeline.source'], ''),
-        nullIf(SpanAttributes['circleci.trigger.event'], ''),
-        SpanAttributes['circleci.trigger.type']) AS source,
-    toUInt16(ifNull(toUInt16OrNull(SpanAttributes['gitlab.job.retries_count']) + 1, 0)) AS attempt
+    SpanAttributes['spanhook.trigger'] AS trigger,
+    toUInt16OrZero(SpanAttributes['spanhook.attempt']) AS attempt
 FROM otel_traces
--- Without a run it is spanhook's own telemetry, or CircleCI's ping. With a correlation id it is a build
+-- Without a run it is spanhook's own telemetry, or a ping. With a correlation id it is a build
 -- event: its attributes are the sender's, who is no CI server, and it has tables of its own.
 WHERE ScopeName = 'spanhook'
     AND ResourceAttributes['correlation_id'] = ''

@@ -214,7 +214,7 @@ def run_span(pipeline, seconds=60, result="success", name="group/project"):
         "name": "RUN",
         "kind": 2,
         "spanId": hashed(8, "run", str(pipeline)),
-        "attributes": {"cicd.pipeline.action.name": "RUN", "cicd.pipeline.result": result},
+        "attributes": {"spanhook.kind": "run", "cicd.pipeline.action.name": "RUN", "cicd.pipeline.result": result},
     }
     return _resource(pipeline, name, {}, [_finish(span, pipeline, 0, seconds, result)])
 
@@ -223,13 +223,15 @@ def job_spans(pipeline, jobs, seconds=20, result="success", name="group/project"
     """The ResourceSpans of a stage, and of as many jobs with their time in the queue."""
     stage = hashed(8, "stage", str(pipeline), "test")
     stage_span = {"name": "test", "kind": 1, "spanId": stage, "parentSpanId": hashed(8, "run", str(pipeline))}
-    stage_span["attributes"] = {"gitlab.stage.name": "test"}
+    stage_span["attributes"] = {"spanhook.kind": "stage", "spanhook.stage": "test"}
     queues, resources = [_finish(stage_span, pipeline, 5, 5 + seconds, result)], []
     for number in range(jobs):
         job = f"{pipeline}{number:03}"
         queue = {"name": f"queue job-{number}", "kind": 1, "spanId": hashed(8, "queue", job), "parentSpanId": stage}
+        queue["attributes"] = {"spanhook.kind": "queue", "spanhook.job": f"job-{number}"}
         queues.append(_finish(queue, pipeline, 0, 5))
         attributes = {
+            "spanhook.kind": "job",
             "cicd.pipeline.task.name": f"job-{number}",
             "cicd.pipeline.task.run.id": job,
             "cicd.pipeline.task.type": "test",

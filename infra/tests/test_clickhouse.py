@@ -1,5 +1,6 @@
 """The tables and queries of infra/clickhouse, on a real engine."""
 
+import json
 import random
 import time
 
@@ -19,17 +20,15 @@ class Run:
     """Spans of one run as rows of otel_traces, with the attributes that spanhook sets."""
 
     def __init__(self, run_id, provider="gitlab", name="shop", revision="a" * 40, at=0):
-        self.trace, self.at, self.rows = f"{run_id:032x}", START + at, []
-        url = {
-            "gitlab": f"https://gitlab.example.com:8443/acme/{name}/-/pipelines/{run_id}",
-            "circleci": f"https://app.circleci.com/pipelines/github/acme/{name}/7/workflows/{run_id}",
-        }[provider]
+        self.trace, self.at, self.rows, self.provider = f"{run_id:032x}", START + at, [], provider
         self.resource = {
-            "service.name": provider,
+            "service.name": "ci",
+            "spanhook.provider": provider,
             "cicd.pipeline.name": f"acme/{name}",
             "cicd.pipeline.run.id": str(run_id),
-            "cicd.pipeline.run.url.full": url,
-            "vcs.provider.name": "gitlab" if provider == "gitlab" else "github",
+            "cicd.pipeline.run.url.full": f"https://{provider}.example.com:8443/acme/{name}/runs/{run_id}",
+            # Where the code is, not where the run was.
+            "vcs.provider.name": "github",
             "vcs.owner.name": "acme",
             "vcs.repository.name": name,
             "vcs.ref.head.name": "main",
@@ -38,7 +37,7 @@ class Run:
             "vcs.change.id": "12",
         }
 
-    def add(self, name, start, end, attributes, kind="Internal", worker=None, link="", error=""):
+    def add(self, name, start, end, attributes, kind="Internal", worker=None, link="", error="", parent=1):
         span_id = f"{len(self.rows) + 1:016x}"
         if error:
             attributes = {**attributes, "error.type": error}
@@ -46,7 +45,7 @@ class Run:
             "Timestamp": int((self.at + start) * SECOND),
             "TraceId": self.trace,
             "SpanId": span_id,
-            "ParentSpanId": "" if kind == "Server" else f"{1:016x}",
+            "ParentSpanId": "" if kind == "Server" else f"{parent:016x}",
             "TraceState": "",
             "SpanName": name,
             "SpanKind": kind,
@@ -70,52 +69,66 @@ class Run:
 
     def run(self, end, result="success", **more):
         attributes = {
+            "spanhook.kind": "run",
+            "spanhook.trigger": "push",
             "cicd.pipeline.action.name": "RUN",
             "cicd.pipeline.result": result,
-            "gitlab.pipeline.source": "push",
-            "gitlab.pipeline.duration": str(end - 4),
-            "gitlab.pipeline.queued_duration": "4",
+            f"{self.provider}.pipeline.duration": str(end - 4),
+            f"{self.provider}.pipeline.queued_duration": "4",
         }
         self.add(f"RUN {self.resource['cicd.pipeline.name']}", 0, end, attributes, kind="Server", **more)
         return self
 
     def stage(self, name, start, end):
-        self.add(name, start, end, {"gitlab.stage.name": name})
+        self.add(name, start, end, {"spanhook.kind": "stage", "spanhook.stage": name})
         return self
 
     def job(self, name, start, end, result="success", stage="test", queued=None, runner=None, **more):
         job_id = f"{self.trace[-4:]}{len(self.rows)}"
         attributes = {
+            "spanhook.kind": "job",
+            "spanhook.stage": stage,
             "cicd.pipeline.task.name": name,
             "cicd.pipeline.task.run.id": job_id,
-            "cicd.pipeline.task.run.url.full": f"https://gitlab.example.com/acme/shop/-/jobs/{job_id}",
+            "cicd.pipeline.task.run.url.full": f"https://{self.provider}.example.com/acme/shop/jobs/{job_id}",
             "cicd.pipeline.task.run.result": result,
-            "gitlab.job.stage": stage,
         }
         worker = {
             "cicd.worker.id": "7",
             "cicd.worker.name": runner,
-            "gitlab.runner.type": "group_type",
-            "gitlab.runner.tags": '["linux","docker"]',
+            f"{self.provider}.runner.type": "group_type",
+            f"{self.provider}.runner.tags": '["linux","docker"]',
         }
         if queued is not None:
-            attributes |= {"gitlab.job.queued_duration": str(queued), "gitlab.job.retries_count": "1"}
+            attributes |= {f"{self.provider}.job.queued_duration": str(queued), "spanhook.attempt": "2"}
         if result != "success":
             more.setdefault("error", "script_failure")
         job = self.add(name, start, end, attributes, worker=worker if runner else None, **more)
         if queued is not None:
-            self.add(f"queue {name}", start - queued, start, {}, link=job)
+            waited = {"spanhook.kind": "queue", "spanhook.stage": stage, "spanhook.job": name}
+            self.add(f"queue {name}", start - queued, start, waited, link=job)
+        return self
+
+    def step(self, name, start, end, job, **more):
+        """A step of the job that was added last."""
+        parent = max(at for at, row in enumerate(self.rows, 1) if row["SpanAttributes"]["spanhook.kind"] == "job")
+        self.add(name, start, end, {"spanhook.kind": "step", "spanhook.job": job}, parent=parent, **more)
         return self
 
 
 # build and lint start at once, test needs build, deploy needs test: lint is off the critical path.
-CHAIN = (
-    Run(1).run(end=100).stage("build", 4, 30).stage("test", 32, 80).stage("deploy", 81, 100)
-    .job("build", 4, 30, stage="build", queued=4, runner="fast")
-    .job("lint", 4, 20, stage="build", queued=3, runner="fast")
-    .job("test", 32, 80, queued=1.5, runner="slow")
-    .job("deploy", 81, 100, stage="deploy", queued=0.5, runner="fast")
-)
+def chain(provider="gitlab"):
+    return (
+        Run(1, provider).run(end=100).stage("build", 4, 30).stage("test", 32, 80).stage("deploy", 81, 100)
+        .job("build", 4, 30, stage="build", queued=4, runner="fast")
+        .job("lint", 4, 20, stage="build", queued=3, runner="fast")
+        .job("test", 32, 80, queued=1.5, runner="slow")
+        .step("Set up job", 32, 33, "test").step("Run make", 33, 80, "test")
+        .job("deploy", 81, 100, stage="deploy", queued=0.5, runner="fast")
+    )
+
+
+CHAIN = chain()
 FLAKY_BEFORE = Run(2, at=1000).run(end=60, result="failure", error="script_failure").job("e2e", 5, 60, "failure")
 FLAKY_AFTER = Run(3, at=2000).run(end=60).job("e2e", 5, 60)
 BROKEN = (
@@ -159,7 +172,9 @@ def test_every_query_says_what_it_answers_and_gives_rows(name, ask):
 def test_every_span_of_a_run_has_its_kind(known):
     known.use("known")
     kinds = known.rows("SELECT kind, count() AS n FROM ci_job_telemetry GROUP BY kind ORDER BY kind")
-    assert {row["kind"]: row["n"] for row in kinds} == {"job": 10, "queue": 4, "run": 5, "stage": 3}
+    assert {row["kind"]: row["n"] for row in kinds} == {
+        "job": 10, "queue": 4, "run": 5, "stage": 3, "step": 2,
+    }
 
 
 def test_a_job_row_has_every_typed_column(known):
@@ -177,14 +192,14 @@ def test_a_job_row_has_every_typed_column(known):
         "kind": "job",
         "provider": "gitlab",
         "instance": "gitlab.example.com:8443",
-        "service_name": "gitlab",
+        "service_name": "ci",
         "repository": "acme/shop",
         "pipeline": "acme/shop",
         "run_id": "1",
-        "run_url": "https://gitlab.example.com:8443/acme/shop/-/pipelines/1",
+        "run_url": "https://gitlab.example.com:8443/acme/shop/runs/1",
         "job": "test",
         "job_id": "00018",
-        "job_url": "https://gitlab.example.com/acme/shop/-/jobs/00018",
+        "job_url": "https://gitlab.example.com/acme/shop/jobs/00018",
         "stage": "test",
         "result": "success",
         "error_type": "",
@@ -198,30 +213,56 @@ def test_a_job_row_has_every_typed_column(known):
         "ref_type": "branch",
         "revision": "a" * 40,
         "change_id": "12",
-        "source": "",
+        "trigger": "",
         "attempt": 2,
     }
 
 
-def test_a_run_row_has_its_result_source_and_durations(known):
+def test_a_run_row_has_its_result_trigger_and_durations(known):
     known.use("known")
     (row,) = known.rows(
-        "SELECT result, source, queue_duration_ns, run_duration_ns, attempt FROM ci_job_telemetry"
+        "SELECT result, trigger, queue_duration_ns, run_duration_ns, attempt FROM ci_job_telemetry"
         " WHERE kind = 'run' AND trace_id = {trace:String}", trace=CHAIN.trace,
     )
     assert row == {
-        "result": "success", "source": "push", "queue_duration_ns": 4 * SECOND,
+        "result": "success", "trigger": "push", "queue_duration_ns": 4 * SECOND,
         "run_duration_ns": 96 * SECOND, "attempt": 0,
     }
 
 
-def test_circleci_has_its_instance_and_no_queue_time(known):
+def test_a_step_and_queue_time_know_their_job_and_are_none(known):
     known.use("known")
     rows = known.rows(
-        "SELECT DISTINCT provider, instance, queue_duration_ns FROM ci_job_telemetry"
+        "SELECT kind, span_name, job, job_id, queue_duration_ns FROM ci_job_telemetry"
+        " WHERE kind IN ('step', 'queue') AND job = 'test' ORDER BY timestamp"
+    )
+    assert [list(row.values()) for row in rows] == [
+        ["queue", "queue test", "test", "", 1_500_000_000],
+        ["step", "Set up job", "test", "", None],
+        ["step", "Run make", "test", "", None],
+    ]
+
+
+def test_where_no_queue_time_is_told_there_is_none(known):
+    known.use("known")
+    rows = known.rows(
+        "SELECT DISTINCT provider, queue_duration_ns FROM ci_job_telemetry"
         " WHERE trace_id = {trace:String}", trace=SLOW.trace,
     )
-    assert rows == [{"provider": "circleci", "instance": "circleci.com", "queue_duration_ns": None}]
+    assert rows == [{"provider": "circleci", "queue_duration_ns": None}]
+
+
+@pytest.mark.parametrize("name", sorted(CI_QUERIES))
+def test_one_provider_more_needs_no_new_query(name):
+    clickhouse, answers = engine(), []
+    for provider in ("gitlab", "tomorrow"):
+        clickhouse.create(provider)
+        clickhouse.create_tables()
+        failed = Run(2, provider, at=1000).run(end=60, result="failure").job("test", 5, 60, "failure")
+        clickhouse.insert("otel_traces", chain(provider).rows + failed.rows)
+        answers.append(clickhouse.rows(query(name), **{**PERIOD, "trace_id": CHAIN.trace}))
+    ours, theirs = answers
+    assert ours and json.loads(json.dumps(ours).replace("gitlab", "tomorrow")) == theirs
 
 
 def test_a_span_that_came_twice_counts_once_even_before_a_merge(known):

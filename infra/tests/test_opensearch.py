@@ -155,6 +155,30 @@ def test_panels_do_not_overlap(dashboard):
         cells |= mine
 
 
+def queries():
+    return {
+        it["id"]: json.loads(it["attributes"][META]["searchSourceJSON"])["query"]["query"]
+        for it in OBJECTS if META in it["attributes"]
+    }
+
+
+def test_runs_jobs_and_steps_are_told_apart_by_what_a_span_says_it_is():
+    kinds = {id: re.findall(r"attributes\.spanhook\.kind: (\w+)", text) for id, text in queries().items()}
+    assert {id: found for id, found in kinds.items() if found} == {
+        "spanhook-results": ["run"],
+        "spanhook-durations": ["run"],
+        "spanhook-failures": ["job"],
+        "spanhook-steps": ["step"],
+    }
+    snapshots = "".join(path.read_text() for path in SNAPSHOTS.glob("samples__*.snap"))
+    assert all(f'spanhook.kind = "{kind}"' in snapshots for (kind,) in filter(None, kinds.values()))
+
+
+def test_no_file_names_a_provider():
+    text = "".join(path.read_text() for path in FOLDER.glob("*json")).lower()
+    assert not [it for it in ("circleci", "gitlab", "github") if it in text]
+
+
 def filters(dashboard_id):
     """The fields of the controls of a dashboard."""
     (dashboard,) = [it for it in of_type("dashboard") if it["id"] == dashboard_id]

@@ -20,9 +20,9 @@ use spanhook_core::{
     message::{self, Content, OTLP, unpack},
     otlp::Signal,
     semconv::{
-        CICD_PIPELINE_NAME, CICD_PIPELINE_RESULT, CICD_PIPELINE_RUN_URL_FULL,
-        CICD_PIPELINE_TASK_NAME, CICD_PIPELINE_TASK_RUN_ID, CICD_PIPELINE_TASK_RUN_RESULT,
-        ERROR_TYPE, SERVICE_NAME, VCS_OWNER_NAME, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
+        ATTEMPT, CICD_PIPELINE_NAME, CICD_PIPELINE_RESULT, CICD_PIPELINE_RUN_URL_FULL,
+        CICD_PIPELINE_TASK_NAME, CICD_PIPELINE_TASK_RUN_RESULT, ERROR_TYPE, KIND, PROVIDER,
+        SERVICE_NAME, VCS_OWNER_NAME, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
         VCS_REPOSITORY_NAME,
     },
 };
@@ -60,6 +60,8 @@ pub(crate) struct Summary {
     pub(crate) revision: String,
     /// The run's page at the provider.
     pub(crate) url: String,
+    /// Which try of the run it is, where that is told.
+    pub(crate) attempt: String,
     /// `cicd.pipeline.result`; empty while only jobs of the run arrived.
     pub(crate) result: String,
     /// Nanoseconds since the epoch, as text: JavaScript's numbers are too short for them.
@@ -77,7 +79,7 @@ fn as_text<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S
     serializer.collect_str(number)
 }
 
-/// What a span stands for.
+/// What a span stands for, as it says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
@@ -89,8 +91,28 @@ pub(crate) enum Role {
     Job,
     /// The time that a job waited.
     Queue,
-    /// Anything else.
+    /// A step of a job.
+    Step,
+    /// A job that did not run again: its earlier attempt counts.
+    Marker,
+    /// Anything else, such as what a job reported of itself.
     Other,
+}
+
+impl Role {
+    fn of(span: &v1::Span) -> Self {
+        let said = span.attributes.iter().find(|it| it.key == KIND);
+        let said = said.and_then(|it| it.value.clone()).map(value_text).unwrap_or_default();
+        match said.as_str() {
+            "run" => Self::Run,
+            "stage" => Self::Stage,
+            "job" => Self::Job,
+            "queue" => Self::Queue,
+            "step" => Self::Step,
+            "marker" => Self::Marker,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// One span in the tree.
@@ -240,7 +262,7 @@ impl Collected {
         let queues: Vec<_> = self
             .spans
             .iter()
-            .filter(|(_, (span, _))| is_queue(span))
+            .filter(|(_, (span, _))| Role::of(span) == Role::Queue)
             .filter_map(|(id, (span, _))| Some((id.clone(), span.links.first()?.span_id.clone())))
             .filter(|(_, job)| self.spans.contains_key(job))
             .collect();
@@ -260,7 +282,9 @@ impl Collected {
         }
         for siblings in children.values_mut() {
             siblings.sort_by_key(|span| {
-                (span.start_time_unix_nano, span.name.clone(), span.span_id.clone())
+                // Times may be whole seconds: of two steps the earlier one ends when the other begins.
+                let end = (Role::of(span) == Role::Step).then_some(span.end_time_unix_nano);
+                (span.start_time_unix_nano, end, span.name.clone(), span.span_id.clone())
             });
         }
 
@@ -291,38 +315,21 @@ impl Collected {
     }
 }
 
-fn is_queue(span: &v1::Span) -> bool {
-    span.name.starts_with("queue ")
-        && span.links.len() == 1
-        && !span.attributes.iter().any(|it| it.key == CICD_PIPELINE_TASK_RUN_ID)
-}
-
 fn row(span: &v1::Span, resource: &[(String, String)], depth: usize, queued: Option<u64>) -> Row {
     let mut attributes = named(span.attributes.clone());
-    let get = |key: &str| {
-        attributes
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, it)| it.clone())
-            .unwrap_or_default()
-    };
+    let get = |key: &str| value(&attributes, key);
     let result = [CICD_PIPELINE_RESULT, CICD_PIPELINE_TASK_RUN_RESULT]
         .map(get)
         .into_iter()
         .find(|it| !it.is_empty());
-    let role = match span.kind {
-        2 if !get(CICD_PIPELINE_RESULT).is_empty() => Role::Run,
-        _ if !get(CICD_PIPELINE_TASK_RUN_ID).is_empty() => Role::Job,
-        _ if !get("gitlab.stage.name").is_empty() => Role::Stage,
-        _ if is_queue(span) => Role::Queue,
-        _ => Role::Other,
-    };
-    let (error, allowed_to_fail) = (get(ERROR_TYPE), get("gitlab.job.allow_failure") == "true");
+    // What only some providers tell is called alike behind their name.
+    let allowed = format!("{}.job.allow_failure", value(resource, PROVIDER));
+    let (error, allowed_to_fail) = (get(ERROR_TYPE), get(&allowed) == "true");
     attributes.extend(resource.iter().cloned());
     Row {
         id: hex(&span.span_id),
         depth,
-        role,
+        role: Role::of(span),
         name: span.name.clone(),
         start: span.start_time_unix_nano,
         end: span.end_time_unix_nano.max(span.start_time_unix_nano),
@@ -349,16 +356,15 @@ fn row(span: &v1::Span, resource: &[(String, String)], depth: usize, queued: Opt
     }
 }
 
+/// The text of an attribute; empty where it is not there.
+fn value(attributes: &[(String, String)], key: &str) -> String {
+    let found = attributes.iter().find(|(name, _)| name == key);
+    found.map(|(_, it)| it.clone()).unwrap_or_default()
+}
+
 fn summary(id: &str, rows: &[Row]) -> Summary {
     let run = rows.iter().find(|row| row.role == Role::Run).or(rows.first());
-    let get = |key: &str| {
-        let attributes = run.map(|row| row.attributes.as_slice()).unwrap_or_default();
-        attributes
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, it)| it.clone())
-            .unwrap_or_default()
-    };
+    let get = |key: &str| value(run.map(|row| row.attributes.as_slice()).unwrap_or_default(), key);
     let (owner, repository) = (get(VCS_OWNER_NAME), get(VCS_REPOSITORY_NAME));
     let start = |row: &Row| if row.queued > 0 { row.queued } else { row.start };
     Summary {
@@ -372,6 +378,7 @@ fn summary(id: &str, rows: &[Row]) -> Summary {
         reference: get(VCS_REF_HEAD_NAME),
         revision: get(VCS_REF_HEAD_REVISION),
         url: get(CICD_PIPELINE_RUN_URL_FULL),
+        attempt: get(ATTEMPT),
         result: get(CICD_PIPELINE_RESULT),
         start: rows.iter().map(start).min().unwrap_or(0),
         end: rows.iter().map(|row| row.end).max().unwrap_or(0),
@@ -430,6 +437,30 @@ pub(crate) fn duration(nanos: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_span_stands_for_it_says_and_no_name_does() {
+        let pair = |key: &str, text: &str| KeyValue {
+            key: key.to_owned(),
+            value: Some(AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) }),
+            ..KeyValue::default()
+        };
+        let of = |name: &str, attributes: Vec<KeyValue>| {
+            Role::of(&v1::Span { name: name.to_owned(), attributes, ..v1::Span::default() })
+        };
+        for (kind, role) in [
+            ("run", Role::Run),
+            ("stage", Role::Stage),
+            ("job", Role::Job),
+            ("queue", Role::Queue),
+            ("step", Role::Step),
+            ("marker", Role::Marker),
+            ("ping", Role::Other),
+        ] {
+            assert_eq!(of("anything", vec![pair(KIND, kind)]), role, "{kind}");
+        }
+        assert_eq!(of("queue build", vec![pair("cicd.pipeline.task.run.id", "1")]), Role::Other);
+    }
 
     #[test]
     fn of_many_messages_only_as_many_are_decoded_as_memory_allows() {

@@ -8,7 +8,7 @@ WITH (
         arrayReverseSort(it -> (it.2, it.1), groupArray((timestamp, end_timestamp, span_id))),
         []::Array(Tuple(DateTime64(9), DateTime64(9), String)))
     FROM ci_job_telemetry
-    WHERE kind = 'job' AND trace_id = {trace_id:String}
+    WHERE kind = 'job' AND result != 'skip' AND trace_id = {trace_id:String}
 ) AS path
 SELECT
     row_number() OVER (ORDER BY timestamp, end_timestamp) AS step,

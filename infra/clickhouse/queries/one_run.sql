@@ -5,6 +5,7 @@ SELECT
     kind,
     span_name,
     stage,
+    job,
     result,
     error_type,
     duration_ns / 1e9 AS seconds,
@@ -16,4 +17,4 @@ SELECT
     parent_span_id
 FROM ci_job_telemetry
 WHERE trace_id = {trace_id:String}
-ORDER BY timestamp, kind = 'run' DESC, kind = 'stage' DESC, span_name;
+ORDER BY timestamp, indexOf(['run', 'stage', 'queue', 'job', 'step', 'marker'], kind), end_timestamp, span_name;

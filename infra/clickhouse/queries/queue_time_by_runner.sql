@@ -1,5 +1,5 @@
 -- On which runners do jobs wait longest for their start?
--- The job's own figure, because a queue span does not know its runner. CircleCI tells none.
+-- The job's own figure, because a queue span does not know its runner. Not every provider tells it.
 -- from, to: the period; repository: '' for all.
 SELECT
     runner_type,

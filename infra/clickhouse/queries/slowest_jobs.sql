@@ -12,6 +12,8 @@ SELECT
     argMax(trace_id, duration_ns) AS slowest_trace_id
 FROM ci_job_telemetry
 WHERE kind = 'job'
+    -- It did not run: its time is none.
+    AND result != 'skip'
     AND timestamp >= {from:DateTime} AND timestamp < {to:DateTime}
     AND ({repository:String} = '' OR repository = {repository:String})
     AND ({pipeline:String} = '' OR pipeline = {pipeline:String})

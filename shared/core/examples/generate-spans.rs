@@ -1,7 +1,8 @@
-//! Spans in bulk, to measure ClickHouse with: deliveries of both providers are made up, mapped and
-//! encoded as the functions do it, and written as rows of the exporter's table `otel_traces`.
+//! Rows of the exporter's table `otel_traces`, of deliveries that are mapped and encoded as the
+//! functions do it: so many spans of made-up runs of every provider, or those of sample deliveries.
 //!
 //! usage: `cargo run --release -p spanhook-core --example generate-spans -- 1000000 > spans.jsonl`
+//! or `… --example generate-spans -- events/github/workflow-run-failed.json … > spans.jsonl`
 
 use std::{
     io::{BufWriter, Write, stdout},
@@ -32,11 +33,16 @@ const RUNNERS: u32 = 25;
 const DAYS: i64 = 28;
 
 fn main() -> ExitCode {
-    let Some(count) = std::env::args().nth(1).and_then(|it| it.parse().ok()) else {
-        let _ = writeln!(std::io::stderr(), "usage: generate-spans NUMBER");
-        return ExitCode::FAILURE;
+    let mut out = BufWriter::new(stdout().lock());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let written = match arguments.as_slice() {
+        [] => Err("usage: generate-spans NUMBER, or generate-spans FILE...".into()),
+        [count] if count.parse::<usize>().is_ok() => {
+            count.parse().map_err(Into::into).and_then(|count| made_up(count, &mut out))
+        }
+        files => files.iter().try_for_each(|it| sample(it, &mut out)),
     };
-    match generate(count) {
+    match written.and_then(|()| out.flush().map_err(Into::into)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "generate-spans: {error}");
@@ -45,22 +51,45 @@ fn main() -> ExitCode {
     }
 }
 
-fn generate(count: usize) -> Result<(), Box<dyn std::error::Error>> {
-    let mut out = BufWriter::new(stdout().lock());
+type Written = Result<(), Box<dyn std::error::Error>>;
+
+/// The spans of so many made-up runs that there are `count` of them.
+fn made_up(count: usize, out: &mut impl Write) -> Written {
     let mut ci = Ci { random: Rng::with_seed(7), next: 1_000_000 };
-    let settings = Settings::default();
     let mut written = 0;
     while written < count {
-        let deliveries = if ci.random.u8(..) < 180 { vec![ci.gitlab()] } else { ci.circleci() };
+        let deliveries = match ci.random.u8(..) {
+            0..100 => vec![ci.gitlab()],
+            100..180 => ci.github(),
+            _ => ci.circleci(),
+        };
         for (provider, delivery) in deliveries {
-            for row in delivered(provider, &delivery, &settings) {
-                serde_json::to_writer(&mut out, &row)?;
-                out.write_all(b"\n")?;
-                written += 1;
-            }
+            written += write(provider, &delivery, out)?;
         }
     }
-    Ok(out.flush()?)
+    Ok(())
+}
+
+/// The spans of a file with a delivery.
+fn sample(path: &str, out: &mut impl Write) -> Written {
+    let read = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+    let delivery = serde_json::from_slice(&read).map_err(|error| format!("{path}: {error}"))?;
+    let provider = Provider::of_payload(&delivery).ok_or(format!("{path}: of no provider"))?;
+    write(provider, &delivery, out).map(|_| ())
+}
+
+/// How many rows a delivery gave.
+fn write(
+    provider: Provider,
+    delivery: &Value,
+    out: &mut impl Write,
+) -> Result<usize, Box<dyn std::error::Error>> {
+    let rows = delivered(provider, delivery, &Settings::default());
+    for row in &rows {
+        serde_json::to_writer(&mut *out, row)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(rows.len())
 }
 
 /// The rows of one delivery.
@@ -161,6 +190,9 @@ struct Job {
     seconds: f64,
     failure: Option<&'static str>,
 }
+
+/// The steps of a GitHub job before and after its own.
+const STEPS: [&str; 2] = ["Set up job", "Run actions/checkout@v5"];
 
 const STAGES: [(&str, &[&str]); 3] = [
     ("build", &["compile", "assets"]),
@@ -295,6 +327,71 @@ impl Ci {
         }
         events.push(event("workflow-completed", offset, None, result));
         events
+    }
+
+    /// A run's jobs, each with its steps, and the run; sometimes its failed jobs again, for which
+    /// GitHub makes new records of the others too.
+    fn github(&mut self) -> Vec<(Provider, Value)> {
+        let (owner, name) = self.repository();
+        let (run, created) = (self.id(), self.start());
+        let revision = self.revision(&name);
+        let owner = owner.replace('/', "-");
+        let repository = json!({ "name": name, "full_name": format!("{owner}/{name}"),
+            "owner": { "login": owner }, "html_url": format!("https://github.com/{owner}/{name}"),
+            "default_branch": "main" });
+        let at = |offset: f64| later(created, offset).to_string();
+        let (mut events, mut offset) = (Vec::new(), 0.0);
+        let mut jobs: Vec<(Job, f64)> = Vec::new();
+        for attempt in 1..=2 {
+            let (began, mut failed) = (offset, false);
+            for name in ["build", "test (22)", "test (24)"] {
+                let known = jobs.iter().position(|(it, _)| it.name == name && it.failure.is_none());
+                let carried = known.map(|at| jobs.swap_remove(at));
+                let is_new = carried.is_none();
+                let (job, start) = carried.unwrap_or_else(|| {
+                    let job = self.job(name);
+                    let start = offset + job.queued;
+                    (job, start)
+                });
+                let end = start + job.seconds;
+                let conclusion = if job.failure.is_some() { "failure" } else { "success" };
+                let step = |nth: usize, name: &str, from: f64, to: f64, conclusion: &str| {
+                    json!({ "name": name, "number": nth, "status": "completed",
+                        "conclusion": conclusion, "started_at": at(from), "completed_at": at(to) })
+                };
+                let runner = self.random.u32(..RUNNERS);
+                let mut steps: Vec<_> = (1..)
+                    .zip(STEPS)
+                    .map(|(nth, it)| step(nth, it, start, start + 1.0, "success"))
+                    .collect();
+                steps.push(step(3, "Run make", start + 1.0, end, conclusion));
+                let id = if is_new { job.id } else { self.id() };
+                events.push(json!({ "action": "completed", "repository": repository, "workflow_job": {
+                    "id": id, "run_id": run, "run_attempt": attempt, "workflow_name": "CI",
+                    "head_branch": "main", "head_sha": revision, "name": name, "status": "completed",
+                    "conclusion": conclusion, "created_at": at(began), "started_at": at(start),
+                    "completed_at": at(end), "labels": ["ubuntu-24.04"], "steps": steps,
+                    "runner_id": 1000 + runner, "runner_name": format!("runner-{runner}"),
+                    "runner_group_name": "GitHub Actions" } }));
+                if is_new {
+                    offset = end;
+                }
+                failed |= job.failure.is_some();
+                jobs.push((job, start));
+            }
+            let conclusion = if failed { "failure" } else { "success" };
+            events.push(json!({ "action": "completed", "repository": repository,
+                "workflow": { "name": "CI", "path": ".github/workflows/ci.yml" },
+                "workflow_run": { "id": run, "run_attempt": attempt, "run_number": run % 1000,
+                    "name": "CI", "event": "push", "head_branch": "main", "head_sha": revision,
+                    "status": "completed", "conclusion": conclusion, "created_at": at(0.0),
+                    "run_started_at": at(began), "updated_at": at(offset) } }));
+            if !failed || self.random.bool() {
+                break;
+            }
+            offset += 600.0;
+        }
+        events.into_iter().map(|it| (Provider::Github, it)).collect()
     }
 }
 

@@ -45,6 +45,10 @@ pub const KIND: &str = "spanhook.kind";
 /// The stage of a job, of its queue time, and of a stage itself.
 pub const STAGE: &str = "spanhook.stage";
 
+/// The job that queue time, a step or a marker belongs to, by its name: what `cicd.pipeline.task.name`
+/// is on the job itself. So steps can be grouped by their job without a join.
+pub const JOB: &str = "spanhook.job";
+
 /// Which try of the run or the job it is, from 1, where the provider counts them.
 pub const ATTEMPT: &str = "spanhook.attempt";
 

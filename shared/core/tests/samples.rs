@@ -174,6 +174,7 @@ fn the_samples_show_everything_that_the_mappings_tell_apart() {
         "spanhook.kind = \"job\"",
         "spanhook.kind = \"queue\"",
         "spanhook.stage = \"test\"",
+        "spanhook.job = \"unit 1/3\"",
         "spanhook.attempt = 2",
         "spanhook.trigger = \"merge_request_event\"",
         "spanhook.time_repaired = true",

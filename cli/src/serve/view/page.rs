@@ -13,6 +13,7 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
+use spanhook_core::provider::{Provider, Room};
 
 use self::hosts::Hosts;
 use super::{Summary, Trace};
@@ -91,6 +92,8 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
 #[derive(Serialize)]
 struct Listing {
     status: Status,
+    /// Name and path of each webhook, to be shown where no trace is yet.
+    webhooks: Vec<(&'static str, &'static str)>,
     traces: Vec<Summary>,
 }
 
@@ -100,7 +103,11 @@ async fn list<S: TraceSource>(State(source): State<Arc<S>>, headers: HeaderMap) 
         return StatusCode::NOT_MODIFIED.into_response();
     }
     // Reading and decoding traces is no work for the threads that answer webhooks.
-    let read = move || Listing { status: source.status(), traces: source.list(LISTED) };
+    let read = move || Listing {
+        status: source.status(),
+        webhooks: Provider::with_webhooks().map(|it| webhook(it.room())).collect(),
+        traces: source.list(LISTED),
+    };
     match tokio::task::spawn_blocking(read).await {
         Ok(listing) => {
             let mut response = Json(listing).into_response();
@@ -111,6 +118,11 @@ async fn list<S: TraceSource>(State(source): State<Arc<S>>, headers: HeaderMap) 
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// The last of a provider's paths is its own; the root is one provider's too.
+fn webhook(room: &'static Room) -> (&'static str, &'static str) {
+    (room.title, room.paths.last().copied().unwrap_or("/"))
 }
 
 async fn one<S: TraceSource>(State(source): State<Arc<S>>, Path(id): Path<String>) -> Response {

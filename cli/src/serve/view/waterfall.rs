@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use spanhook_core::semconv::RunResult;
+
 use super::{Role, Row, Trace, duration, not_run};
 use crate::terminal::printable;
 
@@ -78,14 +80,18 @@ impl Canvas {
             result => result,
         };
         let (symbol, style) = mark(&summary.result, summary.result != "success", false);
-        // What is beside it: a result of up to 12 letters, and the duration.
-        let title = self.paint(BOLD, &clip(&printable(&summary.pipeline), self.width - 30));
+        // Room for an attempt, a result of up to 12 letters, and the duration.
+        let title = self.paint(BOLD, &clip(&printable(&summary.pipeline), self.width - 42));
+        let attempt = match summary.attempt.as_str() {
+            "" | "1" => String::new(),
+            attempt => format!("  attempt {}", clip(&printable(attempt), 4)),
+        };
         let verdict = match result {
             "" => String::new(),
             result => self.paint(style, &format!("{symbol} {}  ", printable(result))),
         };
         let took = duration(self.span);
-        let mut text = format!("{title}  {verdict}{took}\n");
+        let mut text = format!("{title}{attempt}  {verdict}{took}\n");
         // A trace id is 32 letters long.
         let about = clip(&about, self.width - 41);
         let id = self.paint(DIM, &format!("trace {}", summary.id));
@@ -96,6 +102,7 @@ impl Canvas {
     fn row(&self, row: &Row) -> String {
         let (symbol, style) = match row.role {
             Role::Run | Role::Job => mark(&row.result, row.failed, row.allowed_to_fail),
+            Role::Marker => ("↺", DIM),
             _ if row.failed => ("✗", RED),
             _ => (" ", BLUE),
         };
@@ -118,7 +125,13 @@ impl Canvas {
         } else {
             format!(" {}", printable(&row.error))
         };
-        let took = format!("{:>12}", duration(row.end - row.start));
+        // What did not run has a place in time, and no duration.
+        let took = match row.role {
+            Role::Marker => String::new(),
+            _ if row.result == RunResult::Skip.as_str() => "skipped".to_owned(),
+            _ => duration(row.end - row.start),
+        };
+        let took = format!("{took:>12}");
         let line = format!(
             "{name} {bar} {took} {}{}",
             self.paint(style, symbol),
@@ -182,41 +195,64 @@ mod tests {
 
     use super::{super::traces, *};
 
-    fn trace(body: &str) -> Trace {
-        let delivery = Delivery { headers: &HeaderMap::new(), body: body.as_bytes() };
+    const FAILED: &str = include_str!("../../../../events/gitlab/pipeline-failed.json");
+
+    fn trace(deliveries: &[&str]) -> Trace {
         let (settings, rules) = (Settings::default(), ProjectRules::default());
-        let Outcome::Accepted(accepted) = delivery.process(Provider::Gitlab, &settings, &rules)
-        else {
-            panic!("no spans")
+        let messages = |body: &&str| {
+            let provider = Provider::of_payload(&serde_json::from_str(body).unwrap()).unwrap();
+            let delivery = Delivery { headers: &HeaderMap::new(), body: body.as_bytes() };
+            match delivery.process(provider, &settings, &rules) {
+                Outcome::Accepted(accepted) => accepted.messages,
+                _ => panic!("no spans"),
+            }
         };
-        let messages = accepted.messages;
+        let messages: Vec<_> = deliveries.iter().flat_map(messages).collect();
         // Twice, as a queue may deliver.
         let bodies = messages.iter().chain(&messages).map(|it| it.body.clone());
-        traces(bodies).remove(0)
+        let mut found = traces(bodies);
+        assert_eq!(found.len(), 1);
+        found.remove(0)
     }
 
     #[test]
     fn a_failed_pipeline_is_drawn_with_stages_queue_times_and_what_did_not_run() {
-        let text = render(
-            &trace(include_str!("../../../../events/gitlab/pipeline-failed.json")),
-            100,
-            false,
-        );
-        insta::assert_snapshot!(text);
+        insta::assert_snapshot!(render(&trace(&[FAILED]), 100, false));
+    }
+
+    #[test]
+    fn a_failed_run_is_drawn_with_the_steps_below_their_jobs() {
+        let run = trace(&[
+            include_str!("../../../../events/github/workflow-job-build.json"),
+            include_str!("../../../../events/github/workflow-job-test-failed.json"),
+            include_str!("../../../../events/github/workflow-job-deploy-skipped.json"),
+            include_str!("../../../../events/github/workflow-run-failed.json"),
+        ]);
+        insta::assert_snapshot!(render(&run, 100, false));
+    }
+
+    #[test]
+    fn a_rerun_is_drawn_with_its_attempt_and_the_job_that_it_took_over() {
+        let run = trace(&[
+            include_str!("../../../../events/github/workflow-job-build-reused.json"),
+            include_str!("../../../../events/github/workflow-job-test-attempt-2.json"),
+            include_str!("../../../../events/github/workflow-job-deploy-attempt-2.json"),
+            include_str!("../../../../events/github/workflow-run-attempt-2.json"),
+        ]);
+        insta::assert_snapshot!(render(&run, 100, false));
     }
 
     #[test]
     fn nothing_in_a_name_steers_the_terminal() {
-        let body = include_str!("../../../../events/gitlab/pipeline-failed.json")
-            .replace("integration", "\\u001b[2J\\u0007evil\\r\\n\\u009b");
-        let text = render(&trace(&body), 80, false);
+        let body = FAILED.replace("integration", "\\u001b[2J\\u0007evil\\r\\n\\u009b");
+        let text = render(&trace(&[&body]), 80, false);
         assert!(text.lines().all(|line| !line.contains(char::is_control)), "{text:?}");
         assert!(text.contains("evil"));
     }
 
     #[test]
     fn every_line_fits_the_terminal() {
-        let trace = trace(include_str!("../../../../events/gitlab/pipeline-failed.json"));
+        let trace = trace(&[FAILED]);
         for width in [60, 80, 100, 140] {
             let text = render(&trace, width, false);
             let longest = text.lines().skip(2).map(|line| line.chars().count()).max().unwrap();

@@ -48,6 +48,7 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
     ("spanhook.provider", Resource, &["circleci", "gitlab", "github"]),
     ("spanhook.kind", OnSpan, &["run", "stage", "job", "queue", "step", "marker", "ping"]),
     ("spanhook.stage", OnSpan, &[]),
+    ("spanhook.job", OnSpan, &[]),
     ("spanhook.trigger", OnSpan, &[]),
     ("artifact.filename", OnSpan, &[]),
     ("artifact.version", OnSpan, &[]),

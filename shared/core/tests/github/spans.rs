@@ -435,6 +435,8 @@ fn every_span_says_what_it_is_and_whose() {
             let (run, job) = (kind == "run", kind == "job");
             assert_eq!(of("spanhook.attempt").is_empty(), !(run || job), "{name}: {kind}");
             assert_eq!(of("spanhook.trigger").is_empty(), !run, "{name}: {kind}");
+            let of_a_job = ["queue", "step", "marker"].contains(&kind.as_str());
+            assert_eq!(of("spanhook.job").is_empty(), !of_a_job, "{name}: {kind}");
         }
     }
 }

@@ -58,7 +58,8 @@ pub(super) fn map<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a
     }
     if run.step_spans() {
         let parts = this.steps.items.iter().filter_map(|it| it.get());
-        let steps = Steps::of(parts, key, &run, times.interval);
+        let mut steps = Steps::of(parts, key, &run, times.interval);
+        steps.spans.iter_mut().for_each(|it| it.attributes.set(sc::JOB, task(&this)));
         spans[0].events = steps.not_run;
         let dropped = Some(this.steps.dropped as u64).filter(|it| *it > 0);
         spans[0].attributes.set("github.job.dropped_steps", dropped);
@@ -152,6 +153,11 @@ fn prefixed<'a>(prefix: &'static str, name: Option<Cow<'a, str>>) -> Cow<'a, str
     name.map_or(prefix.into(), |name| format!("{prefix} {name}").into())
 }
 
+/// The job among others of its workflow: with the values of its matrix.
+fn task<'a>(job: &Job<'a>) -> Cow<'a, str> {
+    if job.name.is_empty() { "job".into() } else { job.name.cow() }
+}
+
 fn span<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) -> Span<'a> {
     let ids = run.ids();
     let Interval { start, end, .. } = times.interval;
@@ -160,8 +166,7 @@ fn span<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) ->
         Span::new(ids.job(key), Some(ids.run()), span_name, Kind::Internal, (start, end));
     span.attributes.set(sc::KIND, "job");
     span.attributes.set(sc::ATTEMPT, run.attempt());
-    let task = if job.name.is_empty() { "job".into() } else { job.name.cow() };
-    span.attributes.set(sc::CICD_PIPELINE_TASK_NAME, task);
+    span.attributes.set(sc::CICD_PIPELINE_TASK_NAME, task(job));
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_ID, key.id.to_string());
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_URL_FULL, url(job, key, run));
     outcome::of_job(job).apply(sc::CICD_PIPELINE_TASK_RUN_RESULT, &mut span);
@@ -197,6 +202,7 @@ fn queue<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) -
     let mut span = Span::new(ids.queue(key), Some(ids.run()), name, Kind::Internal, times.waited?);
     span.links.push(Link { trace: ids.trace(), span: ids.job(key) });
     span.attributes.set(sc::KIND, "queue");
+    span.attributes.set(sc::JOB, task(job));
     span.attributes.set("github.job.id", key.id.to_string());
     Some(span)
 }
@@ -211,6 +217,7 @@ fn marker<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) 
     span.links.extend(run.previous());
     let attributes = &mut span.attributes;
     attributes.set(sc::KIND, "marker");
+    attributes.set(sc::JOB, task(job));
     attributes.set("github.job.reused", true);
     attributes.set("github.job.id", key.id.to_string());
     attributes.set("github.job.conclusion", job.conclusion.cow());

@@ -77,7 +77,7 @@ impl<'a> Steps<'a> {
 }
 
 fn attributes<'a>(step: &Step<'a>) -> Attributes<'a> {
-    let mut attributes = Attributes::with_capacity(7);
+    let mut attributes = Attributes::with_capacity(8);
     attributes.set("github.step.name", step.name.cow());
     attributes.set("github.step.number", step.number.0);
     attributes.set("github.step.status", step.status.cow());

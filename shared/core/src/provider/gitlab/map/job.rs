@@ -69,7 +69,8 @@ pub(super) fn not_run<'a>(build: &Build<'a>, at: Option<Nanos>) -> Event<'a> {
     } else {
         build.failure_reason.cow()
     };
-    let mut attributes = Attributes::with_capacity(4);
+    let mut attributes = Attributes::with_capacity(5);
+    attributes.set(sc::STAGE, build.stage.cow());
     attributes.set(sc::CICD_PIPELINE_TASK_NAME, build.name.cow());
     attributes.set(sc::CICD_PIPELINE_TASK_RUN_ID, build.id.0.map(|it| it.to_string()));
     attributes.set("gitlab.job.stage", build.stage.cow());

@@ -144,6 +144,7 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
             let mut span = Span::new(waiting, parent, name, Kind::Internal, times);
             span.attributes.set(sc::KIND, "queue");
             span.attributes.set(sc::STAGE, build.stage.cow());
+            span.attributes.set(sc::JOB, build.name.cow());
             span.links.push(Link { trace: ids.trace(), span: id });
             if waited < 0.0 {
                 span.attributes.set(sc::TIME_REPAIRED, true);

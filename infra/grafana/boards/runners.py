@@ -1,0 +1,76 @@
+"""Queues and runners."""
+
+from grafana_foundation_sdk.models import units
+
+from .panels import WAITING, board, series, stat, table
+from .sql import JOB_LINKS, PIPELINE_LINK, SELECTED, SUCCESS_RATE, VARIABLES, seconds
+
+
+def make():
+    waited = f"{SELECTED} AND kind = 'job' AND queue_duration_ns IS NOT NULL"
+    ran = f"{SELECTED} AND kind = 'job' AND runner_name != ''"
+    wait_note = " Not every provider tells it."
+    return board(
+        "spanhook-runners", "CI runners and queues", "How long jobs wait, and on which runners they run.",
+        VARIABLES,
+        [
+            (4, [
+                stat(
+                    "Median queue time", "Half of the jobs started within it." + wait_note,
+                    f"SELECT {seconds(0.5, 'queue_duration_ns')} FROM ci_job_telemetry WHERE {waited}",
+                    units.Seconds, WAITING,
+                ),
+                stat(
+                    "p95 queue time", "One job of twenty waited longer." + wait_note,
+                    f"SELECT {seconds(0.95, 'queue_duration_ns')} FROM ci_job_telemetry WHERE {waited}",
+                    units.Seconds, WAITING,
+                ),
+                stat(
+                    "Time spent waiting", "The queue time of all jobs together." + wait_note,
+                    f"SELECT sum(queue_duration_ns) / 1e9 FROM ci_job_telemetry WHERE {waited}", units.Seconds,
+                ),
+                stat(
+                    "Runners", "Runners that ran a job in the period.",
+                    f"SELECT uniqExact(runner_id, runner_name) FROM ci_job_telemetry WHERE {ran}",
+                ),
+            ]),
+            (8, [
+                series(
+                    "Queue time, p95 by runner type", "A rise on one type asks for more runners of it.",
+                    f"""SELECT $__timeInterval(timestamp) AS time, runner_type,
+                        {seconds(0.95, 'queue_duration_ns')} AS p95
+                        FROM ci_job_telemetry WHERE {waited}
+                        GROUP BY time, runner_type ORDER BY time, runner_type""",
+                    unit=units.Seconds, label="runner_type",
+                ),
+                series(
+                    "Jobs at work", "Mean number of jobs that ran at once, by the time they started.",
+                    f"""SELECT $__timeInterval(timestamp) AS time, provider,
+                        sum(duration_ns) / 1e9 / $__interval_s AS jobs
+                        FROM ci_job_telemetry WHERE {SELECTED} AND kind = 'job'
+                        GROUP BY time, provider ORDER BY time, provider""",
+                    label="provider", bars=True,
+                ),
+            ]),
+            (10, [table(
+                "Runners", "The runners whose jobs waited longest." + wait_note,
+                f"""SELECT runner_type AS Type, runner_name AS Runner, runner_id AS Id,
+                    arrayStringConcat(arraySort(groupUniqArrayArray(runner_tags)), ', ') AS Tags,
+                    count() AS Jobs, {SUCCESS_RATE} AS `Success rate`,
+                    {seconds(0.5, 'queue_duration_ns')} AS `Queue p50`,
+                    {seconds(0.95, 'queue_duration_ns')} AS `Queue p95`, sum(duration_ns) / 1e9 AS Busy
+                    FROM ci_job_telemetry WHERE {ran}
+                    GROUP BY runner_type, runner_name, runner_id ORDER BY `Queue p95` DESC LIMIT 100""",
+                units_of={"Success rate": units.PercentUnit, "Queue p50": units.Seconds, "Queue p95": units.Seconds, "Busy": units.Seconds},
+            )]),
+            (9, [table(
+                "Longest waits", "The jobs that waited longest.",
+                f"""SELECT timestamp AS Started, repository AS Repository, pipeline AS Pipeline, job AS Job,
+                    runner_name AS Runner, queue_duration_ns / 1e9 AS Waited, duration_ns / 1e9 AS Duration,
+                    trace_id AS Trace, job_url FROM ci_job_telemetry
+                    WHERE {waited} ORDER BY queue_duration_ns DESC LIMIT 50""",
+                units_of={"Waited": units.Seconds, "Duration": units.Seconds},
+                links={**JOB_LINKS, "Pipeline": PIPELINE_LINK}, hidden=["job_url"],
+            )]),
+        ],
+    )
