@@ -387,8 +387,7 @@ mod tests {
         }
     }
 
-    const NO_TOKEN: &str =
-        "GitHub gave no OIDC token; the job needs `permissions: id-token: write`, and pull requests from forks get none";
+    const NO_TOKEN: &str = "GitHub gave no OIDC token; the job needs `permissions: id-token: write`, and pull requests from forks get none";
 
     #[tokio::test]
     async fn the_proof_is_the_first_that_is_there_and_a_mistyped_one_is_never_quoted() {

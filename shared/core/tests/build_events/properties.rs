@@ -19,10 +19,11 @@ use spanhook_core::{
 };
 
 use crate::{
-    decoded::{decoded, metrics, points, records},
+    decoded::{decoded, metrics, records},
     events::{
         KINDS, RECEIVED, at, event, log_groups, mapped, messages, metric_groups, of, parents, with,
     },
+    points::points,
     support::claim,
 };
 
