@@ -102,10 +102,8 @@ async fn listen(
 /// GitHub's service that hands a job its token, to the runner's secret and for the audience only.
 async fn token_service(answer: String) -> String {
     let url = listen(move |uri, headers| {
-        let query = "api-version=2&audience=https%3A%2F%2Fci.example.com%2F%3Ffor%3Dspanhook%26x";
-        // Servers take either spelling of the escapes.
-        let asked = uri.query().unwrap_or_default().replace("%2f", "%2F").replace("%3a", "%3A");
-        let asked = asked.replace("%3f", "%3F").replace("%3d", "%3D");
+        let query = "api-version=2&audience=https%3a%2f%2fci.example.com%2f%3ffor%3dspanhook%26x";
+        let asked = uri.query().unwrap_or_default().to_lowercase();
         let runner = headers.get("authorization").is_some_and(|it| it == "Bearer runner");
         if asked == query && runner {
             answer.clone().into_response()
@@ -298,27 +296,9 @@ async fn whatever_an_endpoint_answers_only_a_trace_context_is_set_and_the_job_go
     let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
     let good = listen(move |_, _| format!("{valid}\n").into_response()).await;
     assert_eq!(step_of_job(&[("ENDPOINT", &good)]).await.context(0), valid);
-    let names = [
-        "page",
-        "a line more",
-        "a line before",
-        "a block",
-        "an assignment",
-        "a carriage return",
-        "upper case",
-        "no trace",
-        "no span",
-        "another version",
-        "nothing",
-        "long",
-        "401",
-        "403",
-        "404",
-        "500",
-        "302",
-        "endless",
-    ];
-    let asked = names.map(async |name| {
+    let names = "page|a line more|a line before|a block|an assignment|a carriage return|upper case|no trace|no span|\
+                 another version|nothing|long|401|403|404|500|302|endless";
+    let asked = names.split('|').map(async |name| {
         let url = listen(move |uri, _| match uri.path() {
             "/good" => format!("{valid}\n").into_response(),
             _ => hostile(name, valid),
