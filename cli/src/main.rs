@@ -1,5 +1,6 @@
 //! `spanhook`: the whole pipeline in one process, and the tools around it.
 
+mod help;
 mod job;
 #[cfg(feature = "pipeline")]
 mod operate;
@@ -13,7 +14,7 @@ use clap::{Parser, Subcommand};
 
 /// CI webhooks in, OpenTelemetry traces out
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(version, arg_required_else_help = true, max_term_width = 100, help_template = help::template())]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -9,8 +9,8 @@ use spanhook_core::{
     id::parse_traceparent,
     job::Claim,
     provider::Provider,
-    rules::{BadRules, ProjectRules},
-    settings::{PROJECT_RULES, Vars, var},
+    rules::ProjectRules,
+    settings::{PROJECT_RULES, SettingsError, Vars, var},
 };
 
 /// The `context` of an event. No field names a person.
@@ -54,8 +54,12 @@ pub(crate) fn project(vars: &Vars, context: &Context) -> Option<String> {
 
 /// The project rules that `PROJECT_RULES` itself holds: a job has no way to where a function's may
 /// be kept.
-pub(crate) fn rules(vars: &Vars) -> Result<ProjectRules, BadRules> {
-    PROJECT_RULES.get(vars).map_or_else(|| Ok(ProjectRules::default()), ProjectRules::parse)
+pub(crate) fn rules(vars: &Vars) -> Result<ProjectRules, SettingsError> {
+    let Some(text) = PROJECT_RULES.get(vars) else { return Ok(ProjectRules::default()) };
+    ProjectRules::parse(text).map_err(|error| SettingsError::Invalid {
+        variable: PROJECT_RULES.name.to_owned(),
+        expected: error.expected(),
+    })
 }
 
 fn first(vars: &Vars, names: &[&str]) -> Option<String> {
