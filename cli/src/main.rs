@@ -13,6 +13,8 @@ mod report;
 mod samples;
 mod send;
 mod serve;
+#[cfg(test)]
+mod settings;
 mod stats;
 mod store;
 mod terminal;

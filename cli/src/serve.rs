@@ -13,7 +13,7 @@ use axum::{Router, http::StatusCode, routing::any};
 use clap::Args;
 use spanhook_core::{
     provider::Provider,
-    settings::{Settings, SettingsError, Vars, WebhookSettings},
+    settings::{Settings, SettingsError, Variable, Vars, WebhookSettings},
 };
 use spanhook_service::{
     answer::{not_found, problem, wrong_method},
@@ -34,7 +34,7 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use crate::{
     forwarding, logs,
-    store::{DATA_LIMIT, Store, parse_bytes},
+    store::{DATA_LIMIT, LIMIT, Store, parse_bytes},
     terminal::{Failure, failure, print},
     view::{self, page::hosts::Hosts},
 };
@@ -49,6 +49,22 @@ const SHUTDOWN: Duration = Duration::from_secs(20);
 /// How long the process's own telemetry may take after that.
 const FLUSH: Duration = Duration::from_secs(2);
 
+/// `SPANHOOK_LISTEN`
+pub(crate) static LISTEN: Variable = Variable::new(
+    "SPANHOOK_LISTEN",
+    "127.0.0.1:3000",
+    "use an address and a port, such as 0.0.0.0:3000",
+    "address, as `--listen`",
+);
+
+/// `SPANHOOK_DATA`
+pub(crate) static DATA: Variable = Variable::new(
+    "SPANHOOK_DATA",
+    "spanhook-data",
+    "use the path of a folder",
+    "folder of the queue, as `--data`",
+);
+
 #[derive(Args, Debug)]
 #[command(after_help = "Settings come from the environment:
   CIRCLECI_HOOK_SECRET                        secret token of CircleCI's webhook
@@ -58,13 +74,13 @@ const FLUSH: Duration = Duration::from_secs(2);
 All of them: docs/settings.md. `spanhook check` says which are missing or wrong.")]
 pub(crate) struct Serve {
     /// Address to listen on; 0.0.0.0:3000 for every interface
-    #[arg(long, value_name = "ADDRESS", env = "SPANHOOK_LISTEN", default_value = "127.0.0.1:3000")]
+    #[arg(long, value_name = "ADDRESS", env = LISTEN.name, default_value = LISTEN.default)]
     pub(crate) listen: SocketAddr,
     /// Folder of the queue; what was answered 2xx is in it
-    #[arg(long, value_name = "FOLDER", env = "SPANHOOK_DATA", default_value = "spanhook-data")]
+    #[arg(long, value_name = "FOLDER", env = DATA.name, default_value = DATA.default)]
     pub(crate) data: PathBuf,
     /// Size that the folder may grow to; deliveries beyond it are answered 503
-    #[arg(long, value_name = "SIZE", env = "SPANHOOK_DATA_LIMIT", default_value = "10GiB", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", env = LIMIT.name, default_value = LIMIT.default, value_parser = parse_bytes)]
     pub(crate) data_limit: u64,
 }
 

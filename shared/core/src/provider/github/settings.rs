@@ -51,7 +51,7 @@ pub(super) static CUSTOM_PROPERTIES: Variable = Variable::new(
     "GITHUB_CUSTOM_PROPERTIES",
     "",
     "use the names of custom properties with commas between them, such as team,tier",
-    "custom properties of repositories that become attributes of the resource, by name",
+    "custom properties of repositories that become attributes of the resource, by name: `team,tier`",
 );
 
 /// How GitHub's deliveries are mapped.
