@@ -6,6 +6,8 @@ mod job;
 mod operate;
 #[cfg(feature = "pipeline")]
 mod serve;
+#[cfg(all(test, feature = "pipeline"))]
+mod settings;
 mod terminal;
 
 use std::process::ExitCode;

@@ -18,7 +18,7 @@ use axum::{Router, http::StatusCode, routing::any};
 use clap::{Args, Subcommand};
 use spanhook_core::{
     provider::Provider,
-    settings::{Settings, SettingsError, Vars, WebhookSettings},
+    settings::{Settings, SettingsError, Variable, Vars, WebhookSettings},
 };
 use spanhook_service::{
     answer::{not_found, problem, wrong_method},
@@ -40,7 +40,7 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use crate::terminal::{Failure, failure, print};
 use source::Source;
-use store::{DATA_LIMIT, Store, parse_bytes};
+use store::{DATA_LIMIT, LIMIT, Store, parse_bytes};
 use view::page::hosts::Hosts;
 
 /// How long a request may take, its body included.
@@ -68,18 +68,33 @@ impl Command {
         }
     }
 }
+/// `SPANHOOK_LISTEN`
+pub(crate) static LISTEN: Variable = Variable::new(
+    "SPANHOOK_LISTEN",
+    "127.0.0.1:3000",
+    "use an address and a port, such as 0.0.0.0:3000",
+    "address, as `--listen`",
+);
+
+/// `SPANHOOK_DATA`
+pub(crate) static DATA: Variable = Variable::new(
+    "SPANHOOK_DATA",
+    "spanhook-data",
+    "use the path of a folder",
+    "folder of the queue, as `--data`",
+);
 
 #[derive(Args, Debug)]
 #[command(after_help = help())]
 pub(crate) struct Serve {
     /// Address to listen on; 0.0.0.0:3000 for every interface
-    #[arg(long, value_name = "ADDRESS", env = "SPANHOOK_LISTEN", default_value = "127.0.0.1:3000")]
+    #[arg(long, value_name = "ADDRESS", env = LISTEN.name, default_value = LISTEN.default)]
     pub(crate) listen: SocketAddr,
     /// Folder of the queue; what was answered 2xx is in it
-    #[arg(long, value_name = "FOLDER", env = "SPANHOOK_DATA", default_value = "spanhook-data")]
+    #[arg(long, value_name = "FOLDER", env = DATA.name, default_value = DATA.default)]
     pub(crate) data: PathBuf,
     /// Size that the folder may grow to; deliveries beyond it are answered 503
-    #[arg(long, value_name = "SIZE", env = "SPANHOOK_DATA_LIMIT", default_value = "10GiB", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", env = LIMIT.name, default_value = LIMIT.default, value_parser = parse_bytes)]
     pub(crate) data_limit: u64,
 }
 

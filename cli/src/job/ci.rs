@@ -10,7 +10,7 @@ use spanhook_core::{
     job::Claim,
     provider::Provider,
     rules::ProjectRules,
-    settings::{PROJECT_RULES, SettingsError, Vars, var},
+    settings::{PROJECT_RULES, SettingsError, Variable, Vars, var},
 };
 
 /// The `context` of an event. No field names a person.
@@ -40,16 +40,32 @@ impl Context {
     }
 }
 
+/// `CORRELATION_ID`
+pub(crate) static CORRELATION_ID: Variable = Variable::new(
+    "CORRELATION_ID",
+    "",
+    "set CORRELATION_ID to what names the build",
+    "joins what a job reports to a run; the CI system's run id where it is not set",
+);
+
+/// `SPANHOOK_PROJECT`
+pub(crate) static PROJECT: Variable = Variable::new(
+    "SPANHOOK_PROJECT",
+    "",
+    "set it to the name of what is built, such as group/name",
+    "name of what is built; the CI system's project where it is not set",
+);
+
 /// The id that joins build events and webhook spans; none outside CI.
 pub(crate) fn correlation_id(vars: &Vars) -> Option<String> {
     let runs = Provider::ALL.into_iter().map(|it| it.room().job.run_variable);
-    let names = ["CORRELATION_ID"].into_iter().chain(runs);
+    let names = [CORRELATION_ID.name].into_iter().chain(runs);
     names.into_iter().find_map(|name| var(vars, name)).map(ToOwned::to_owned)
 }
 
 /// What is built: `SPANHOOK_PROJECT`, else the CI system's project.
 pub(crate) fn project(vars: &Vars, context: &Context) -> Option<String> {
-    first(vars, &["SPANHOOK_PROJECT"]).or_else(|| context.claim.project.clone())
+    first(vars, &[PROJECT.name]).or_else(|| context.claim.project.clone())
 }
 
 /// The project rules that `PROJECT_RULES` itself holds: a job has no way to where a function's may

@@ -20,7 +20,7 @@ use spanhook_export::{clock::Clock, environment};
 use thiserror::Error;
 
 use super::{
-    ci::{self, Context},
+    ci::{self, CORRELATION_ID, Context},
     report::{HELP, Posting},
 };
 use crate::terminal::{Failure, failure};
@@ -135,7 +135,7 @@ struct Raw {
 /// An event that could not be made.
 #[derive(Debug, Error)]
 pub(crate) enum EventError {
-    #[error("no id of this CI run; set CORRELATION_ID to what names the build")]
+    #[error("no id of this CI run; {}", CORRELATION_ID.expected)]
     NoId,
     #[error("it is not known how long the build took; give --duration SECONDS")]
     NoDuration,

@@ -12,7 +12,7 @@ use spanhook_core::{
     build_event::{self, BadEvents, Sender},
     check::{sign_standard, signing_key},
     provider::{Grant, Provider},
-    settings::{Settings, Vars, var},
+    settings::{Settings, Variable, Vars, var},
 };
 use spanhook_export::{client, clock::Clock, innermost};
 use thiserror::Error;
@@ -52,6 +52,33 @@ pub(crate) const HELP: &str = "Settings, from the environment:
   CORRELATION_ID        joins events to a run, else the CI system's run id
 A problem is one line on standard error, and no failure unless --strict is given.";
 
+/// `SPANHOOK_ENDPOINT`
+pub(crate) static ENDPOINT: Variable = Variable::new(
+    "SPANHOOK_ENDPOINT",
+    "",
+    "set SPANHOOK_ENDPOINT to the address of spanhook, such as https://spanhook.example.com",
+    "address of spanhook; `/build-events` is added",
+);
+
+/// `SPANHOOK_TOKEN`
+pub(crate) static TOKEN: Variable =
+    Variable::secret("SPANHOOK_TOKEN", "check SPANHOOK_TOKEN", "bearer or OIDC token of the job");
+
+/// `SPANHOOK_SIGNING_KEY`
+pub(crate) static SIGNING_KEY: Variable = Variable::secret(
+    "SPANHOOK_SIGNING_KEY",
+    "SPANHOOK_SIGNING_KEY is not whsec_ and base64; copy it again",
+    "`whsec_…` key that signs what is sent, where there is no token",
+);
+
+/// `SPANHOOK_AUDIENCE`
+pub(crate) static AUDIENCE: Variable = Variable::new(
+    "SPANHOOK_AUDIENCE",
+    "",
+    "check SPANHOOK_AUDIENCE",
+    "audience of the OIDC token to get, on GitHub",
+);
+
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Posting {
     /// Fail when the event could not be sent, in place of a warning
@@ -66,9 +93,7 @@ pub(crate) struct Posting {
 /// network said, but host, status and the system's own error.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum ReportError {
-    #[error(
-        "set SPANHOOK_ENDPOINT to the address of spanhook, such as https://spanhook.example.com"
-    )]
+    #[error("{}", ENDPOINT.expected)]
     NoEndpoint,
     #[error("SPANHOOK_ENDPOINT is not a URL; it looks like https://spanhook.example.com")]
     Url,
@@ -76,9 +101,9 @@ pub(crate) enum ReportError {
     Scheme,
     #[error("SPANHOOK_ENDPOINT holds a password; use SPANHOOK_TOKEN instead")]
     Password,
-    #[error("the token has characters that no header may have; check SPANHOOK_TOKEN")]
+    #[error("the token has characters that no header may have; {}", TOKEN.expected)]
     Token,
-    #[error("SPANHOOK_SIGNING_KEY is not whsec_ and base64; copy it again")]
+    #[error("{}", SIGNING_KEY.expected)]
     Key,
     #[error("{0}")]
     NoToken(&'static str),
@@ -229,7 +254,7 @@ fn no_connection(url: &Url, error: &reqwest::Error) -> ReportError {
 
 /// The address to post to: `SPANHOOK_ENDPOINT`, with the path unless it ends in it.
 fn address(vars: &Vars) -> Result<Url, ReportError> {
-    let endpoint = var(vars, "SPANHOOK_ENDPOINT").ok_or(ReportError::NoEndpoint)?;
+    let endpoint = ENDPOINT.get(vars).ok_or(ReportError::NoEndpoint)?;
     let mut url = Url::parse(endpoint).map_err(|_| ReportError::Url)?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(ReportError::Scheme);
@@ -266,10 +291,10 @@ enum Proof {
 impl Proof {
     /// The token, else the signing key, else what the CI system offers.
     async fn find(vars: &Vars, client: &Client) -> Result<Self, ReportError> {
-        if let Some(token) = var(vars, "SPANHOOK_TOKEN") {
-            return Self::bearer(token, "check SPANHOOK_TOKEN");
+        if let Some(token) = TOKEN.get(vars) {
+            return Self::bearer(token, TOKEN.expected);
         }
-        if let Some(key) = var(vars, "SPANHOOK_SIGNING_KEY") {
+        if let Some(key) = SIGNING_KEY.get(vars) {
             let key = signing_key(key).ok_or(ReportError::Key)?;
             return Ok(Self::Signature { key, id: format!("msg_{}", Uuid::new_v4().simple()) });
         }
@@ -281,11 +306,11 @@ impl Proof {
                     }
                 }
                 Grant::Asked { address, token, refused } => {
-                    if let Some(audience) = var(vars, "SPANHOOK_AUDIENCE") {
+                    if let Some(audience) = AUDIENCE.get(vars) {
                         let own = var(vars, address).zip(var(vars, token));
                         let token = asked(own, audience, client).await;
                         let token = token.ok_or(ReportError::NoToken(refused))?;
-                        return Self::bearer(&token, "check SPANHOOK_AUDIENCE");
+                        return Self::bearer(&token, AUDIENCE.expected);
                     }
                 }
                 Grant::Owner => {}

@@ -5,7 +5,7 @@ mod deployment;
 use clap::Args;
 use spanhook_core::{
     provider::Provider,
-    settings::{Settings, SettingsError, Vars, WebhookSettings, var},
+    settings::{Settings, SettingsError, Vars, WebhookSettings},
 };
 use spanhook_service::{
     export::{ExportSettings, Exporter, shown},
@@ -17,7 +17,7 @@ use spanhook_service::{
 };
 
 use crate::{
-    serve::store::{DATA_LIMIT, parse_bytes},
+    serve::store::{LIMIT, parse_bytes},
     terminal::{Failure, failure, print, printable},
 };
 use deployment::Deployment;
@@ -152,15 +152,15 @@ fn queue(vars: &Vars) -> Finding {
 
 /// The folder of `spanhook serve`.
 fn data(vars: &Vars) -> Finding {
-    let Some(limit) = var(vars, "SPANHOOK_DATA_LIMIT") else {
+    let Some(limit) = LIMIT.get(vars) else {
         return Finding::Off(format!(
-            "SPANHOOK_DATA_LIMIT is not set; the queue of `spanhook serve` may take {} GiB",
-            DATA_LIMIT >> 30
+            "{} is not set; the queue of `spanhook serve` may take {}",
+            LIMIT.name, LIMIT.default
         ));
     };
     match parse_bytes(limit) {
         Ok(_) => Finding::Good(format!("the queue of `spanhook serve` may take {limit}")),
-        Err(expected) => Finding::Bad(format!("SPANHOOK_DATA_LIMIT is not valid; {expected}")),
+        Err(expected) => Finding::Bad(format!("{} is not valid; {expected}", LIMIT.name)),
     }
 }
 

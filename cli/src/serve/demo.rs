@@ -44,13 +44,14 @@ impl Demo {
         let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, secret());
         let checks = Provider::ALL.into_iter().flat_map(|it| it.room().checks);
         let mut vars: Vars = checks
-            .map(|check| match check.scheme {
-                Scheme::StandardWebhooks => {
-                    (check.variable.name.to_owned(), format!("whsec_{key}"))
-                }
-                Scheme::Hmac { .. } | Scheme::Token { .. } => {
-                    (check.variable.name.to_owned(), secret())
-                }
+            .filter_map(|check| {
+                let secret = match check.scheme {
+                    Scheme::StandardWebhooks => format!("whsec_{key}"),
+                    Scheme::Hmac { .. } | Scheme::Token { .. } | Scheme::Bearer => secret(),
+                    // An issuer is no secret, and none signs for a demonstration.
+                    Scheme::Oidc { .. } => return None,
+                };
+                Some((check.variable.name.to_owned(), secret))
             })
             .collect();
         vars.insert("BUILD_EVENTS_SIGNING_KEY".to_owned(), format!("whsec_{key}"));

@@ -38,7 +38,7 @@ use index::{Index, Place};
 use record::{Found, Kept, Shown};
 use segments::{Reader, Segments};
 use space::Space;
-pub(crate) use space::{DATA_LIMIT, parse_bytes};
+pub(crate) use space::{DATA_LIMIT, LIMIT, parse_bytes};
 use writer::{Request, Write, Writer, refused};
 
 /// Writes that may wait for the disk before senders wait too.

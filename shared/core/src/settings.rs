@@ -146,7 +146,7 @@ pub const TRACE_IDS: Variable = Variable::new(
     "TRACE_IDS",
     "hashed",
     "use hashed or native",
-    "how ids are derived (ids.md); the same everywhere",
+    "`hashed` or `native` ([ids.md](ids.md)); the same everywhere",
 );
 
 /// `ALLOW_UNSIGNED`
@@ -154,7 +154,7 @@ pub const ALLOW_UNSIGNED: Variable = Variable::new(
     "ALLOW_UNSIGNED",
     "false",
     "use true or false",
-    "accepts unsigned deliveries where no secret is set, and warns at every start",
+    "`true` accepts unsigned deliveries when no secret is set, and warns at every start",
 );
 
 /// `MAX_BODY_BYTES`
@@ -170,7 +170,7 @@ pub const PROJECT_RULES: Variable = Variable::new(
     "PROJECT_RULES",
     "",
     r#"use JSON such as {"deny": ["acme/sandbox-*"], "share": {"*": 0.1, "acme/shop": 1}}"#,
-    "which projects are traced, and which share of their runs",
+    "which projects are traced, and which share of their runs, [see below](#project-rules)",
 )
 .live();
 

@@ -14,8 +14,7 @@ use std::{
 use aws_lc_rs::{
     hmac,
     rand::SystemRandom,
-    rsa::KeySize,
-    signature::{KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RsaKeyPair},
+    signature::{RSA_PKCS1_SHA512, RsaKeyPair},
 };
 use axum::{
     Router,
@@ -1127,6 +1126,7 @@ async fn callers_are_told_only_whether_to_prove_themselves_to_give_up_or_to_try_
         Denied::TokenIssuer,
         Denied::TokenKey,
         Denied::TokenSignature,
+        Denied::TokenSubject,
         Denied::TokenAudience,
         Denied::TokenExpired,
         Denied::TokenEarly,

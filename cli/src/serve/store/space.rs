@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use spanhook_core::settings::Variable;
+
 /// Bytes of the queue's folder unless `--data-limit` says otherwise.
 pub(crate) const DATA_LIMIT: u64 = 10 * 1024 * 1024 * 1024;
 
@@ -30,6 +32,14 @@ impl Space {
     }
 }
 
+/// `SPANHOOK_DATA_LIMIT`
+pub(crate) static LIMIT: Variable = Variable::new(
+    "SPANHOOK_DATA_LIMIT",
+    "10GiB", // As much as `DATA_LIMIT`.
+    "use a size of at least 64MiB, such as 500MiB or 10GiB",
+    "size that the folder may grow to, `500MiB` or `10GiB`, as `--data-limit`; at least 64 MiB",
+);
+
 /// Reads a size in bytes, `500MiB` or `10GiB`.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len());
@@ -43,9 +53,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     };
     let bytes = number.parse::<u64>().ok().zip(unit).and_then(|(it, unit)| it.checked_mul(unit));
     // One delivery of 25 MB has to fit.
-    bytes
-        .filter(|it| *it >= 64 << 20)
-        .ok_or_else(|| "use a size of at least 64MiB, such as 500MiB or 10GiB".to_owned())
+    bytes.filter(|it| *it >= 64 << 20).ok_or_else(|| LIMIT.expected.to_owned())
 }
 
 #[cfg(test)]
@@ -57,7 +65,7 @@ mod tests {
         let cases = [
             ("67108864", Some(64 << 20)),
             ("64MiB", Some(64 << 20)),
-            ("10GiB", Some(10 << 30)),
+            (LIMIT.default, Some(DATA_LIMIT)),
             ("10 GiB", Some(10 << 30)),
             ("63MiB", None),
             ("10GB", None),

@@ -17,8 +17,16 @@ use axum::{
 };
 use spanhook_service::{
     answer::Problem,
-    settings::{Vars, var},
+    settings::{Variable, Vars},
 };
+
+/// `SPANHOOK_HOSTS`
+pub(crate) static HOSTS: Variable = Variable::new(
+    "SPANHOOK_HOSTS",
+    "",
+    "use names with commas between them",
+    "names, separated by commas, under which the page may be opened, besides `localhost` and IP addresses ([security.md](security.md)); webhooks are taken under every name",
+);
 
 /// The names of the page, besides `localhost` and every IP address.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +35,7 @@ pub(crate) struct Hosts(Arc<[String]>);
 impl Hosts {
     /// Reads `SPANHOOK_HOSTS`, a comma list.
     pub(crate) fn parse(vars: &Vars) -> Self {
-        let names = var(vars, "SPANHOOK_HOSTS").unwrap_or_default().split(',');
+        let names = HOSTS.get(vars).unwrap_or_default().split(',');
         let names = names.map(|it| it.trim().to_ascii_lowercase());
         Self(names.filter(|it| !it.is_empty()).collect())
     }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::ids;
+use super::{ids, settings::JOB_ID};
 use crate::{
     host::Host,
     job::{
@@ -47,7 +47,7 @@ fn environment(vars: &Vars) -> Option<Claim> {
         run_id: text("GITHUB_RUN_ID"),
         // GITHUB_JOB is a name of the workflow file. The number of the job is only in the context
         // `job`, so a step has to pass it on; runners may come to do so under the second name.
-        job_id: text("SPANHOOK_JOB_ID").or_else(|| text("JOB_CHECK_RUN_ID")),
+        job_id: text(JOB_ID.name).or_else(|| text("JOB_CHECK_RUN_ID")),
         attempt: text("GITHUB_RUN_ATTEMPT"),
         project: text("GITHUB_REPOSITORY"),
         // On a pull request GITHUB_REF_NAME is "12/merge"; the branch has its own variable.

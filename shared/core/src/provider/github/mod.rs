@@ -14,7 +14,10 @@ mod settings;
 
 use serde_json::{Value, json};
 
-pub use self::{ids::NativeJobId, settings::Settings};
+pub use self::{
+    ids::NativeJobId,
+    settings::{JOB_ID, Settings},
+};
 use super::{Grant, Issuer, Room, Samples};
 use crate::check::{Check, Scheme};
 

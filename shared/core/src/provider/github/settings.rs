@@ -41,11 +41,19 @@ pub(super) static NATIVE_JOB_ID: Variable = Variable::new(
     "`check_run` or `name` (githubreceiver before 0.151.0), for native ids",
 );
 
+/// In a job: no variable of GitHub's names it.
+pub static JOB_ID: Variable = Variable::new(
+    "SPANHOOK_JOB_ID",
+    "",
+    "set it to ${{ job.check_run_id }}",
+    "check run of a GitHub job, as its action sets it; without it what a job reports hangs under the run",
+);
+
 pub(super) static CUSTOM_PROPERTIES: Variable = Variable::new(
     "GITHUB_CUSTOM_PROPERTIES",
     "",
     "use the names of custom properties with commas between them, such as team,tier",
-    "custom properties of repositories that become attributes of the resource, by name",
+    "custom properties of repositories that become attributes of the resource, by name: `team,tier`",
 );
 
 /// How GitHub's deliveries are mapped.
