@@ -8,6 +8,7 @@ mod exec;
 mod forwarding;
 mod inspect;
 mod logs;
+mod redeliver;
 mod redrive;
 mod report;
 mod samples;
@@ -45,6 +46,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Put dead letters back into the queue, those that can be mapped by now included
     Redrive(redrive::Redrive),
+    /// Have GitHub send again what did not arrive
+    Redeliver(redeliver::Redeliver),
     /// Check the settings, and with a URL a deployment, hop by hop
     Check(check::Check),
     /// Post what a job knows of its build: how it ended, sizes, numbers, moments
@@ -64,6 +67,7 @@ async fn main() -> ExitCode {
         Command::Traceparent(command) => command.run().await,
         Command::Inspect(command) => command.run().await,
         Command::Redrive(command) => command.run().await,
+        Command::Redeliver(command) => command.run().await,
         Command::Check(command) => command.run().await,
         Command::Event(command) => command.run().await,
         Command::Stats(command) => command.run().await,

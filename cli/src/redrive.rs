@@ -8,7 +8,6 @@ mod letters;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    io::{IsTerminal, Write, stderr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -30,7 +29,7 @@ use spanhook_service::{
 
 use crate::{
     store::Store,
-    terminal::{Failure, failure, print, printable},
+    terminal::{Failure, failure, print, printable, progress},
 };
 use letters::Letters;
 
@@ -243,15 +242,6 @@ impl Redrive {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-    }
-}
-
-/// One line on the terminal that the next one replaces.
-fn progress(text: &str) {
-    let mut err = stderr().lock();
-    if err.is_terminal() {
-        let _ = write!(err, "\r\x1b[2K{text}");
-        let _ = err.flush();
     }
 }
 

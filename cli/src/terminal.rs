@@ -34,6 +34,30 @@ pub(crate) fn print(text: impl Display) {
     let _ = out.flush();
 }
 
+/// One line on the terminal that the next one replaces; nothing where nobody looks.
+pub(crate) fn progress(text: &str) {
+    let mut err = stderr().lock();
+    if err.is_terminal() {
+        let _ = write!(err, "\r\x1b[2K{text}");
+        let _ = err.flush();
+    }
+}
+
+/// A line on standard error that stays.
+pub(crate) fn note(text: &str) {
+    progress("");
+    let _ = writeln!(stderr(), "{}", printable(text));
+}
+
+/// [`progress`], and where there is no terminal a line for every hundredth step.
+pub(crate) fn step(nth: usize, text: &str) {
+    if stderr().is_terminal() {
+        progress(text);
+    } else if nth > 0 && nth.is_multiple_of(100) {
+        note(text);
+    }
+}
+
 /// What comes from outside without what could steer the terminal: names come from whoever can push
 /// a branch. Besides control characters these are the invisible ones and those that turn the
 /// direction of text (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>).

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use spanhook_core::{
     check::Rejection,
     delivery::{Outcome, Unmappable},
-    provider::Provider,
+    provider::{Provider, github::is_worth_sending_again},
     secret::Secrets,
     settings::Settings,
 };
@@ -108,6 +108,22 @@ fn what_gives_no_span_says_why() {
 }
 
 /// Issue 20: a null among them costs nobody else anything.
+/// What is not sent again once it failed to arrive gives no span, whatever else is in it.
+#[test]
+fn what_is_not_worth_sending_again_gives_no_span() {
+    let mut spared = 0;
+    for (name, payload) in samples() {
+        let event = Provider::Github.room().sends;
+        let event = event(&payload, "id").into_iter().find(|(name, _)| *name == "x-github-event");
+        let (event, action) = (event.unwrap().1, payload["action"].as_str());
+        if event != "ping" && !is_worth_sending_again(&event, action) {
+            assert!(spans(&payload).is_empty(), "{name}");
+            spared += usize::from(event.starts_with("workflow_"));
+        }
+    }
+    assert!(spared >= 3, "{spared} samples of jobs and runs are on their way");
+}
+
 #[test]
 fn an_empty_job_leaves_its_neighbours_alone() {
     let body = |name| sample(name).to_string();

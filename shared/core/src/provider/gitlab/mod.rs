@@ -43,6 +43,7 @@ pub(super) static ROOM: Room = Room {
         "webhook-timestamp",
     ],
     event: "x-gitlab-event",
+    patience: None,
     variables: &[
         &settings::SIGNING_TOKEN,
         &settings::SECRET_TOKEN,
