@@ -62,7 +62,7 @@ pub(crate) struct Redeliver {
     #[arg(long, value_name = "FILE", conflicts_with = "app")]
     token_file: Option<PathBuf>,
     /// File with the App's private key, in place of GITHUB_APP_PRIVATE_KEY
-    #[arg(long, value_name = "FILE", requires = "app")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["repository", "organization"])]
     key_file: Option<PathBuf>,
     /// Pause after each delivery that is asked for; GitHub wants a second
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
@@ -213,7 +213,11 @@ fn now() -> Result<Timestamp, Failure> {
 fn name(text: &str) -> Result<String, String> {
     let named = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.');
     let dots = text.chars().all(|it| it == '.');
-    if !dots && text.chars().all(named) { Ok(text.to_owned()) } else { Err("a name such as acme".to_owned()) }
+    if !dots && text.chars().all(named) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name such as acme".to_owned())
+    }
 }
 
 fn repository(text: &str) -> Result<String, String> {

@@ -4,12 +4,16 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use reqwest::{
     Client, Method, Response, Url,
     header::{ACCEPT, AUTHORIZATION, HeaderMap, LINK},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use spanhook_service::{clock::Clock, export::innermost};
+use spanhook_service::{
+    clock::Clock,
+    export::{innermost, shown},
+};
 use thiserror::Error;
 
 use super::{
@@ -74,7 +78,7 @@ pub(super) struct Api {
 impl Api {
     /// The API at an address. A token goes over TLS, or stays on this machine.
     pub(super) fn open(base: &str, credential: Credential) -> Result<Self, ApiError> {
-        let unusable = || ApiError::Address(spanhook_service::export::shown(base));
+        let unusable = || ApiError::Address(shown(base));
         let base = Url::parse(base).map_err(|_| unusable())?;
         let host = base.host_str().ok_or_else(unusable)?;
         let here = ["localhost", "127.0.0.1", "[::1]"].contains(&host);
@@ -153,7 +157,8 @@ impl Api {
                 Err(error) => (self.no_answer(&error), limit::trouble(tried)),
             };
             let Some((reason, pause)) = wait else { return Err(error) };
-            note(&format!("{}; going on in {} s", reason.as_str(), pause.as_secs()));
+            let time = SignedDuration::try_from(pause).unwrap_or_default();
+            note(&format!("{}; going on in {time:#}", reason.as_str()));
             tokio::time::sleep(pause).await;
         }
     }

@@ -86,7 +86,8 @@ pub(super) fn find(hooks: &[Hook], url: &str) -> Result<u64, HookError> {
             Err(HookError::None { url, known: "there is none that the token may see".to_owned() })
         }
         [] => {
-            let known = hooks.iter().map(|it| format!("{} ({})", it.id, shown(&it.config.url)));
+            let known = hooks.iter().filter(|it| !it.config.url.is_empty());
+            let known = known.map(|it| format!("{} ({})", it.id, shown(&it.config.url)));
             let known = format!("there are {}", known.collect::<Vec<_>>().join(", "));
             Err(HookError::None { url, known })
         }

@@ -108,9 +108,8 @@ mod tests {
             ("bad gateway, once too often", 502, &[], "", 5),
             ("unavailable for a while", 503, &after, "", 1),
         ] {
-            let headers = headers.iter().map(|(name, value)| {
-                (name.parse().unwrap(), value.parse().unwrap())
-            });
+            let headers =
+                headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
             let found = wait(status, &headers.collect(), message, NOW, tried);
             text += &format!("{status} {what}: {found:?}\n");
         }

@@ -71,7 +71,9 @@ impl Deliveries {
                     slot.insert(Some(attempt));
                 }
                 Slot::Occupied(mut slot) => {
-                    if let Some(known) = slot.get_mut().as_mut().filter(|it| it.age() < attempt.age()) {
+                    if let Some(known) =
+                        slot.get_mut().as_mut().filter(|it| it.age() < attempt.age())
+                    {
                         *known = attempt;
                     }
                 }
@@ -109,7 +111,8 @@ mod tests {
         Attempt {
             id,
             guid: guid.to_owned(),
-            delivered_at: Timestamp::from_second(1_793_000_000 + i64::try_from(id).unwrap()).unwrap(),
+            delivered_at: Timestamp::from_second(1_793_000_000 + i64::try_from(id % 1000).unwrap())
+                .unwrap(),
             status: if code == 202 { "OK" } else { "failed" }.to_owned(),
             status_code: Some(code),
             event: event.to_owned(),
@@ -167,7 +170,10 @@ mod tests {
             let plan = planned([attempt(1, "a", 503, (event, action))]);
             assert_eq!(plan.again.len(), usize::from(again), "{event} {action}");
             let of_ours = event.starts_with("workflow_");
-            assert_eq!((plan.spared, plan.others), (usize::from(of_ours && !again), usize::from(!of_ours)));
+            assert_eq!(
+                (plan.spared, plan.others),
+                (usize::from(of_ours && !again), usize::from(!of_ours))
+            );
         }
     }
 
@@ -182,7 +188,10 @@ mod tests {
              "status": "timed out", "event": "workflow_job", "action": null, "repository_id": null}]"#;
         let listed: Vec<Attempt> = serde_json::from_str(listed).unwrap();
         assert!(listed[0].arrived() && !listed[1].arrived());
-        assert_eq!((listed[1].id, &listed[1].action, listed[1].repository_id), (12_345_678_901, &None, None));
+        assert_eq!(
+            (listed[1].id, &listed[1].action, listed[1].repository_id),
+            (12_345_678_901, &None, None)
+        );
     }
 
     prop_compose! {

@@ -36,9 +36,10 @@ impl Report<'_> {
             }
             Some(done) if done.refused.is_empty() => String::new(),
             Some(done) => {
-                let rows = done.refused.iter().map(|(it, why)| {
-                    format!("{}    because {}\n", self.row(it), printable(why))
-                });
+                let rows = done
+                    .refused
+                    .iter()
+                    .map(|(it, why)| format!("{}    because {}\n", self.row(it), printable(why)));
                 format!("GitHub does not send these again:\n\n{HEAD}{}", rows.collect::<String>())
             }
         };
@@ -53,12 +54,15 @@ impl Report<'_> {
             }
         };
         line(plan.arrived, "arrived");
-        line(plan.spared, "failed and give no span: left");
-        line(plan.again.len(), "failed");
-        if let Some(done) = &self.done {
-            line(done.asked, "asked for again");
-            line(done.refused.len(), "refused by GitHub");
-            line(plan.again.len() - done.asked - done.refused.len(), "not asked for");
+        line(plan.spared, "failed and are left: they give no span");
+        match &self.done {
+            None => line(plan.again.len(), "failed and would be asked for"),
+            Some(done) => {
+                line(done.asked, "failed and are asked for");
+                line(done.refused.len(), "failed and are refused by GitHub");
+                let rest = plan.again.len() - done.asked - done.refused.len();
+                line(rest, "failed and are not asked for");
+            }
         }
         text
     }

@@ -71,7 +71,11 @@ impl GitHub {
         };
         let Some(start) = self.attempts.iter().position(is_first) else {
             let empty = self.attempts.is_empty();
-            return if empty { Json(json!([])).into_response() } else { StatusCode::UNPROCESSABLE_ENTITY.into_response() };
+            return if empty {
+                Json(json!([])).into_response()
+            } else {
+                StatusCode::UNPROCESSABLE_ENTITY.into_response()
+            };
         };
         let end = (start + size).min(self.attempts.len());
         let link = |index: usize, rel: &str| {
@@ -95,7 +99,8 @@ impl GitHub {
             return refusal(404, "Not Found");
         };
         let mut new = old.clone();
-        new["id"] = json!(self.attempts.iter().filter_map(|it| it["id"].as_u64()).max().unwrap() + 1);
+        new["id"] =
+            json!(self.attempts.iter().filter_map(|it| it["id"].as_u64()).max().unwrap() + 1);
         new["redelivery"] = json!(true);
         new["delivered_at"] = json!("2025-11-20T18:00:00Z");
         new["status_code"] = json!(self.receiver);
@@ -122,10 +127,12 @@ async fn answer(State((shared, api)): State<(Shared, String)>, request: Request)
     let Some(path) = uri.path().strip_prefix(&below) else {
         return (StatusCode::NOT_FOUND, "<html>Page not found</html>").into_response();
     };
-    let line = format!("{method} {path}{}", uri.query().map(|it| format!("?{it}")).unwrap_or_default());
+    let line =
+        format!("{method} {path}{}", uri.query().map(|it| format!("?{it}")).unwrap_or_default());
     github.requests.push(line.clone());
     if !request.headers().contains_key("user-agent") {
-        return (StatusCode::FORBIDDEN, "Request forbidden by administrative rules.").into_response();
+        return (StatusCode::FORBIDDEN, "Request forbidden by administrative rules.")
+            .into_response();
     }
     assert_eq!(request.headers()["accept"], "application/vnd.github+json");
     assert_eq!(request.headers()["x-github-api-version"], "2022-11-28");

@@ -58,10 +58,18 @@ fn outage() -> GitHub {
         attempt(11_999_999_995, 598, "2f0c1b1e-0012", 503, "workflow_job", "completed"),
     ];
     attempts.extend((1..=230).map(|it| {
-        attempt(11_000_000_000 - it, 590 - it, &format!("good-{it}"), 202, "workflow_job", "completed")
+        attempt(
+            11_000_000_000 - it,
+            590 - it,
+            &format!("good-{it}"),
+            202,
+            "workflow_job",
+            "completed",
+        )
     }));
     let yesterday = (1..=150).map(|it| {
-        let mut old = attempt(10_000_000_000 - it, 0, &format!("old-{it}"), 503, "workflow_job", "completed");
+        let mut old =
+            attempt(10_000_000_000 - it, 0, &format!("old-{it}"), 503, "workflow_job", "completed");
         old["delivered_at"] = json!("2025-11-19T10:00:00Z");
         old
     });
@@ -98,7 +106,7 @@ async fn of_acme(api: &str, more: &[&str], token: &str) -> Output {
 fn said(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
-    for secret in [TOKEN, READER, "PRIVATE KEY", "Bearer"] {
+    for secret in [TOKEN, READER, "-----END", "Bearer"] {
         assert!(!out.contains(secret) && !err.contains(secret), "{out}{err}");
     }
     format!("exit code {}\n\n{out}\nstandard error:\n{err}", output.status.code().unwrap())
@@ -231,7 +239,8 @@ fn key() -> (RsaKeyPair, [String; 2]) {
     let der = der.as_ref();
     let pem = |label: &str, der: &[u8]| {
         let text = BASE64_STANDARD.encode(der);
-        let lines: Vec<_> = text.as_bytes().chunks(64).map(|it| std::str::from_utf8(it).unwrap()).collect();
+        let lines: Vec<_> =
+            text.as_bytes().chunks(64).map(|it| std::str::from_utf8(it).unwrap()).collect();
         format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
     };
     // In a key of this size the inner one is behind 26 bytes that say what it is.
@@ -243,7 +252,8 @@ fn key() -> (RsaKeyPair, [String; 2]) {
 async fn an_app_signs_with_its_key_whichever_way_that_is_kept() {
     let (key, [pkcs1, pkcs8]) = key();
     let public = key.public_key().as_ref().to_vec();
-    let app = || GitHub { hooks: "/app/hook", app: Some(("Iv23liABC", public.clone())), ..outage() };
+    let app =
+        || GitHub { hooks: "/app/hook", app: Some(("Iv23liABC", public.clone())), ..outage() };
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let file = folder.path().join(name);
@@ -285,7 +295,8 @@ async fn what_is_not_the_api_or_not_there_is_said_with_what_to_type() {
     let (login, _login) = GitHub { troubles: html, ..outage() }.serve("").await;
     let elsewhere: Vec<(&str, fn() -> _)> = vec![("GET ", || {
         let link = [("link", "<https://evil.example/x>; rel=\"next\"")];
-        (link, axum::Json(json!([attempt(9, 700, "g", 503, "workflow_job", "completed")]))).into_response()
+        (link, axum::Json(json!([attempt(9, 700, "g", 503, "workflow_job", "completed")])))
+            .into_response()
     })];
     let (evil, _evil) = GitHub { troubles: elsewhere, ..outage() }.serve("").await;
     let mut text = String::new();

@@ -262,8 +262,7 @@ impl<Q: Outbox> Webhook<Q> {
             }
             // A verified delivery that can't be mapped is kept where an operator looks for it.
             Outcome::Quarantined { reason, messages } => {
-                if let Err(error) = insist(until, messages, |it| self.queue.dead_letter(it)).await
-                {
+                if let Err(error) = insist(until, messages, |it| self.queue.dead_letter(it)).await {
                     return self.unavailable(&error);
                 }
                 tracing::warn!(%provider, %reason, "delivery quarantined in the dead-letter queue");
