@@ -54,14 +54,14 @@ impl Report<'_> {
             }
         };
         line(plan.arrived, "arrived");
-        line(plan.spared, "failed and are left: they give no span");
+        line(plan.spared, "failed, and are left: they give no span");
         match &self.done {
-            None => line(plan.again.len(), "failed and would be asked for"),
+            None => line(plan.again.len(), "failed, and would be sent again"),
             Some(done) => {
-                line(done.asked, "failed and are asked for");
-                line(done.refused.len(), "failed and are refused by GitHub");
+                line(done.asked, "failed, and GitHub sends them again");
+                line(done.refused.len(), "failed, and GitHub refuses to send them again");
                 let rest = plan.again.len() - done.asked - done.refused.len();
-                line(rest, "failed and are not asked for");
+                line(rest, "failed, and were not asked for");
             }
         }
         text
