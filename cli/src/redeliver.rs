@@ -55,13 +55,13 @@ pub(crate) struct Redeliver {
     /// Only what was delivered since: `6h`, `3d` or `2026-11-20T09:00:00Z`; as long as GitHub keeps it if not given
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Since>,
-    /// GitHub's API; https://HOST/api/v3 on Enterprise Server
+    /// GitHub's API; on Enterprise Server it is at `/api/v3` of the host
     #[arg(long, value_name = "URL", env = "GITHUB_API_URL", default_value = api::GITHUB)]
     api: String,
-    /// File with the token, in place of GITHUB_TOKEN
+    /// File with the token, in place of `GITHUB_TOKEN`
     #[arg(long, value_name = "FILE", conflicts_with = "app")]
     token_file: Option<PathBuf>,
-    /// File with the App's private key, in place of GITHUB_APP_PRIVATE_KEY
+    /// File with the App's private key, in place of `GITHUB_APP_PRIVATE_KEY`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["repository", "organization"])]
     key_file: Option<PathBuf>,
     /// Pause after each delivery that is asked for; GitHub wants a second
