@@ -19,7 +19,7 @@ use clap::{ArgGroup, Args};
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use spanhook_service::{clock::Clock, settings::environment};
 
-use crate::terminal::{Failure, failure, print, step};
+use crate::terminal::{Failure, failure, print, progress, step};
 use api::{Api, ApiError};
 use credential::Credential;
 use hook::{Hook, Owner};
@@ -109,6 +109,7 @@ impl Redeliver {
             let (done, stopped) = self.ask(&api, &deliveries, &plan).await;
             (Some(done), stopped)
         };
+        progress("");
         let missing = done.as_ref().map_or(0, |it| plan.again.len() - it.asked);
         let repository = self.repository.as_deref();
         print(Report { since, plan: &plan, repository, done }.render());
@@ -161,7 +162,6 @@ impl Redeliver {
             let text = format!("{} of {} deliveries asked for", nth + 1, plan.again.len());
             step(nth + 1, &text);
         }
-        step(0, "");
         (done, None)
     }
 }
@@ -184,7 +184,7 @@ async fn list(api: &Api, deliveries: &str, since: Timestamp) -> Result<Deliverie
     let mut next = Some(api.list(deliveries));
     let mut pages = 0;
     while let Some(page) = next {
-        let page = api.page::<Attempt>(page).await?;
+        let page = api.page::<Attempt>(page).await.inspect_err(|_| progress(""))?;
         let oldest = page.items.iter().map(|it| it.delivered_at).min();
         found.add(page.items.into_iter().filter(|it| it.delivered_at >= since));
         next = page.next.filter(|_| oldest.is_some_and(|it| it >= since));
@@ -192,7 +192,6 @@ async fn list(api: &Api, deliveries: &str, since: Timestamp) -> Result<Deliverie
         let back = oldest.map(|it| format!(", back to {it}")).unwrap_or_default();
         step(pages, &format!("{} deliveries of jobs and runs listed{back}", found.len()));
     }
-    step(0, "");
     Ok(found)
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn note(text: &str) {
 pub(crate) fn step(nth: usize, text: &str) {
     if stderr().is_terminal() {
         progress(text);
-    } else if nth > 0 && nth.is_multiple_of(100) {
+    } else if nth.is_multiple_of(100) {
         note(text);
     }
 }
