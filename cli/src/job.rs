@@ -1,6 +1,6 @@
 //! What a CI job uses: it tells of its build, and never fails because of it.
 
-mod ci;
+pub(crate) mod ci;
 mod event;
 mod exec;
 pub(crate) mod report;

@@ -6,7 +6,8 @@ mod job;
 mod operate;
 #[cfg(feature = "pipeline")]
 mod serve;
-#[cfg(all(test, feature = "pipeline"))]
+#[cfg(test)]
+#[cfg(feature = "pipeline")]
 mod settings;
 mod terminal;
 

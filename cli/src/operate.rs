@@ -2,6 +2,8 @@
 
 mod check;
 mod inspect;
+mod progress;
+pub(crate) mod redeliver;
 mod redrive;
 pub(crate) mod send;
 
@@ -17,6 +19,8 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     /// Put dead letters back into the queue, those that can be mapped by now included
     Redrive(redrive::Redrive),
+    /// Have GitHub send again what did not arrive
+    Redeliver(redeliver::Redeliver),
     /// Check the settings, and with a URL a deployment, hop by hop
     Check(check::Check),
 }
@@ -27,6 +31,7 @@ impl Command {
             Self::Send(command) => command.run().await,
             Self::Inspect(command) => command.run().await,
             Self::Redrive(command) => command.run().await,
+            Self::Redeliver(command) => command.run().await,
             Self::Check(command) => command.run().await,
         }
     }

@@ -6,6 +6,7 @@ use spanhook_core::{provider::github, settings::Variable};
 
 use crate::{
     job::{ci, report},
+    operate::redeliver::{api, credential},
     serve::{self, store, view},
 };
 
@@ -22,8 +23,9 @@ fn variables() -> Vec<&'static Variable> {
         &ci::PROJECT,
         &github::JOB_ID,
     ];
+    let redeliver = [&credential::TOKEN, &credential::KEY, &api::API];
     let own = [&view::page::hosts::HOSTS, &serve::LISTEN, &serve::DATA, &store::LIMIT];
-    spanhook_service::settings::variables().chain(job).chain(own).collect()
+    spanhook_service::settings::variables().chain(job).chain(redeliver).chain(own).collect()
 }
 
 fn page() -> String {

@@ -399,6 +399,18 @@ def test_a_message_stays_hidden_while_the_forwarder_works_on_it(side):
 
 
 @each_side
+def test_a_function_outlives_the_patience_for_the_queue(side):
+    """A provider that never sends again is answered late; cut off before, the answer would be a 502."""
+    rooms = (ROOT / "shared/core/src/provider").glob("*/mod.rs")
+    written = [re.findall(r"^    patience: (.*),$", room.read_text(), re.M) for room in rooms]
+    patience = [re.fullmatch(r"None|Some\(Duration::from_secs\((\d+)\)\)", *it)[1] for it in written]
+    assert any(patience)
+    timeouts = [it["timeout"] for name, it in side(EVERYTHING)["functions"].items() if name.endswith("-webhook")]
+    # A second and a half for what else there is to do, and for a cold start's first request.
+    assert min(timeouts) >= max(int(seconds) for seconds in patience if seconds) + 1.5
+
+
+@each_side
 def test_dead_letters_are_kept_as_long_as_messages(side):
     queues = side(EVERYTHING)["queues"]
     assert queues["spanhook-dead-letters"]["retention"] >= queues["spanhook-spans"]["retention"]

@@ -8,7 +8,6 @@ mod letters;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    io::{IsTerminal, Write, stderr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -28,6 +27,7 @@ use spanhook_service::{
     startup::project_rules,
 };
 
+use super::progress::progress;
 use crate::{
     serve::store::Store,
     terminal::{Failure, failure, print, printable},
@@ -246,15 +246,6 @@ impl Redrive {
     }
 }
 
-/// One line on the terminal that the next one replaces.
-fn progress(text: &str) {
-    let mut err = stderr().lock();
-    if err.is_terminal() {
-        let _ = write!(err, "\r\x1b[2K{text}");
-        let _ = err.flush();
-    }
-}
-
 /// How deliveries are mapped and judged: as by the webhook functions.
 struct Mappings {
     settings: Settings,
@@ -435,7 +426,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_delivery_that_is_mapped_again_gives_metrics_where_they_are_asked_for() {
-        let run = include_bytes!("../../events/circleci/workflow-completed.json");
+        let run = include_bytes!("../../../events/circleci/workflow-completed.json");
         let vars = Vars::from([("WEBHOOK_METRICS".to_owned(), "true".to_owned())]);
         assert_eq!(redriven_with(&command(), quarantined(run), &vars).await.1, 2);
         assert_eq!(redriven(&command(), quarantined(run)).await.1, 1, "spans alone");

@@ -15,7 +15,7 @@ pub mod circleci;
 pub mod github;
 pub mod gitlab;
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use crate::{
     check::Check,
@@ -84,6 +84,9 @@ pub struct Room {
     pub headers: &'static [&'static str],
     /// The one of them that names the event, for the log.
     pub event: &'static str,
+    /// How long after it arrived a delivery is answered at the latest, the queue being tried again
+    /// until then. None: what the queue's own tries gave is answered at once.
+    pub patience: Option<Duration>,
     /// Its variables, those of the checks included.
     pub variables: &'static [&'static Variable],
     /// The JSON of a body that was proved as it came: it may be the field of a form.

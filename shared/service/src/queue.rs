@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use spanhook_core::message::Message;
 use thiserror::Error;
+use tokio::time::{Instant, sleep, timeout_at};
 
 pub use sqs::{Depth, MoveTask, SqsQueue};
 
@@ -22,6 +23,37 @@ pub enum QueueError {
         /// The service's own code or message, which holds no payload.
         reason: String,
     },
+    /// It said nothing.
+    #[error("the queue gave no answer in time; check QUEUE_URL and the network")]
+    Silent,
+}
+
+/// Between two tries of a queue that refused.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Has messages put somewhere, again and again until `until`; without that time, once. What was cut
+/// off may have been taken: sent again, it is the same spans with the same ids.
+pub(crate) async fn insist<F>(
+    until: Option<Instant>,
+    messages: Vec<Message>,
+    put: impl Fn(Vec<Message>) -> F,
+) -> Result<(), QueueError>
+where
+    F: Future<Output = Result<(), QueueError>>,
+{
+    let Some(until) = until else { return put(messages).await };
+    let mut last = QueueError::Silent;
+    loop {
+        match timeout_at(until, put(messages.clone())).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => last = error,
+            Err(_) => return Err(last),
+        }
+        if until.saturating_duration_since(Instant::now()) <= PAUSE {
+            return Err(last);
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 /// The side that webhook functions write to.

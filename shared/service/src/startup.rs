@@ -1,7 +1,8 @@
 //! Puts each function together from its variables.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
+use aws_config::{SdkConfig, timeout::TimeoutConfig};
 use axum::Router;
 use spanhook_core::{
     provider::Provider,
@@ -86,10 +87,20 @@ fn telemetry(vars: &Vars, function: &str) -> Result<Telemetry, SettingsError> {
     Ok(Telemetry::queued(function, &TelemetrySettings::parse(vars)?))
 }
 
+/// How long one try of the SDK may take. It has no limit of its own once it is connected, and a
+/// queue that says nothing would use up the time for other tries.
+const TRY: Duration = Duration::from_secs(3);
+
+fn sqs_client(config: &SdkConfig) -> aws_sdk_sqs::Client {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(TRY).build();
+    let config = aws_sdk_sqs::config::Builder::from(config).timeout_config(timeouts).build();
+    aws_sdk_sqs::Client::from_conf(config)
+}
+
 /// One client for the life of the process. `AWS_ENDPOINT_URL_SQS` points it elsewhere.
 async fn sqs_queue(vars: &Vars) -> Result<SqsQueue, StartupError> {
     let settings = QueueSettings::parse(vars)?;
-    let client = aws_sdk_sqs::Client::new(AWS.config().await);
+    let client = sqs_client(AWS.config().await);
     Ok(SqsQueue::new(client, settings.queue_url, Some(settings.dead_letter_queue_url)))
 }
 
@@ -139,4 +150,36 @@ pub async fn forwarder(vars: &Vars) -> Result<Forwarder, StartupError> {
         })?,
         telemetry: Telemetry::exporting("spanhook-forwarder", &TelemetrySettings::parse(vars)?)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+    use spanhook_core::message::Message;
+    use tokio::{net::TcpListener, time::Instant};
+
+    use super::*;
+    use crate::queue::Outbox;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_never_answers_is_tried_several_times_within_a_functions_time() {
+        // Takes connections and never answers.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
+            .endpoint_url(format!("http://{}", silent.local_addr().unwrap()))
+            .build();
+        let queue = SqsQueue::new(sqs_client(&config), "http://queue".to_owned(), None);
+        let message = Message {
+            body: "x".to_owned(),
+            attributes: std::collections::BTreeMap::new(),
+            group: "g".to_owned(),
+        };
+        let started = Instant::now();
+        queue.send(vec![message]).await.unwrap_err();
+        let took = started.elapsed();
+        assert!(took > TRY * 2 && took < TRY * 5, "{took:?}");
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! The same router runs in a Lambda function and in the local process.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -18,6 +18,7 @@ use spanhook_core::{
     rules::ProjectRules,
     settings::Settings,
 };
+use tokio::time::Instant;
 
 use crate::{
     answer::{Problem, health, not_found, wrong_method},
@@ -25,9 +26,12 @@ use crate::{
     gate::{Denied, Receiver},
     intake::{Intake, IntakeError, ReceivedBody, answer_early},
     live::Live,
-    queue::Outbox,
+    queue::{Outbox, QueueError, insist},
     telemetry::{Metric, Telemetry},
 };
+
+/// How long the queue is given to take a delivery, however long that took to arrive and to verify.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// One provider's webhook service.
 #[derive(Debug)]
@@ -76,7 +80,7 @@ async fn receive<Q: Outbox>(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let started = webhook.clock.nanos();
+    let (arrived, started) = (Instant::now(), webhook.clock.nanos());
     if let Err(error) = Intake::announce(&body, webhook.max_body) {
         return answer_early(body, webhook.refused(error)).await;
     }
@@ -90,7 +94,7 @@ async fn receive<Q: Outbox>(
         Err(error) => return webhook.refused(error).into_response(),
     };
     match screened.prove(body.bytes(), now()).await {
-        Ok(_) => webhook.deliver(headers, body, started).await,
+        Ok(_) => webhook.deliver(headers, body, (arrived, started)).await,
         Err(denied) => webhook.rejected(denied).into_response(),
     }
 }
@@ -120,7 +124,12 @@ impl<Q: Outbox> Webhook<Q> {
         }
     }
 
-    async fn deliver(&self, headers: HeaderMap, body: ReceivedBody, started: u64) -> Response {
+    async fn deliver(
+        &self,
+        headers: HeaderMap,
+        body: ReceivedBody,
+        (arrived, started): (Instant, u64),
+    ) -> Response {
         let provider = self.receiver.provider();
         let count = |reason, metrics: &[(Metric, u64)]| {
             self.telemetry.count(provider.as_str(), reason, metrics);
@@ -135,6 +144,8 @@ impl<Q: Outbox> Webhook<Q> {
             Ok(outcome) => outcome,
             Err(error) => return self.refused(error).into_response(),
         };
+        let patience = provider.room().patience;
+        let until = patience.map(|it| (arrived + it).max(Instant::now() + LEAST));
         match outcome {
             Outcome::Ignored { as_str, reason } => {
                 tracing::debug!(%provider, reason, "delivery ignored");
@@ -150,7 +161,7 @@ impl<Q: Outbox> Webhook<Q> {
                 messages.extend(accepted.first.and_then(|run| {
                     self.telemetry.own_span(provider, run, started, self.clock.nanos())
                 }));
-                if let Err(error) = self.queue.send(messages).await {
+                if let Err(error) = insist(until, messages, |it| self.queue.send(it)).await {
                     return self.unavailable(&error);
                 }
                 tracing::debug!(%provider, spans, traces = ?accepted.traces, "delivery accepted");
@@ -168,7 +179,7 @@ impl<Q: Outbox> Webhook<Q> {
             }
             // A verified delivery that can't be mapped is kept where an operator looks for it.
             Outcome::Quarantined { reason, messages } => {
-                if let Err(error) = self.queue.dead_letter(messages).await {
+                if let Err(error) = insist(until, messages, |it| self.queue.dead_letter(it)).await {
                     return self.unavailable(&error);
                 }
                 tracing::warn!(%provider, %reason, "delivery quarantined in the dead-letter queue");
@@ -180,7 +191,7 @@ impl<Q: Outbox> Webhook<Q> {
         }
     }
 
-    fn unavailable(&self, error: &crate::queue::QueueError) -> Response {
+    fn unavailable(&self, error: &QueueError) -> Response {
         let provider = self.receiver.provider();
         tracing::error!(%provider, %error, "the queue refused; the provider is asked to retry");
         self.telemetry.count(

@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -22,9 +22,10 @@ use spanhook_service::{
     telemetry::{Telemetry, TelemetrySettings},
 };
 use support::{
-    MemoryOutbox, NOW, PING, SECRET, TOKEN, ask, broken_off, circleci, circleci_with, gitlab, post,
-    quiet, sign_circleci, signed, signed_standard, spans, vars,
+    MemoryOutbox, NOW, PING, SECRET, TOKEN, ask, broken_off, circleci, circleci_with, github,
+    gitlab, post, quiet, sign_circleci, signed, signed_by, signed_standard, spans, vars,
 };
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 #[tokio::test]
@@ -57,6 +58,44 @@ async fn every_answer_has_its_shape() {
     assert_eq!(queue.sent.lock().unwrap().len(), 1);
     assert_eq!(queue.dead.lock().unwrap().len(), 2);
     assert!(full.sent.lock().unwrap().is_empty());
+}
+
+/// GitHub waits for ten seconds and never sends again, so an outage that is shorter loses nothing.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_back_in_time_is_waited_for_where_the_provider_never_sends_again() {
+    const HOOK: &str = r#"{"zen":"Half measures","hook_id":7,"hook":{"id":7,"updated_at":"2026-11-02T10:00:00Z"}}"#;
+    let mut text = String::new();
+    for (provider, down, silent, body) in [
+        (Provider::Github, 0, false, HOOK),
+        (Provider::Github, 3, false, HOOK),
+        (Provider::Github, 7, false, HOOK),
+        (Provider::Github, 9, false, HOOK),
+        (Provider::Github, 0, true, HOOK),
+        (Provider::Github, 3, false, "nonsense"),
+        (Provider::Github, 9, false, "nonsense"),
+        (Provider::Gitlab, 1, false, "nonsense"),
+        (Provider::Circleci, 1, false, PING),
+    ] {
+        let started = Instant::now();
+        let refuses_until = Some(started + Duration::from_secs(down));
+        let queue = Arc::new(MemoryOutbox { refuses_until, silent, ..MemoryOutbox::default() });
+        let (service, request) = match provider {
+            Provider::Github => (github(&queue).await, signed_by(provider, body)),
+            Provider::Gitlab => {
+                let service = gitlab(&queue, &[("GITLAB_SECRET_TOKEN", SECRET)]).await;
+                (service, post("/", &[("x-gitlab-token", SECRET)], body))
+            }
+            Provider::Circleci => (circleci(&queue).await, signed(body)),
+        };
+        let (status, _) = ask(service, request).await;
+        let seconds = started.elapsed().as_secs_f64();
+        let queue_is = if silent { "silent".to_owned() } else { format!("down for {down} s") };
+        let (sent, dead) = (queue.sent.lock().unwrap().len(), queue.dead.lock().unwrap().len());
+        text += &format!(
+            "{provider}, the queue is {queue_is}: {status} after {seconds:.1} s, {sent} queued, {dead} quarantined\n"
+        );
+    }
+    insta::assert_snapshot!(text);
 }
 
 /// What circleci-hook answered 406, or dropped, or did not notice.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use spanhook_core::{
     check::Rejection,
     delivery::{Outcome, Unmappable},
-    provider::Provider,
+    provider::{Provider, github::is_worth_sending_again},
     secret::Secrets,
     settings::Settings,
 };
@@ -105,6 +105,22 @@ fn issues_9_17_20_21_and_29_what_gives_no_span_says_why() {
     assert_eq!(ignored(&json!({ "workflow_run": null, "workflow": {} })), "the run is null");
     let ping = serde_json::from_str(JSON).unwrap();
     assert_eq!(ignored(&ping), "the ping names no webhook", "the example that people sign");
+}
+
+/// What is not sent again once it failed to arrive gives no span, whatever else is in it.
+#[test]
+fn what_is_not_worth_sending_again_gives_no_span() {
+    let mut spared = 0;
+    for (name, payload) in samples() {
+        let event = Provider::Github.room().sends;
+        let event = event(&payload, "id").into_iter().find(|(name, _)| *name == "x-github-event");
+        let (event, action) = (event.unwrap().1, payload["action"].as_str());
+        if event != "ping" && !is_worth_sending_again(&event, action) {
+            assert!(spans(&payload).is_empty(), "{name}");
+            spared += usize::from(event.starts_with("workflow_"));
+        }
+    }
+    assert!(spared >= 3, "{spared} samples of jobs and runs are on their way");
 }
 
 /// A null among them costs nobody else anything.

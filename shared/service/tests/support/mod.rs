@@ -40,6 +40,7 @@ use spanhook_service::{
     telemetry::{Telemetry, TelemetrySettings},
     webhook::Webhook,
 };
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 pub const SECRET: &str = "hunter2-the-secret";
@@ -47,17 +48,26 @@ pub const TOKEN: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 pub const NOW: u64 = 1_793_611_800;
 pub const PING: &str = r#"{"type":"ping","id":"92e0554a-837f-4086-913b-0dc7665d2a84","happened_at":"2022-09-19T15:59:36.507435Z","webhook":{"id":"d4ab06bc-eb79-463d-8aa4-47d066382d3b","name":"fly.io"}}"#;
 
-/// Keeps what it is sent, or refuses everything.
+/// Keeps what it is sent, or refuses everything, or says nothing.
 #[derive(Debug, Default)]
 pub struct MemoryOutbox {
     pub refuses: bool,
+    pub refuses_until: Option<Instant>,
+    pub silent: bool,
     pub sent: Mutex<Vec<Message>>,
     pub dead: Mutex<Vec<Message>>,
 }
 
 impl MemoryOutbox {
-    fn keep(&self, list: &Mutex<Vec<Message>>, messages: Vec<Message>) -> Result<(), QueueError> {
-        if self.refuses {
+    async fn keep(
+        &self,
+        list: &Mutex<Vec<Message>>,
+        messages: Vec<Message>,
+    ) -> Result<(), QueueError> {
+        if self.silent {
+            std::future::pending::<()>().await;
+        }
+        if self.refuses || self.refuses_until.is_some_and(|it| Instant::now() < it) {
             let reason = "down".to_owned();
             return Err(QueueError::Refused {
                 failed: messages.len(),
@@ -72,11 +82,11 @@ impl MemoryOutbox {
 
 impl Outbox for MemoryOutbox {
     async fn send(&self, messages: Vec<Message>) -> Result<(), QueueError> {
-        self.keep(&self.sent, messages)
+        self.keep(&self.sent, messages).await
     }
 
     async fn dead_letter(&self, messages: Vec<Message>) -> Result<(), QueueError> {
-        self.keep(&self.dead, messages)
+        self.keep(&self.dead, messages).await
     }
 }
 
@@ -150,6 +160,11 @@ pub async fn gitlab(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router
     telling(receiver(Provider::Gitlab, &vars).await, queue, 100_000, quiet(), &vars).await
 }
 
+pub async fn github(queue: &Arc<MemoryOutbox>) -> Router {
+    let vars = vars(&[("GITHUB_WEBHOOK_SECRET", SECRET)]);
+    router(receiver(Provider::Github, &vars).await, queue, 100_000).await
+}
+
 pub async fn ask(router: Router, request: Request<Body>) -> (u16, String) {
     let response = router.oneshot(request).await.unwrap();
     let status = response.status().as_u16();
@@ -167,8 +182,15 @@ pub fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Requ
 }
 
 pub fn signed(body: &str) -> Request<Body> {
-    let signature = sign_circleci(body.as_bytes());
-    post("/", &[("circleci-signature", &signature)], body.to_owned())
+    signed_by(Provider::Circleci, body)
+}
+
+/// Signed as a provider with one check does.
+pub fn signed_by(provider: Provider, body: &str) -> Request<Body> {
+    let mut request = post("/", &[], body.to_owned());
+    let [check] = provider.room().checks else { panic!("one check") };
+    check.sign(request.headers_mut(), body.as_bytes(), SECRET.as_bytes(), "id", NOW);
+    request
 }
 
 /// The `circleci-signature` of a body.

@@ -41,6 +41,7 @@ pub(super) static ROOM: Room = Room {
     unproved: "set it to the secret token of the webhook",
     headers: &["content-type", "user-agent", "circleci-event-type"],
     event: "circleci-event-type",
+    patience: None,
     variables: &[
         &settings::SECRET,
         &settings::HOST,

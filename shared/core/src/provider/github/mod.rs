@@ -12,6 +12,8 @@ mod payload;
 mod redact;
 mod settings;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 pub use self::{
@@ -54,6 +56,9 @@ pub(super) static ROOM: Room = Room {
         "x-github-enterprise-version",
     ],
     event: "x-github-event",
+    // GitHub waits for 10 seconds, Enterprise Server for 30, and never sends again by itself.
+    // <https://docs.github.com/en/webhooks/using-webhooks/handling-failed-webhook-deliveries>
+    patience: Some(Duration::from_secs(8)),
     variables: &[
         &settings::SECRET,
         &settings::HOST,
@@ -95,6 +100,17 @@ pub(super) static ROOM: Room = Room {
         },
     },
 };
+
+/// Whether a delivery that did not arrive is missed: the others of a job or a run say only what is
+/// said again when it is finished. A run that waits for an approval is finished when it is requested.
+#[must_use]
+pub fn is_worth_sending_again(event: &str, action: Option<&str>) -> bool {
+    match event {
+        "workflow_job" => !matches!(action, Some("queued" | "waiting" | "in_progress")),
+        "workflow_run" => action != Some("in_progress"),
+        _ => false,
+    }
+}
 
 /// Events by the key of what they are about, of which one may hold several: the first counts.
 const EVENTS: [&str; 9] = [

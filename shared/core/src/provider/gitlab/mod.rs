@@ -53,6 +53,7 @@ pub(super) static ROOM: Room = Room {
         "webhook-timestamp",
     ],
     event: "x-gitlab-event",
+    patience: None,
     variables: &[
         &settings::SIGNING_TOKEN,
         &settings::SECRET_TOKEN,
