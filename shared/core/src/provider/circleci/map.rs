@@ -150,8 +150,8 @@ impl<'a, 's> Run<'a, 's> {
         })
     }
 
-    /// The page of the run, as it is given, else as it is made; none where a part of it is missing.
-    fn url(&self) -> Option<Cow<'a, str>> {
+    /// The page of the run, as it is given, else as its parts make it.
+    fn page(&self) -> Option<Cow<'a, str>> {
         let given = match self.workflow.url.cow() {
             Cow::Borrowed(url) => public_url(url),
             Cow::Owned(url) => public_url(&url).map(|it| it.into_owned().into()),
@@ -164,13 +164,18 @@ impl<'a, 's> Run<'a, 's> {
         })
     }
 
+    /// That page, or the instance's where there is none: the conventions require an address.
+    fn url(&self) -> Cow<'a, str> {
+        let instance = || format!("https://app.{}", self.settings.circleci.host).into();
+        self.page().unwrap_or_else(instance)
+    }
+
     /// CircleCI sends no URL of a job; this is the one that its own pages link to.
-    fn job_url(&self, number: Int) -> Option<Cow<'a, str>> {
-        let run = self.url()?;
-        Some(match number.0 {
-            Some(number) => format!("{run}/jobs/{number}").into(),
-            None => run,
-        })
+    fn job_url(&self, number: Int) -> Cow<'a, str> {
+        match (self.page(), number.0) {
+            (Some(page), Some(number)) => format!("{page}/jobs/{number}").into(),
+            _ => self.url(),
+        }
     }
 
     /// The type of the trigger, else the event that the code host told.

@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) fn describe<'a>(build: &Build<'a>, run: &Run<'a, '_>, span: &mut Span<'a>) {
     let id = build.id.0.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
-    let url = (!run.project_url.is_empty()).then(|| format!("{}/-/jobs/{id}", run.project_url));
+    let url = run.page(&format!("jobs/{id}"));
     let kind = ["build", "test", "deploy"].into_iter().find(|it| *it == build.stage.as_str());
     let name = span.name.clone();
     span.attributes.set(sc::KIND, "job");

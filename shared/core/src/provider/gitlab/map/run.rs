@@ -27,7 +27,7 @@ pub(super) struct Run<'a, 's> {
     pub(super) settings: &'s Settings,
     host: Host,
     /// `web_url` of the project, of which every other address is made.
-    pub(super) project_url: String,
+    project_url: String,
     pub(super) project_path: Cow<'a, str>,
     pub(super) project_id: Int,
     id: u64,
@@ -86,7 +86,7 @@ impl<'a, 's> Run<'a, 's> {
         let name = if name.is_empty() { path.clone() } else { name };
         let repository_name = path.rsplit('/').next().unwrap_or_default().to_owned();
         let host = repository.host.unwrap_or_else(|| settings.gitlab.host.clone());
-        // Of a project that nothing names there is no address.
+        // A project that nothing names has no address.
         let project_url = match (repository.url.is_empty(), path.is_empty()) {
             (false, _) => repository.url,
             (true, false) => format!("https://{host}/{path}"),
@@ -99,7 +99,7 @@ impl<'a, 's> Run<'a, 's> {
         resource.set(sc::PROVIDER, ROOM.name);
         resource.set(sc::CICD_PIPELINE_NAME, name.clone());
         resource.set(sc::CICD_PIPELINE_RUN_ID, id.to_string());
-        let page = (!project_url.is_empty()).then(|| format!("{project_url}/-/pipelines/{id}"));
+        let page = page(&host, &project_url, &format!("pipelines/{id}"));
         resource.set(sc::CICD_PIPELINE_RUN_URL_FULL, page);
         resource.set(sc::VCS_PROVIDER_NAME, "gitlab");
         resource.set(sc::VCS_REPOSITORY_URL_FULL, project_url.clone());
@@ -146,6 +146,11 @@ impl<'a, 's> Run<'a, 's> {
         {
             self.resource.set("gitlab.merge_request.fork", source != target);
         }
+    }
+
+    /// A page below the project's.
+    pub(super) fn page(&self, below: &str) -> String {
+        page(&self.host, &self.project_url, below)
     }
 
     pub(super) fn ids(&self) -> GitlabIds<'_> {
@@ -235,4 +240,13 @@ impl<'a, 's> Run<'a, 's> {
 pub(super) fn commit_title<'a>(event: &Event<'a>) -> Cow<'a, str> {
     let Some(commit) = event.commit.get() else { return Cow::default() };
     first_line(if commit.title.is_empty() { commit.message.cow() } else { commit.title.cow() })
+}
+
+/// A page below the project's, or the instance's where nothing names the project: the conventions
+/// require an address.
+fn page(host: &Host, project_url: &str, below: &str) -> String {
+    match project_url {
+        "" => format!("https://{host}"),
+        project => format!("{project}/-/{below}"),
+    }
 }
