@@ -25,7 +25,7 @@ use spanhook_service::{
     live::with_documents,
     settings::environment,
     startup::project_rules,
-    telemetry::{Telemetry, TelemetrySettings},
+    telemetry::{LOG_LEVEL, Telemetry, TelemetrySettings},
     traceparent::Traceparent,
     webhook::Webhook,
 };
@@ -87,7 +87,7 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let vars = environment();
-        logs::init(&vars, "info");
+        logs::init(&vars, LOG_LEVEL.default);
         let vars = with_documents(&vars).await.map_err(failure)?;
         let running =
             Running::start_limited(&vars, self.listen, &self.data, self.data_limit).await?;
