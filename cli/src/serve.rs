@@ -31,7 +31,7 @@ use spanhook_service::{
     settings::environment,
     startup::project_rules,
     target::Target,
-    telemetry::{Telemetry, TelemetrySettings},
+    telemetry::{LOG_LEVEL, Telemetry, TelemetrySettings},
     traceparent::Traceparent,
     webhook::Webhook,
 };
@@ -114,7 +114,7 @@ All of them: docs/settings.md. `spanhook check` says which are missing or wrong.
 impl Serve {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let vars = environment();
-        logs::init(&vars, "info");
+        logs::init(&vars, LOG_LEVEL.default);
         let vars = with_documents(&vars).await.map_err(failure)?;
         let running =
             Running::start_limited(&vars, self.listen, &self.data, self.data_limit).await?;
