@@ -54,6 +54,7 @@ mod tests {
           send         Sign deliveries and post them as a provider would
           inspect      Show what queue and dead-letter messages hold
           redrive      Put dead letters back into the queue, those that can be mapped by now included
+          redeliver    Have GitHub send again what did not arrive
           check        Check the settings, and with a URL a deployment, hop by hop
 
         In a CI job:

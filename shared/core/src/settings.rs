@@ -179,7 +179,7 @@ pub const WEBHOOK_METRICS: Variable = Variable::new(
     "WEBHOOK_METRICS",
     "false",
     "use true or false",
-    "makes metrics of runs and queue times beside their spans (metrics.md)",
+    "makes metrics of runs and queue times beside their spans ([metrics.md](metrics.md))",
 );
 
 /// What every webhook has in common besides its secrets.
