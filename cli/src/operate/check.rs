@@ -124,7 +124,7 @@ async fn gate(settings: Result<GateSettings, SettingsError>) -> Finding {
         Err(error) => Err(error.into()),
     };
     match opened {
-        Ok(_) => Finding::Good("it is settled who may call".to_owned()),
+        Ok(gate) => Finding::Good(format!("may be called by {}", gate.in_words())),
         Err(GateError::Unproved(error)) => Finding::Off(error.to_string()),
         Err(error) => Finding::Bad(error.to_string()),
     }
@@ -227,6 +227,26 @@ mod tests {
                 let [(name, _, said)] = bad[..] else { panic!("{variable}: {found:?}") };
                 assert!(*name == service && said.starts_with(variable), "{name}: {said}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_may_call_is_said() {
+        let rules = r#"[{"projects": "*", "by": ["bearer"]}]"#;
+        let token = ("BUILD_EVENTS_TOKEN", "t0ken-of-the-tests");
+        for (vars, service, expected) in [
+            (&[][..], "traceparent", "may be called by anybody"),
+            (
+                &[("TRACEPARENT_TOKEN", token.1)],
+                "traceparent",
+                "may be called by who shows TRACEPARENT_TOKEN",
+            ),
+            (&[token], "build-events", "may be called by who shows BUILD_EVENTS_TOKEN"),
+            (&[token, ("ACCESS", rules)], "build-events", "may be called by whom ACCESS names"),
+        ] {
+            let found = found(vars).await;
+            let (_, mark, text) = found.iter().find(|it| it.0 == service).unwrap();
+            assert_eq!((*mark, text.as_str()), ("good", expected));
         }
     }
 

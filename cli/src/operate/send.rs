@@ -28,7 +28,7 @@ use crate::terminal::{Failure, failure, print, printable, provider};
 Of several live values the first one signs; without any the delivery goes out unsigned."
 )]
 pub(crate) struct Send {
-    /// Payloads, or recordings of the form {\"headers\": …, \"body\": …}
+    /// Payloads, or recordings of the form {"headers": …, "body": …}
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Where to: a base URL, to which the provider's path is added, or the whole address

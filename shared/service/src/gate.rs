@@ -44,9 +44,16 @@ use crate::live::Live;
 pub struct Gate {
     proofs: Proofs,
     access: Live<Access>,
+    in_words: String,
 }
 
 impl Gate {
+    /// Who may call, in words for an operator.
+    #[must_use]
+    pub fn in_words(&self) -> &str {
+        &self.in_words
+    }
+
     /// Checks what needs no body, `now` in seconds since the Unix epoch: who fails here need not send
     /// one.
     pub async fn screen<'a>(

@@ -49,6 +49,12 @@ impl ProofSettings {
         self.secrets.is_empty() && self.oidc.is_none()
     }
 
+    /// The variables of what can be shown.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let secrets = self.secrets.iter().map(|(check, _)| check.variable.name);
+        secrets.chain(self.oidc.iter().map(|it| it.variable.name))
+    }
+
     /// The variables of what must hold, in words.
     pub(super) fn in_words(&self) -> String {
         let names = |of: fn(Scheme) -> bool| {

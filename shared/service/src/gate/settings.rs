@@ -134,7 +134,14 @@ impl Gate {
         let chosen = rules != Source::Unset;
         let rules = Live::open(&rules, &ACCESS, access, unset).await?;
         check(&*rules.get().await, chosen, &proofs)?;
-        Ok(Self { proofs: Proofs::open(proofs, Demand::Any).await?, access: rules })
+        let in_words = match (chosen, rules.get().await.mentions(Proof::None)) {
+            (true, _) => "whom ACCESS names".to_owned(),
+            (false, true) => "anybody".to_owned(),
+            (false, false) => {
+                format!("who shows {}", proofs.names().collect::<Vec<_>>().join(" or "))
+            }
+        };
+        Ok(Self { proofs: Proofs::open(proofs, Demand::Any).await?, access: rules, in_words })
     }
 }
 

@@ -29,6 +29,10 @@ pub(super) const SAMPLES: Samples = Samples {
         "github/workflow-job-test-failed.json",
         "github/workflow-job-deploy-skipped.json",
         "github/workflow-run-failed.json",
+        "github/workflow-job-build-reused.json",
+        "github/workflow-job-test-attempt-2.json",
+        "github/workflow-job-deploy-attempt-2.json",
+        "github/workflow-run-attempt-2.json",
     ],
     build_events: &[],
 };
