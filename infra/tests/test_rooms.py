@@ -7,18 +7,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # The rooms (a code host that another provider's payload names is no provider), the provider's function, its
-# samples and documents, its entries in the templates; and the tests, which name whom they test.
+# action and the command that speaks its API, its samples and documents, its entries in the templates; and the
+# tests, which name whom they test.
 ROOMS = re.compile(
-    r"shared/core/src/provider/|functions/github-webhook/|action/|events/|docs/|.*\.md$|template\.yaml$"
-    r"|infra/terraform/|(.*/)?tests?/|.*(package-lock\.json|Cargo\.lock|go\.sum)$"
+    r"shared/core/src/provider/|functions/github-webhook/|action/|cli/src/operate/redeliver|events/|docs/|.*\.md$"
+    r"|template\.yaml$|infra/(terraform|kubernetes)/|(.*/)?(tests?|examples)/|.*(package-lock\.json|Cargo\.lock|go\.sum)$"
 )
 
 # The code that names it all the same. GitHub is the measure: a provider may be in eight files besides its room.
 NAMED = {
     "shared/core/src/provider.rs",  # the list of providers
-    "shared/core/src/job.rs",  # what to type as an attempt, which no other provider counts
     "shared/core/src/traceparent.rs",  # the file behind $GITHUB_ENV is a format of its own
-    "cli/src/samples.rs",  # the samples that the demonstration sends
+    "cli/src/job/traceparent.rs",  # its help shows what to type in each provider's jobs
+    "cli/src/settings.rs",  # a test: every variable is on the page of settings
     "packages/bundler/src/context.ts",  # an npm package sees no room: its own table of what jobs know
     "clippy.toml",  # how the name is written
 }
@@ -44,7 +45,7 @@ def code(path, text):
     if comments := COMMENTS.get(Path(path).suffix):
         text = comments.sub("", text)
     if path.endswith(".rs"):
-        text = re.split(r"(?m)^#\[cfg\(test\)\]\nmod \w+ \{", text)[0]
+        text = re.split(r"(?m)^#\[cfg\((?:all\()?test\b.*\]\nmod \w+ \{", text)[0]
     return re.sub(r"(?i)(https?://|git@)?([\w-]+\.)*github(usercontent)?\.com[/:][\w./#?=%-]+", "", text)
 
 

@@ -46,9 +46,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 #[derive(Args, Debug)]
 #[command(after_help = "Settings, from the environment:
   OTEL_EXPORTER_OTLP_ENDPOINT  where the span goes (and the other OTEL_EXPORTER_OTLP_ variables)
-  TRACEPARENT                  the parent, else the running job of CircleCI, GitLab or GitHub, for whose ids
-                               TRACE_IDS and the instance must be as for the webhook
-  SPANHOOK_JOB_ID              the check run of a GitHub job, else its run is the parent
+  TRACEPARENT                  the parent, else the running job as its CI system's variables name it, for whose
+                               ids TRACE_IDS and the instance must be as for the webhook
+  SPANHOOK_JOB_ID              the job, where those variables name only its run
 The command gets its own span as TRACEPARENT. Its exit code is that of this one; a problem with the
 span is one line on standard error.")]
 pub(crate) struct Exec {

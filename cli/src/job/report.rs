@@ -76,7 +76,7 @@ pub(crate) static AUDIENCE: Variable = Variable::new(
     "SPANHOOK_AUDIENCE",
     "",
     "check SPANHOOK_AUDIENCE",
-    "audience of the OIDC token to get, on GitHub",
+    "audience of the OIDC token, where a job has to ask for one",
 );
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -359,7 +359,7 @@ impl Proof {
         match self {
             Self::Bearer { hint, .. } => hint,
             Self::Signature { .. } => "check SPANHOOK_SIGNING_KEY and this machine's clock",
-            Self::None => "set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY, on GitHub SPANHOOK_AUDIENCE",
+            Self::None => "set SPANHOOK_TOKEN, SPANHOOK_SIGNING_KEY or, where a job asks for its OIDC token, SPANHOOK_AUDIENCE",
         }
     }
 }
@@ -430,7 +430,7 @@ mod tests {
         assert!(found(&[circleci]).await.unwrap().contains("CircleCI organisation"));
         assert_eq!(
             found(&[]).await,
-            Ok("set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY, on GitHub SPANHOOK_AUDIENCE")
+            Ok("set SPANHOOK_TOKEN, SPANHOOK_SIGNING_KEY or, where a job asks for its OIDC token, SPANHOOK_AUDIENCE")
         );
         assert_eq!(found(&[("SPANHOOK_TOKEN", "to\nken")]).await, Err(ReportError::Token));
         assert_eq!(found(&[("SPANHOOK_SIGNING_KEY", "whsec_!")]).await, Err(ReportError::Key));

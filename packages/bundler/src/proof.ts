@@ -25,7 +25,7 @@ export async function findProof(options: Options, signal: AbortSignal): Promise<
   const audience = firstOf(options.audience, env.SPANHOOK_AUDIENCE);
   if (audience) return bearer(await requestedToken(options, audience, signal), "check SPANHOOK_AUDIENCE");
 
-  return { hint: "set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY, on GitHub SPANHOOK_AUDIENCE", headers: () => ({}) };
+  return { hint: "set SPANHOOK_TOKEN, SPANHOOK_SIGNING_KEY or, where a job asks for its OIDC token, SPANHOOK_AUDIENCE", headers: () => ({}) };
 }
 
 /** The headers of Standard Webhooks. */
