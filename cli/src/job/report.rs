@@ -359,7 +359,9 @@ impl Proof {
         match self {
             Self::Bearer { hint, .. } => hint,
             Self::Signature { .. } => "check SPANHOOK_SIGNING_KEY and this machine's clock",
-            Self::None => "set SPANHOOK_TOKEN, SPANHOOK_SIGNING_KEY or, where a job asks for its OIDC token, SPANHOOK_AUDIENCE",
+            Self::None => {
+                "set SPANHOOK_TOKEN, SPANHOOK_SIGNING_KEY or, where a job asks for its OIDC token, SPANHOOK_AUDIENCE"
+            }
         }
     }
 }
@@ -430,7 +432,9 @@ mod tests {
         assert!(found(&[circleci]).await.unwrap().contains("CircleCI organisation"));
         assert_eq!(
             found(&[]).await,
-            Ok("set SPANHOOK_TOKEN, SPANHOOK_SIGNING_KEY or, where a job asks for its OIDC token, SPANHOOK_AUDIENCE")
+            Ok(
+                "set SPANHOOK_TOKEN, SPANHOOK_SIGNING_KEY or, where a job asks for its OIDC token, SPANHOOK_AUDIENCE"
+            )
         );
         assert_eq!(found(&[("SPANHOOK_TOKEN", "to\nken")]).await, Err(ReportError::Token));
         assert_eq!(found(&[("SPANHOOK_SIGNING_KEY", "whsec_!")]).await, Err(ReportError::Key));
