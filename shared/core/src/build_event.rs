@@ -124,11 +124,33 @@ pub struct Batch {
     pub trace_ids: BTreeSet<TraceId>,
     /// Whether an event names a run that its sender may not enter.
     pub confined: bool,
+    /// What could not be read of events that are taken nevertheless.
+    pub unread: Unread,
     /// The place of the current event's project.
     current: usize,
 }
 
+/// Parts of events that could not be read, for their sender.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// How many.
+    pub count: usize,
+    /// Where the first of them are.
+    pub at: Vec<String>,
+}
+
+/// The most parts that could not be read whose place is told.
+const MAX_UNREAD: usize = 10;
+
 impl Batch {
+    /// This part of an event can't be read.
+    fn miss(&mut self, path: impl FnOnce() -> String) {
+        self.unread.count += 1;
+        if self.unread.at.len() < MAX_UNREAD {
+            self.unread.at.push(path());
+        }
+    }
+
     /// What is added from here on is of this project.
     fn enter(&mut self, project: &str) {
         let project = Project::named(project);

@@ -12,7 +12,11 @@ use axum::{
 };
 use serde::Serialize;
 use spanhook_core::{
-    build_event, delivery::Accepted, id::TraceId, rules::ProjectRules, settings::Settings,
+    build_event::{self, Unread},
+    delivery::Accepted,
+    id::TraceId,
+    rules::ProjectRules,
+    settings::Settings,
 };
 
 use crate::{
@@ -140,11 +144,16 @@ impl<Q: Outbox> BuildEvents<Q> {
                 "build events kept out of a run: {CONFINED}"
             );
         }
+        if batch.unread.count > 0 {
+            tracing::info!(count = batch.unread.count, "parts of build events could not be read");
+        }
         let rules = self.rules.get().await;
         // What the rules leave nothing of is acknowledged like everything else.
         let accepted = Accepted::of(PROVIDER, batch.telemetry, &self.settings, &rules);
         let accepted = accepted.unwrap_or_default();
-        let answer = Answer::of(&accepted, &batch.trace_ids, batch.confined);
+        let mut answer = Answer::of(&accepted, &batch.trace_ids);
+        answer.unread = Some(batch.unread.count).filter(|it| *it > 0);
+        answer.note = note(batch.confined, &batch.unread);
         let queued = accepted.messages.len() as u64;
         if let Err(error) = self.queue.send(accepted.messages).await {
             tracing::error!(%error, "the queue refused; the sender is asked to retry");
@@ -171,12 +180,15 @@ struct Answer {
     points: usize,
     records: usize,
     trace_ids: Vec<String>,
+    /// How many parts of the events could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<&'static str>,
+    unread: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 impl Answer {
-    fn of(accepted: &Accepted, traces: &BTreeSet<TraceId>, confined: bool) -> Self {
+    fn of(accepted: &Accepted, traces: &BTreeSet<TraceId>) -> Self {
         let Accepted { spans, points, records, .. } = *accepted;
         Self {
             status: if spans + points + records > 0 { "accepted" } else { "ignored" },
@@ -184,7 +196,19 @@ impl Answer {
             points,
             records,
             trace_ids: traces.iter().map(ToString::to_string).collect(),
-            note: confined.then_some(CONFINED),
+            unread: None,
+            note: None,
         }
     }
+}
+
+/// What the sender should know of events that were taken.
+fn note(confined: bool, unread: &Unread) -> Option<String> {
+    let parts = (unread.count > 0).then(|| {
+        let (count, at) = (unread.count, unread.at.join(", "));
+        let more = if count > unread.at.len() { " and more" } else { "" };
+        format!("not read: {count} of the parts in details, {at}{more}; each needs a size in bytes, an asset a name too")
+    });
+    let notes: Vec<_> = confined.then(|| CONFINED.to_owned()).into_iter().chain(parts).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }

@@ -27,7 +27,10 @@ pub(super) fn without_hash(name: &str) -> String {
     let name = name.split(['?', '#']).next().unwrap_or_default();
     let name = &name[..name.floor_char_boundary(MAX_TEXT)];
     let (folder, file) = name.rsplit_once('/').map_or(("", name), |(it, file)| (it, file));
-    let parts: Vec<_> = file.split('.').filter_map(stem).collect();
+    let last = file.matches('.').count();
+    let parts = file.split('.').enumerate();
+    let parts = parts.filter(|(nth, it)| *nth == 0 || *nth == last || !is_short_hash(it));
+    let parts: Vec<_> = parts.filter_map(|(_, it)| stem(it)).collect();
     let file = match parts.as_slice() {
         // Nothing but a hash and an ending.
         [ending] if file.contains('.') && !file.starts_with(ending) => format!("[hash].{ending}"),
@@ -62,6 +65,15 @@ fn is_hash(text: &str) -> bool {
     text.bytes().any(|it| it.is_ascii_digit())
         && text.bytes().all(|it| it.is_ascii_alphanumeric())
         && (hex && text.len() >= 8 || text.len() >= 16 && !is_word(text))
+}
+
+/// Four or more hexadecimal digits of both kinds, which between a name and its ending are a hash that
+/// was cut short: `vendor.3f2a.js`.
+fn is_short_hash(text: &str) -> bool {
+    text.len() >= 4
+        && text.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
+        && text.bytes().any(|it| it.is_ascii_digit())
+        && text.bytes().any(|it| it.is_ascii_lowercase())
 }
 
 /// Base64url or base 32 that is no word: it has a digit, or a capital letter behind the first.
@@ -105,6 +117,10 @@ mod tests {
             ("app-release2.apk", "app-release2.apk"),
             ("bootstrap5.es2015polyfills.js", "bootstrap5.es2015polyfills.js"),
             ("4Yw8kPz1QmX3vT7nB2cd.js", "[hash].js"),
+            ("vendor.3f2a.js", "vendor.js"),
+            ("vendor.3f2a.js.map", "vendor.js.map"),
+            ("3f2a.js", "3f2a.js"),
+            ("es2015.2024.e2e.js", "es2015.2024.e2e.js"),
             ("styles.css", "styles.css"),
             ("a.b", "a.b"),
             ("", ""),

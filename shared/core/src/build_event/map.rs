@@ -1,14 +1,16 @@
 //! From a checked event to spans, metric points and log records.
 
+mod bundle;
+
 use std::borrow::Cow;
 
 use serde_json::Value;
 
 use super::{
-    BadEvents, Batch, MAX_DETAILS, MAX_PARTS, Sender, asset,
+    BadEvents, Batch, MAX_PARTS, Sender, asset,
     place::{self, Place},
     private,
-    read::{BYTES, COUNT, Event, Origin, TEXT},
+    read::{BYTES, Event, Origin, TEXT},
 };
 use crate::{
     id::{Hashed, SpanId, TraceId},
@@ -23,9 +25,6 @@ use crate::{
     settings::Settings,
     time::{self, Nanos},
 };
-
-/// `error.type` of a bundle whose sender says no more than that there were errors.
-const COMPILE_ERROR: &str = "compile_error";
 
 pub(super) fn event(
     event: &Event<'_>,
@@ -242,69 +241,6 @@ impl Subject<'_, '_> {
         Ok(())
     }
 
-    fn bundle(&self, batch: &mut Batch) -> Result<(), BadEvents> {
-        let event = self.event;
-        let place = self.place()?;
-        let milliseconds = event
-            .amount("metrics.compile_time_ms", "use a number of milliseconds, not negative")?;
-        let sizes = [
-            ("build.bundle.size", "By", event.count("metrics.total_asset_size_bytes", BYTES)?),
-            ("build.bundle.assets", "{asset}", event.count("metrics.asset_count", COUNT)?),
-            ("build.bundle.chunks", "{chunk}", event.count("metrics.chunk_count", COUNT)?),
-        ];
-        let bundler = event.text("bundler")?.unwrap_or_else(|| "webpack".to_owned());
-        let errors = event.count("errors_count", COUNT)?;
-        let outcome = match event.text("job_status")?.map(outcome) {
-            Some(outcome) if outcome.error.is_some() => Some(outcome),
-            _ if errors.is_some_and(|it| it > 0) => {
-                Some(Outcome::known(RunResult::Failure, COMPILE_ERROR))
-            }
-            outcome => outcome,
-        };
-        let failed = outcome.as_ref().is_some_and(|it| it.error.is_some());
-
-        // One build may have several bundles, told apart by their names.
-        let name = event.text("name")?;
-        let id = self.id(place, &[name.as_deref().unwrap_or(&bundler)]);
-        let length = time::seconds(milliseconds / 1000.0);
-        let mut span = self.span(place, id, format!("{bundler} compile"), length);
-        let mut labels = Attributes::with_capacity(4);
-        labels.set(sc::CICD_PIPELINE_NAME, self.project.clone());
-        labels.set("build.bundler.name", bundler.clone());
-        labels.set("build.bundle.name", name.clone());
-
-        span.attributes.set("build.bundler.name", bundler);
-        span.attributes.set("build.bundler.version", event.text("bundler_version")?);
-        span.attributes.set("build.bundle.name", name);
-        span.attributes.set("build.errors", errors);
-        if let Some(outcome) = outcome {
-            outcome.apply("build.result", &mut span);
-        }
-        let at = (place, id);
-        let duration = ("build.compile.duration", "s");
-        self.gauge(batch, duration, milliseconds / 1000.0, labels.clone(), at);
-        // What a failed build left behind is not its size.
-        if !failed {
-            for (name, unit, count) in sizes {
-                let Some(count) = count else { continue };
-                span.attributes.set(name, count);
-                self.gauge(batch, (name, unit), float(count), labels.clone(), at);
-            }
-            for (name, size) in asset::largest(assets(event), MAX_PARTS) {
-                let mut labels = labels.clone();
-                labels.set("build.asset.name", name);
-                self.gauge(batch, ("build.asset.size", "By"), float(size), labels, at);
-            }
-        }
-        if let Some(details) = event.get("details") {
-            let body = private::text(details, MAX_DETAILS);
-            let context = Some((place.trace, id));
-            self.log(batch, "build.bundle.stats", body, labels, context);
-        }
-        batch.add_span(place.trace, &self.resource, span);
-        Ok(())
-    }
-
     fn artifact(&self, batch: &mut Batch) -> Result<(), BadEvents> {
         let event = self.event;
         let place = self.place()?;
@@ -385,16 +321,6 @@ impl Subject<'_, '_> {
 #[expect(clippy::cast_precision_loss, reason = "no size and no count is that large")]
 fn float(count: u64) -> f64 {
     count as f64
-}
-
-/// `largest_assets` as far as it can be read: the details come as a bundler's plugin has them.
-fn assets(event: &Event<'_>) -> impl Iterator<Item = (String, u64)> {
-    let assets = event.get("details.largest_assets").and_then(Value::as_array);
-    assets.into_iter().flatten().filter_map(|asset| {
-        let name = asset.get("name")?.as_str()?;
-        let Int(size) = serde::Deserialize::deserialize(asset.get("size")?).ok()?;
-        Some((asset::without_hash(name), size?))
-    })
 }
 
 /// How a job ended, in the words of the CI systems and of the conventions.

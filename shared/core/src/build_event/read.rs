@@ -59,6 +59,11 @@ impl<'j> Event<'j> {
         BadEvents::Field { index: self.index, path, expected }
     }
 
+    /// Where something of this event is, as errors name it.
+    pub(super) fn path(&self, of: &str) -> String {
+        format!("events[{}].{of}", self.index)
+    }
+
     /// The value at a path of names with dots between them; null is absent.
     pub(super) fn get(&self, path: &str) -> Option<&'j Value> {
         path.split('.').try_fold(self.json, Value::get).filter(|it| !it.is_null())

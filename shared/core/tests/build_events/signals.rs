@@ -8,6 +8,7 @@ use spanhook_core::{
     otlp::{
         Signal,
         encode::Limits,
+        metric::Point,
         span::{self, Status},
     },
 };
@@ -127,16 +128,23 @@ fn a_failed_bundle_has_no_sizes() {
 
 #[test]
 fn the_details_of_a_bundle_may_have_any_shape() {
-    for details in [
-        json!(null),
-        json!("text"),
-        json!([1]),
-        json!({ "largest_assets": 3 }),
-        json!({ "largest_assets": { "a.js": 3 } }),
-        json!({ "largest_assets": [1, null, {}, { "name": 3 }, { "name": "a.js", "size": "big" }] }),
+    for (details, unread) in [
+        (json!(null), 0),
+        (json!({}), 0),
+        (json!({ "largest_assets": null, "chunks": [] }), 0),
+        (json!("text"), 1),
+        (json!([1]), 1),
+        (json!({ "largest_assets": 3 }), 1),
+        (json!({ "largest_assets": { "a.js": 3 }, "chunks": "two" }), 2),
+        (
+            json!({ "largest_assets": [1, null, {}, { "name": 3 }, { "name": "a.js", "size": "big" }] }),
+            5,
+        ),
+        (json!({ "chunks": [7, { "id": 1 }, { "name": "main", "size": -1 }] }), 3),
     ] {
-        let batch = of(&with(event("webpack_build_stats"), "details", details));
-        assert_eq!(batch.telemetry[0].count(Signal::Metrics), 1);
+        let batch = of(&with(event("webpack_build_stats"), "details", details.clone()));
+        assert_eq!(batch.telemetry[0].count(Signal::Metrics), 1, "{details}");
+        assert_eq!(batch.unread.count, unread, "{details}");
     }
     let assets: Vec<_> =
         (0..60).map(|it| json!({ "name": format!("{it}.js"), "size": it })).collect();
@@ -146,6 +154,45 @@ fn the_details_of_a_bundle_may_have_any_shape() {
     assert_eq!(values, (50..60).rev().map(f64::from).collect::<Vec<_>>());
     let body: Value = serde_json::from_str(&log_groups(&batch)[0].records[0].body).unwrap();
     assert_eq!(body["largest_assets"].as_array().unwrap().len(), 50);
+}
+
+/// Bundlers' plugins say `size` or `size_bytes`, a name or names, how many modules or which.
+#[test]
+fn a_chunk_is_read_however_a_plugin_writes_it() {
+    let chunks = json!([
+        { "id": 1, "name": "vendor", "size_bytes": 900, "modules": 210, "initial": true },
+        { "id": 2, "names": ["main", "app"], "size": "800", "modules": [{}, {}, {}] },
+        { "id": 792, "names": [], "size": 700, "initial": false },
+        { "id": "lazy-BqmXrTnJ", "size": 600 },
+        { "size": 500 },
+        { "name": "vendor", "size": 5, "modules": 1, "initial": false },
+        { "name": "lost" },
+    ]);
+    let batch = of(&with(event("webpack_build_stats"), "details", json!({ "chunks": chunks })));
+    assert_eq!(batch.unread.at, ["events[0].details.chunks[6]"]);
+    let points = |name: &str| -> Vec<_> {
+        let metrics = &metric_groups(&batch)[0].metrics;
+        let metric = metrics.iter().find(|it| it.name == name).unwrap();
+        let of = |it: &Point<'static>| {
+            let initial = it.attributes.get("build.chunk.initial").cloned();
+            (it.attributes.text("build.chunk.name").to_owned(), it.value, initial)
+        };
+        metric.points.iter().map(of).collect()
+    };
+    let (yes, no) = (Some(span::Value::Bool(true)), Some(span::Value::Bool(false)));
+    let point = |name: &str, value, initial: &Option<_>| (name.to_owned(), value, initial.clone());
+    assert_eq!(
+        points("build.chunk.size"),
+        [
+            point("vendor", 905.0, &yes),
+            point("main", 800.0, &None),
+            point("792", 700.0, &no),
+            point("lazy", 600.0, &None),
+            point("unnamed", 500.0, &None),
+        ]
+    );
+    let modules = [point("vendor", 211.0, &yes), point("main", 3.0, &None)];
+    assert_eq!(points("build.chunk.modules"), modules);
 }
 
 #[test]

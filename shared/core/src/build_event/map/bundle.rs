@@ -1,0 +1,210 @@
+//! What a bundler says of a bundle: how long it took, what it weighs, and what of it weighs most.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::{
+    super::{
+        BadEvents, Batch, MAX_DETAILS, MAX_PARTS, asset,
+        place::Place,
+        private,
+        read::{BYTES, COUNT, Event},
+    },
+    Subject, float, outcome,
+};
+use crate::{
+    id::SpanId,
+    lenient::Int,
+    mapping::Outcome,
+    otlp::span::Attributes,
+    semconv::{self as sc, RunResult},
+    time,
+};
+
+/// `error.type` of a bundle whose sender says no more than that there were errors.
+const COMPILE_ERROR: &str = "compile_error";
+
+impl Subject<'_, '_> {
+    pub(super) fn bundle(&self, batch: &mut Batch) -> Result<(), BadEvents> {
+        let event = self.event;
+        let place = self.place()?;
+        let milliseconds = event
+            .amount("metrics.compile_time_ms", "use a number of milliseconds, not negative")?;
+        let sizes = [
+            ("build.bundle.size", "By", event.count("metrics.total_asset_size_bytes", BYTES)?),
+            ("build.bundle.assets", "{asset}", event.count("metrics.asset_count", COUNT)?),
+            ("build.bundle.chunks", "{chunk}", event.count("metrics.chunk_count", COUNT)?),
+        ];
+        let bundler = event.text("bundler")?.unwrap_or_else(|| "webpack".to_owned());
+        let errors = event.count("errors_count", COUNT)?;
+        let outcome = match event.text("job_status")?.map(outcome) {
+            Some(outcome) if outcome.error.is_some() => Some(outcome),
+            _ if errors.is_some_and(|it| it > 0) => {
+                Some(Outcome::known(RunResult::Failure, COMPILE_ERROR))
+            }
+            outcome => outcome,
+        };
+        let failed = outcome.as_ref().is_some_and(|it| it.error.is_some());
+
+        // One build may have several bundles, told apart by their names.
+        let name = event.text("name")?;
+        let id = self.id(place, &[name.as_deref().unwrap_or(&bundler)]);
+        let length = time::seconds(milliseconds / 1000.0);
+        let mut span = self.span(place, id, format!("{bundler} compile"), length);
+        let mut labels = Attributes::with_capacity(4);
+        labels.set(sc::CICD_PIPELINE_NAME, self.project.clone());
+        labels.set("build.bundler.name", bundler.clone());
+        labels.set("build.bundle.name", name.clone());
+
+        span.attributes.set("build.bundler.name", bundler);
+        span.attributes.set("build.bundler.version", event.text("bundler_version")?);
+        span.attributes.set("build.bundle.name", name);
+        span.attributes.set("build.errors", errors);
+        if let Some(outcome) = outcome {
+            outcome.apply("build.result", &mut span);
+        }
+        let at = (place, id);
+        let duration = ("build.compile.duration", "s");
+        self.gauge(batch, duration, milliseconds / 1000.0, labels.clone(), at);
+        // What a failed build left behind is not its size.
+        if !failed {
+            for (name, unit, count) in sizes {
+                let Some(count) = count else { continue };
+                span.attributes.set(name, count);
+                self.gauge(batch, (name, unit), float(count), labels.clone(), at);
+            }
+            self.parts_of_bundle(batch, &labels, at);
+        }
+        if let Some(details) = event.get("details") {
+            let body = private::text(details, MAX_DETAILS);
+            let context = Some((place.trace, id));
+            self.log(batch, "build.bundle.stats", body, labels, context);
+        }
+        batch.add_span(place.trace, &self.resource, span);
+        Ok(())
+    }
+
+    /// The largest assets and chunks; what can't be read of them is told to the sender.
+    fn parts_of_bundle(
+        &self,
+        batch: &mut Batch,
+        labels: &Attributes<'static>,
+        at: (Place, SpanId),
+    ) {
+        if self.event.get("details").is_some_and(|it| !it.is_object()) {
+            batch.miss(|| self.event.path("details"));
+        }
+        let assets = listed(self.event, "largest_assets", asset, batch);
+        for (name, size) in asset::largest(assets.into_iter(), MAX_PARTS) {
+            let mut labels = labels.clone();
+            labels.set("build.asset.name", name);
+            self.gauge(batch, ("build.asset.size", "By"), float(size), labels, at);
+        }
+        let chunks = listed(self.event, "chunks", chunk, batch);
+        for (name, chunk) in largest(chunks) {
+            let mut labels = labels.clone();
+            labels.set("build.chunk.name", name);
+            labels.set("build.chunk.initial", chunk.initial);
+            let modules = chunk.modules.map(|it| ("build.chunk.modules", "{module}", it));
+            for (name, unit, count) in
+                [("build.chunk.size", "By", chunk.size)].into_iter().chain(modules)
+            {
+                self.gauge(batch, (name, unit), float(count), labels.clone(), at);
+            }
+        }
+    }
+}
+
+/// The elements of a list in `details` that can be read. Bundlers' plugins differ in how they write
+/// them, so one that can't be read costs no other.
+fn listed<T>(
+    event: &Event<'_>,
+    list: &'static str,
+    read: fn(&Value) -> Option<T>,
+    batch: &mut Batch,
+) -> Vec<T> {
+    let Some(json) = event.get("details").and_then(|it| it.get(list)).filter(|it| !it.is_null())
+    else {
+        return Vec::new();
+    };
+    let Some(elements) = json.as_array() else {
+        batch.miss(|| event.path(&format!("details.{list}")));
+        return Vec::new();
+    };
+    let mut parts = Vec::with_capacity(elements.len());
+    for (nth, element) in elements.iter().enumerate() {
+        match read(element) {
+            Some(part) => parts.push(part),
+            None => batch.miss(|| event.path(&format!("details.{list}[{nth}]"))),
+        }
+    }
+    parts
+}
+
+/// `size` as webpack says it, or `size_bytes`.
+fn size(part: &Value) -> Option<u64> {
+    let size = part.get("size").filter(|it| !it.is_null()).or_else(|| part.get("size_bytes"))?;
+    let Int(size) = Int::deserialize(size).ok()?;
+    size
+}
+
+fn asset(part: &Value) -> Option<(String, u64)> {
+    Some((asset::without_hash(part.get("name")?.as_str()?), size(part)?))
+}
+
+/// What a chunk weighs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Chunk {
+    size: u64,
+    /// How many modules are in it, where that is told.
+    modules: Option<u64>,
+    /// Whether a page loads it at once, where that is told.
+    initial: Option<bool>,
+}
+
+/// A chunk by its name, its first name of several, or its id; without a name it is one of those that
+/// a bundler numbers.
+fn chunk(part: &Value) -> Option<(String, Chunk)> {
+    let names = part.get("names").and_then(Value::as_array);
+    let name = [part.get("name"), names.and_then(|it| it.first()), part.get("id")];
+    let name = name.into_iter().flatten().find_map(|it| match it {
+        Value::String(name) if !name.is_empty() => Some(asset::without_hash(name)),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    });
+    let modules = match part.get("modules") {
+        // As webpack lists them itself.
+        Some(Value::Array(modules)) => Some(modules.len() as u64),
+        Some(count) => Int::deserialize(count).ok().and_then(|Int(count)| count),
+        None => None,
+    };
+    let initial = part.get("initial").and_then(Value::as_bool);
+    Some((
+        name.unwrap_or_else(|| "unnamed".to_owned()),
+        Chunk { size: size(part)?, modules, initial },
+    ))
+}
+
+/// The largest chunks by name, the largest first. Those of one name are one: they would be one series
+/// with two values.
+fn largest(chunks: Vec<(String, Chunk)>) -> Vec<(String, Chunk)> {
+    let mut merged = BTreeMap::<_, Chunk>::new();
+    for (name, chunk) in chunks {
+        let sum = merged.entry(name).or_default();
+        sum.size = sum.size.saturating_add(chunk.size);
+        sum.modules = match (sum.modules, chunk.modules) {
+            (Some(one), Some(other)) => Some(one.saturating_add(other)),
+            (one, other) => one.or(other),
+        };
+        sum.initial = match (sum.initial, chunk.initial) {
+            (Some(one), Some(other)) => Some(one || other),
+            (one, other) => one.or(other),
+        };
+    }
+    let mut chunks: Vec<_> = merged.into_iter().collect();
+    chunks.sort_by_key(|(_, it)| std::cmp::Reverse(it.size));
+    chunks.truncate(MAX_PARTS);
+    chunks
+}
