@@ -70,6 +70,7 @@ async fn every_answer_has_its_shape() {
         ("build", &taking, signed(METADATA)),
         ("bundle", &taking, signed(BUNDLE)),
         ("both at once", &taking, signed(format!("[{METADATA},{BUNDLE}]"))),
+        ("parts that can't be read", &taking, signed(BUNDLE.replace("\"size\"", "\"bytes\""))),
         ("unknown type", &taking, signed(unknown)),
         ("no events", &taking, signed("[]")),
         ("wrong field", &taking, signed(wrong)),
