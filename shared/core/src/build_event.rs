@@ -140,7 +140,7 @@ pub struct Unread {
 }
 
 /// The most parts that could not be read whose place is told.
-const MAX_UNREAD: usize = 10;
+const MAX_UNREAD: usize = 3;
 
 impl Batch {
     /// This part of an event can't be read.

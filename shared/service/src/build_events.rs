@@ -206,8 +206,9 @@ impl Answer {
 fn note(confined: bool, unread: &Unread) -> Option<String> {
     let parts = (unread.count > 0).then(|| {
         let (count, at) = (unread.count, unread.at.join(", "));
-        let more = if count > unread.at.len() { " and more" } else { "" };
-        format!("not read: {count} of the parts in details, {at}{more}; each needs a size in bytes, an asset a name too")
+        format!(
+            "{count} parts of details not read, first {at}; each needs size_bytes, an asset a name"
+        )
     });
     let notes: Vec<_> = confined.then(|| CONFINED.to_owned()).into_iter().chain(parts).collect();
     (!notes.is_empty()).then(|| notes.join("; "))
