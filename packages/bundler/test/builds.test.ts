@@ -156,7 +156,7 @@ for (const name of bundlers) {
       const run = await build(name, { SPANHOOK_ENDPOINT: server.url, CORRELATION_ID: "1", TEST_OPTIONS: '{"strict":true}' });
       await server.close();
       assert.notEqual(run.code, 0, run.text);
-      assert.match(run.text, /answered 401: set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY/);
+      assert.match(run.text, /answered 401: set SPANHOOK_TOKEN, SPANHOOK_SIGNING_KEY or/);
     });
 
     it("is silent without an endpoint, but for one line with DEBUG=spanhook", async () => {

@@ -148,7 +148,7 @@ describe("the endpoint", () => {
   it("that answers other than 2xx makes one warning with advice", async () => {
     const advice: [number, RegExp][] = [
       [302, /set SPANHOOK_ENDPOINT to the address/],
-      [401, /set SPANHOOK_TOKEN or SPANHOOK_SIGNING_KEY/],
+      [401, /set SPANHOOK_TOKEN, SPANHOOK_SIGNING_KEY or/],
       [404, /check the path of SPANHOOK_ENDPOINT/],
       [413, /do the versions/],
       [429, /logs of the endpoint/],
