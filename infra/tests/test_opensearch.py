@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "infra" / "opensearch"
-SNAPSHOTS = ROOT / "shared" / "core" / "tests" / "snapshots"
+SNAPSHOTS = ROOT / "shared" / "core" / "tests"
 META = "opensearchDashboardsSavedObjectMeta"
 
 TEMPLATE, LOGS_TEMPLATE = (
@@ -98,7 +98,7 @@ USED = sorted({
 def emitted():
     """What spanhook puts on resources, and on spans and log records, by its own snapshots."""
     found = {"resource": set(), "attributes": set()}
-    for path in SNAPSHOTS.glob("*.snap"):
+    for path in SNAPSHOTS.rglob("*.snap"):
         section = None
         for line in path.read_text().splitlines():
             if not line.startswith(" "):
@@ -170,7 +170,7 @@ def test_runs_jobs_and_steps_are_told_apart_by_what_a_span_says_it_is():
         "spanhook-failures": ["job"],
         "spanhook-steps": ["step"],
     }
-    snapshots = "".join(path.read_text() for path in SNAPSHOTS.glob("samples__*.snap"))
+    snapshots = "".join(path.read_text() for path in SNAPSHOTS.rglob("samples__*.snap"))
     assert all(f'spanhook.kind = "{kind}"' in snapshots for (kind,) in filter(None, kinds.values()))
 
 
