@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     host::Host,
-    id::{SpanId, TraceId},
+    id::{Hashed, SpanId, TraceId},
     project::Project,
     provider::Provider,
     settings::Settings,
@@ -240,6 +240,28 @@ pub struct Shape {
     /// What a verified token's payload says, strictly: none where a claim is missing or odd. With
     /// the project's id.
     pub claims: fn(&[u8]) -> Option<(Claim, String)>,
+}
+
+impl Shape {
+    /// That of a provider whose jobs another one tells: none can be named here.
+    pub(crate) const TOLD_ELSEWHERE: Self = Self {
+        key: |_| None,
+        run: "name the job as its own provider does",
+        job: "name the job as its own provider does",
+        attempt: "use the number of the attempt, from 1",
+        ids: "name the job as its own provider does",
+        path: "",
+        example: &[],
+        segments: |_| None,
+        environment: |_| None,
+        run_variable: "",
+        place: |job, _| {
+            let host = job.host.as_ref().map(Host::as_str).unwrap_or_default();
+            let ids = Hashed::new(job.provider.as_str(), host);
+            Place { trace: ids.trace(&job.run.to_string()), run: ids.span("run", &[]), job: None }
+        },
+        claims: |_| None,
+    };
 }
 
 /// Claims of tokens, and how strictly they are read.

@@ -14,6 +14,7 @@ macro_rules! samples {
 pub mod circleci;
 pub mod github;
 pub mod gitlab;
+pub mod kubernetes;
 
 use std::{borrow::Cow, fmt};
 
@@ -35,6 +36,8 @@ pub enum Provider {
     Gitlab,
     /// GitHub Actions, github.com and Enterprise Server.
     Github,
+    /// The objects of a Kubernetes cluster, as a relay posts them.
+    Kubernetes,
 }
 
 /// How deliveries are mapped and ids derived: all that the pure half has to be told.
@@ -50,6 +53,8 @@ pub struct Settings {
     pub gitlab: gitlab::Settings,
     /// GitHub's.
     pub github: github::Settings,
+    /// That of all that comes out of a cluster.
+    pub kubernetes: kubernetes::Settings,
 }
 
 impl Settings {
@@ -62,6 +67,7 @@ impl Settings {
             circleci: circleci::Settings::parse(vars)?,
             gitlab: gitlab::Settings::parse(vars)?,
             github: github::Settings::parse(vars)?,
+            kubernetes: kubernetes::Settings::parse(vars)?,
         })
     }
 }
@@ -163,10 +169,10 @@ pub enum Grant {
 
 impl Provider {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Circleci, Self::Gitlab, Self::Github];
+    pub const ALL: [Self; 4] = [Self::Circleci, Self::Gitlab, Self::Github, Self::Kubernetes];
 
     /// What to type where one is asked for.
-    pub const EXPECTED: &str = "use circleci, gitlab or github";
+    pub const EXPECTED: &str = "use circleci, gitlab, github or kubernetes";
 
     /// Its room.
     #[must_use]
@@ -175,6 +181,7 @@ impl Provider {
             Self::Circleci => &circleci::ROOM,
             Self::Gitlab => &gitlab::ROOM,
             Self::Github => &github::ROOM,
+            Self::Kubernetes => &kubernetes::ROOM,
         }
     }
 
@@ -185,6 +192,7 @@ impl Provider {
             Self::Circleci => circleci::SAMPLES,
             Self::Gitlab => gitlab::SAMPLES,
             Self::Github => github::SAMPLES,
+            Self::Kubernetes => kubernetes::SAMPLES,
         }
     }
 

@@ -1,0 +1,201 @@
+//! The variables of what comes out of a cluster.
+
+use crate::{
+    host::Host,
+    mapping::{ServiceName, public_url},
+    settings::{SettingsError, Variable, Vars, service_name},
+};
+
+pub(super) static SIGNING_KEY: Variable = Variable::secret(
+    "KUBERNETES_SIGNING_KEY",
+    "set it to the key (whsec_...) that the relay signs with",
+    "Standard Webhooks key (`whsec_…`) that the relay signs with",
+);
+
+pub(super) static TOKEN: Variable = Variable::secret(
+    "KUBERNETES_TOKEN",
+    "set it to the bearer token that the relay sends",
+    "bearer token of the relay",
+);
+
+pub(super) static OIDC_ISSUERS: Variable = Variable::new(
+    "KUBERNETES_OIDC_ISSUERS",
+    "",
+    "use issuers as OIDC_ISSUERS takes them, each with the subjects whose tokens are taken",
+    "clusters whose ServiceAccounts' tokens are taken at `/kubernetes`, each with its `subjects` ([identity.md](identity.md))",
+)
+.live();
+
+pub(super) static OIDC_AUDIENCE: Variable = Variable::new(
+    "KUBERNETES_OIDC_AUDIENCE",
+    "",
+    "set it to the audience that the tokens are made for",
+    "what those tokens must be made for",
+)
+.live();
+
+pub(super) static CLUSTER: Variable = Variable::new(
+    "KUBERNETES_CLUSTER",
+    "default",
+    "use letters, digits, dots, hyphens and underscores, such as prod-eu",
+    "name of the cluster, part of every id, where a delivery names none; the same at the relay",
+);
+
+pub(super) static SERVICE_NAME: Variable = Variable::new(
+    "KUBERNETES_SERVICE_NAME",
+    "kubernetes",
+    "use text with {repository} and {pipeline} as the only placeholders",
+    "`service.name` of Pods and what is in them, as above",
+);
+
+pub(super) static TEKTON_SERVICE_NAME: Variable = Variable::new(
+    "TEKTON_SERVICE_NAME",
+    "tekton",
+    "use text with {repository} and {pipeline} as the only placeholders",
+    "`service.name` of PipelineRuns and TaskRuns, as above",
+);
+
+pub(super) static LIGHTHOUSE_SERVICE_NAME: Variable = Variable::new(
+    "LIGHTHOUSE_SERVICE_NAME",
+    "lighthouse",
+    "use text with {repository} and {pipeline} as the only placeholders",
+    "`service.name` of what Lighthouse does, as above",
+);
+
+pub(super) static SPAN_CONTEXT: Variable = Variable::new(
+    "KUBERNETES_SPAN_CONTEXT",
+    "link",
+    "use link or parent",
+    "`link`: a PipelineRun links the span that `tekton.dev/pipelinerunSpanContext` names; `parent`: it and all below it go into that trace",
+);
+
+pub(super) static DASHBOARD: Variable = Variable::new(
+    "TEKTON_DASHBOARD_URL",
+    "",
+    "use the address of the Tekton Dashboard, such as https://tekton.example.com",
+    "address of the Tekton Dashboard, for the addresses of runs and tasks",
+);
+
+pub(super) static SOURCES: Variable = Variable::new(
+    "LIGHTHOUSE_SOURCES",
+    "hooks",
+    "use hooks, objects or both",
+    "who tells of Lighthouse's jobs: `hooks`, its own deliveries; `objects`, the relay or Tekton; `both`, its webhooks the event and objects the rest",
+);
+
+/// What becomes of the context that a PipelineRun was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SpanContext {
+    /// A link to it.
+    #[default]
+    Link,
+    /// The trace and the parent of the PipelineRun.
+    Parent,
+}
+
+/// Who tells of Lighthouse's jobs. Every span has exactly one emitter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sources {
+    /// Lighthouse's own deliveries, webhooks and activities; traces are by commit.
+    #[default]
+    Hooks,
+    /// Objects of the cluster alone.
+    Objects,
+    /// Webhooks the event at the top, objects all below it.
+    Both,
+}
+
+/// How what comes out of a cluster is mapped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The cluster of a delivery that names none.
+    pub cluster: Host,
+    /// `service.name` of Pods.
+    pub service_name: ServiceName,
+    /// `service.name` of PipelineRuns.
+    pub tekton_service_name: ServiceName,
+    /// `service.name` of LighthouseJobs.
+    pub lighthouse_service_name: ServiceName,
+    /// What becomes of the context that a PipelineRun was given.
+    pub span_context: SpanContext,
+    /// Who tells of Lighthouse's jobs.
+    pub sources: Sources,
+    /// The Tekton Dashboard, without a slash at the end.
+    pub dashboard: Option<String>,
+}
+
+impl Settings {
+    /// Reads the variables of all that comes out of a cluster.
+    pub(crate) fn parse(vars: &Vars) -> Result<Self, SettingsError> {
+        let contexts = [("link", SpanContext::Link), ("parent", SpanContext::Parent)];
+        let sources =
+            [("hooks", Sources::Hooks), ("objects", Sources::Objects), ("both", Sources::Both)];
+        Ok(Self {
+            cluster: CLUSTER.host(vars)?,
+            service_name: service_name(vars, &SERVICE_NAME, &[])?,
+            tekton_service_name: service_name(vars, &TEKTON_SERVICE_NAME, &[])?,
+            lighthouse_service_name: service_name(vars, &LIGHTHOUSE_SERVICE_NAME, &[])?,
+            span_context: SPAN_CONTEXT.one_of(vars, contexts)?,
+            sources: SOURCES.one_of(vars, sources)?,
+            dashboard: DASHBOARD.get(vars).map(dashboard).transpose()?,
+        })
+    }
+
+    /// Whether a webhook emits the span of the event above a LighthouseJob.
+    pub(crate) fn events_are_told(&self) -> bool {
+        self.sources == Sources::Both
+    }
+}
+
+fn dashboard(url: &str) -> Result<String, SettingsError> {
+    let plain = |it: &str| public_url(it).is_some_and(|plain| plain == it);
+    let url = url.trim_end_matches('/');
+    let named = plain(url) && Host::of_url(url).is_some();
+    if named { Ok(url.to_owned()) } else { Err(DASHBOARD.invalid()) }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cluster: Host::known(CLUSTER.default),
+            service_name: ServiceName::known(SERVICE_NAME.default),
+            tekton_service_name: ServiceName::known(TEKTON_SERVICE_NAME.default),
+            lighthouse_service_name: ServiceName::known(LIGHTHOUSE_SERVICE_NAME.default),
+            span_context: SpanContext::default(),
+            sources: Sources::default(),
+            dashboard: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_or_say_what_to_type() {
+        let parse = |name: &str, value: &str| {
+            Settings::parse(&[(name.to_owned(), value.to_owned())].into())
+        };
+        assert_eq!(Settings::parse(&Vars::new()), Ok(Settings::default()));
+        assert_eq!(parse("KUBERNETES_CLUSTER", "Prod_EU.1").unwrap().cluster.as_str(), "prod_eu.1");
+        assert_eq!(parse("LIGHTHOUSE_SOURCES", "both").unwrap().sources, Sources::Both);
+        let context = parse("KUBERNETES_SPAN_CONTEXT", "parent").unwrap().span_context;
+        assert_eq!(context, SpanContext::Parent);
+        let dashboard =
+            parse("TEKTON_DASHBOARD_URL", "https://t.example.com/x/").unwrap().dashboard;
+        assert_eq!(dashboard.as_deref(), Some("https://t.example.com/x"));
+        for (name, value) in [
+            ("KUBERNETES_CLUSTER", "a b"),
+            ("KUBERNETES_SERVICE_NAME", "{branch}"),
+            ("TEKTON_SERVICE_NAME", "{branch}"),
+            ("LIGHTHOUSE_SERVICE_NAME", "{branch}"),
+            ("KUBERNETES_SPAN_CONTEXT", "both"),
+            ("LIGHTHOUSE_SOURCES", "none"),
+            ("TEKTON_DASHBOARD_URL", "tekton.example.com"),
+            ("TEKTON_DASHBOARD_URL", "https://user:secret@t.example.com"),
+        ] {
+            assert!(parse(name, value).is_err(), "{name}={value}");
+        }
+    }
+}
