@@ -15,6 +15,7 @@ pub mod circleci;
 pub mod github;
 pub mod gitlab;
 pub mod kubernetes;
+pub mod tekton;
 
 use std::{borrow::Cow, fmt};
 
@@ -38,6 +39,8 @@ pub enum Provider {
     Github,
     /// The objects of a Kubernetes cluster, as a relay posts them.
     Kubernetes,
+    /// Tekton, by its own events.
+    Tekton,
 }
 
 /// How deliveries are mapped and ids derived: all that the pure half has to be told.
@@ -55,6 +58,8 @@ pub struct Settings {
     pub github: github::Settings,
     /// That of all that comes out of a cluster.
     pub kubernetes: kubernetes::Settings,
+    /// Tekton's.
+    pub tekton: tekton::Settings,
 }
 
 impl Settings {
@@ -68,6 +73,7 @@ impl Settings {
             gitlab: gitlab::Settings::parse(vars)?,
             github: github::Settings::parse(vars)?,
             kubernetes: kubernetes::Settings::parse(vars)?,
+            tekton: tekton::Settings::parse(vars)?,
         })
     }
 }
@@ -169,10 +175,11 @@ pub enum Grant {
 
 impl Provider {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Circleci, Self::Gitlab, Self::Github, Self::Kubernetes];
+    pub const ALL: [Self; 5] =
+        [Self::Circleci, Self::Gitlab, Self::Github, Self::Kubernetes, Self::Tekton];
 
     /// What to type where one is asked for.
-    pub const EXPECTED: &str = "use circleci, gitlab, github or kubernetes";
+    pub const EXPECTED: &str = "use circleci, gitlab, github, kubernetes or tekton";
 
     /// Its room.
     #[must_use]
@@ -182,6 +189,7 @@ impl Provider {
             Self::Gitlab => &gitlab::ROOM,
             Self::Github => &github::ROOM,
             Self::Kubernetes => &kubernetes::ROOM,
+            Self::Tekton => &tekton::ROOM,
         }
     }
 
@@ -193,6 +201,7 @@ impl Provider {
             Self::Gitlab => gitlab::SAMPLES,
             Self::Github => github::SAMPLES,
             Self::Kubernetes => kubernetes::SAMPLES,
+            Self::Tekton => tekton::SAMPLES,
         }
     }
 

@@ -12,3 +12,4 @@ mod properties;
 mod recorded;
 mod samples;
 mod support;
+mod tekton;

@@ -8,6 +8,7 @@ use spanhook_core::{
     provider::{
         Provider,
         kubernetes::{Settings as Own, Sources, SpanContext},
+        tekton,
     },
     settings::Settings,
 };
@@ -223,8 +224,9 @@ fn guids_that_are_missing_or_a_webhooks_own_join_nothing() {
 
 #[test]
 fn tasks_and_runs_have_pages_where_the_dashboard_is_known() {
-    let kubernetes = Own { dashboard: Some("https://tekton.example.com".into()), ..Own::default() };
-    let settings = Settings { kubernetes, ..Settings::default() };
+    let dashboard = Some("https://tekton.example.com".into());
+    let tekton = tekton::Settings { dashboard, ..tekton::Settings::default() };
+    let settings = Settings { tekton, ..Settings::default() };
     let all = spans_of(&(Provider::Kubernetes, sample(TEKTON)), &settings);
     let page = "https://tekton.example.com/#/namespaces/ci/taskruns/build-shop-run-7hq2x-compile";
     assert_eq!(only(&all, "job").text("cicd.pipeline.task.run.url.full"), page);

@@ -136,13 +136,18 @@ fn what_is_told_before_its_parent_hangs_under_it_once_that_comes() {
 
 #[test]
 fn nobody_is_named_and_no_message_is_kept() {
-    for provider in [Provider::Kubernetes] {
+    for provider in [Provider::Kubernetes, Provider::Tekton] {
         for (name, json) in crate::support::samples(provider) {
             for it in spans_of(&(provider, json), &with(Sources::Objects)) {
                 let words = format!("{it:?}");
-                for word in
-                    ["sam-private", "secret", "kept by nobody", "low on resource", "token=x"]
-                {
+                for word in [
+                    "sam-private",
+                    "secret",
+                    "kept by nobody",
+                    "low on resource",
+                    "token=x",
+                    "s3cret",
+                ] {
                     assert!(!words.contains(word), "{name}: {word}");
                 }
                 assert!(!text(&it.resource, "service.name").is_empty());

@@ -7,6 +7,9 @@ use spanhook_core::{delivery::Outcome, delivery::Unmappable, provider::Provider}
 use crate::support::{batch, process, samples, spans_of, with};
 use spanhook_core::provider::kubernetes::Sources;
 
+/// Those that tell of a cluster.
+const CLUSTER: [Provider; 2] = [Provider::Kubernetes, Provider::Tekton];
+
 /// Values as they might stand anywhere.
 fn leaf() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -56,11 +59,13 @@ proptest! {
     ) {
         let mut random = fastrand::Rng::with_seed(seed);
         let settings = with(if both { Sources::Both } else { Sources::Hooks });
-        for (_, sample) in samples(Provider::Kubernetes) {
-            let sent = (Provider::Kubernetes, changed(&sample, &values, &mut random));
-            spans_of(&sent, &settings);
-            if let Outcome::Quarantined { reason, .. } = process(&sent, &settings) {
-                prop_assert!(reason != Unmappable::Bug, "{}", sent.1);
+        for provider in CLUSTER {
+            for (_, sample) in samples(provider) {
+                let sent = (provider, changed(&sample, &values, &mut random));
+                spans_of(&sent, &settings);
+                if let Outcome::Quarantined { reason, .. } = process(&sent, &settings) {
+                    prop_assert!(reason != Unmappable::Bug, "{}", sent.1);
+                }
             }
         }
     }

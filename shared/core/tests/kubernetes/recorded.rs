@@ -16,7 +16,7 @@ use crate::support::{
     Seen, Sent, any_order_is_the_same, batch, left, missing_parents, process, with,
 };
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(&std::env::var("SPANHOOK_FIXTURES").unwrap()).join("kubernetes")
 }
 

@@ -45,3 +45,8 @@ fn snapshots(provider: Provider, sources: Sources) {
 fn kubernetess_samples_become_these_spans() {
     snapshots(Provider::Kubernetes, Sources::Objects);
 }
+
+#[test]
+fn tektons_samples_become_these_spans() {
+    snapshots(Provider::Tekton, Sources::Objects);
+}

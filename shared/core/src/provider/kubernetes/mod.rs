@@ -4,7 +4,7 @@
 //! The relay watches and forwards; what the objects mean is told here alone, and the rooms of Tekton
 //! and Lighthouse use the same library (`object`).
 
-mod ids;
+pub(super) mod ids;
 mod map;
 pub(super) mod object;
 mod payload;
@@ -48,8 +48,6 @@ pub(super) static ROOM: Room = Room {
         &settings::CLUSTER,
         &settings::SERVICE_NAME,
         &settings::SPAN_CONTEXT,
-        &settings::TEKTON_SERVICE_NAME,
-        &settings::DASHBOARD,
         &settings::LIGHTHOUSE_SERVICE_NAME,
         &settings::SOURCES,
     ],

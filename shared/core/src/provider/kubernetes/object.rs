@@ -82,7 +82,7 @@ impl Of {
     pub(crate) fn service_name(self, settings: &Settings) -> &ServiceName {
         match self {
             Self::Lighthouse => &settings.kubernetes.lighthouse_service_name,
-            Self::Tekton => &settings.kubernetes.tekton_service_name,
+            Self::Tekton => &settings.tekton.service_name,
             Self::Kubernetes => &settings.kubernetes.service_name,
         }
     }

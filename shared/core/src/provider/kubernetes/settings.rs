@@ -2,7 +2,7 @@
 
 use crate::{
     host::Host,
-    mapping::{ServiceName, public_url},
+    mapping::ServiceName,
     settings::{SettingsError, Variable, Vars, service_name},
 };
 
@@ -48,13 +48,6 @@ pub(super) static SERVICE_NAME: Variable = Variable::new(
     "`service.name` of Pods and what is in them, as above",
 );
 
-pub(super) static TEKTON_SERVICE_NAME: Variable = Variable::new(
-    "TEKTON_SERVICE_NAME",
-    "tekton",
-    "use text with {repository} and {pipeline} as the only placeholders",
-    "`service.name` of PipelineRuns and TaskRuns, as above",
-);
-
 pub(super) static LIGHTHOUSE_SERVICE_NAME: Variable = Variable::new(
     "LIGHTHOUSE_SERVICE_NAME",
     "lighthouse",
@@ -67,13 +60,6 @@ pub(super) static SPAN_CONTEXT: Variable = Variable::new(
     "link",
     "use link or parent",
     "`link`: a PipelineRun links the span that `tekton.dev/pipelinerunSpanContext` names; `parent`: it and all below it go into that trace",
-);
-
-pub(super) static DASHBOARD: Variable = Variable::new(
-    "TEKTON_DASHBOARD_URL",
-    "",
-    "use the address of the Tekton Dashboard, such as https://tekton.example.com",
-    "address of the Tekton Dashboard, for the addresses of runs and tasks",
 );
 
 pub(super) static SOURCES: Variable = Variable::new(
@@ -112,16 +98,12 @@ pub struct Settings {
     pub cluster: Host,
     /// `service.name` of Pods.
     pub service_name: ServiceName,
-    /// `service.name` of PipelineRuns.
-    pub tekton_service_name: ServiceName,
     /// `service.name` of LighthouseJobs.
     pub lighthouse_service_name: ServiceName,
     /// What becomes of the context that a PipelineRun was given.
     pub span_context: SpanContext,
     /// Who tells of Lighthouse's jobs.
     pub sources: Sources,
-    /// The Tekton Dashboard, without a slash at the end.
-    pub dashboard: Option<String>,
 }
 
 impl Settings {
@@ -133,11 +115,9 @@ impl Settings {
         Ok(Self {
             cluster: CLUSTER.host(vars)?,
             service_name: service_name(vars, &SERVICE_NAME, &[])?,
-            tekton_service_name: service_name(vars, &TEKTON_SERVICE_NAME, &[])?,
             lighthouse_service_name: service_name(vars, &LIGHTHOUSE_SERVICE_NAME, &[])?,
             span_context: SPAN_CONTEXT.one_of(vars, contexts)?,
             sources: SOURCES.one_of(vars, sources)?,
-            dashboard: DASHBOARD.get(vars).map(dashboard).transpose()?,
         })
     }
 
@@ -147,23 +127,14 @@ impl Settings {
     }
 }
 
-fn dashboard(url: &str) -> Result<String, SettingsError> {
-    let plain = |it: &str| public_url(it).is_some_and(|plain| plain == it);
-    let url = url.trim_end_matches('/');
-    let named = plain(url) && Host::of_url(url).is_some();
-    if named { Ok(url.to_owned()) } else { Err(DASHBOARD.invalid()) }
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
             cluster: Host::known(CLUSTER.default),
             service_name: ServiceName::known(SERVICE_NAME.default),
-            tekton_service_name: ServiceName::known(TEKTON_SERVICE_NAME.default),
             lighthouse_service_name: ServiceName::known(LIGHTHOUSE_SERVICE_NAME.default),
             span_context: SpanContext::default(),
             sources: Sources::default(),
-            dashboard: None,
         }
     }
 }
@@ -182,18 +153,12 @@ mod tests {
         assert_eq!(parse("LIGHTHOUSE_SOURCES", "both").unwrap().sources, Sources::Both);
         let context = parse("KUBERNETES_SPAN_CONTEXT", "parent").unwrap().span_context;
         assert_eq!(context, SpanContext::Parent);
-        let dashboard =
-            parse("TEKTON_DASHBOARD_URL", "https://t.example.com/x/").unwrap().dashboard;
-        assert_eq!(dashboard.as_deref(), Some("https://t.example.com/x"));
         for (name, value) in [
             ("KUBERNETES_CLUSTER", "a b"),
             ("KUBERNETES_SERVICE_NAME", "{branch}"),
-            ("TEKTON_SERVICE_NAME", "{branch}"),
             ("LIGHTHOUSE_SERVICE_NAME", "{branch}"),
             ("KUBERNETES_SPAN_CONTEXT", "both"),
             ("LIGHTHOUSE_SOURCES", "none"),
-            ("TEKTON_DASHBOARD_URL", "tekton.example.com"),
-            ("TEKTON_DASHBOARD_URL", "https://user:secret@t.example.com"),
         ] {
             assert!(parse(name, value).is_err(), "{name}={value}");
         }

@@ -194,7 +194,7 @@ impl<'a, 's> Origin<'a, 's> {
     ///
     /// <https://github.com/tektoncd/dashboard>
     pub(crate) fn page(&self, kind: &str, name: &str) -> Option<String> {
-        let base = self.settings.kubernetes.dashboard.as_deref()?;
+        let base = self.settings.tekton.dashboard.as_deref()?;
         Some(format!("{base}/#/namespaces/{}/{kind}/{name}", self.meta.namespace.as_str()))
     }
 
