@@ -15,6 +15,7 @@ pub mod circleci;
 pub mod github;
 pub mod gitlab;
 pub mod kubernetes;
+pub mod lighthouse;
 pub mod tekton;
 
 use std::{borrow::Cow, fmt};
@@ -41,6 +42,8 @@ pub enum Provider {
     Kubernetes,
     /// Tekton, by its own events.
     Tekton,
+    /// Lighthouse, by what it sends its external plugins.
+    Lighthouse,
 }
 
 /// How deliveries are mapped and ids derived: all that the pure half has to be told.
@@ -60,6 +63,8 @@ pub struct Settings {
     pub kubernetes: kubernetes::Settings,
     /// Tekton's.
     pub tekton: tekton::Settings,
+    /// Lighthouse's.
+    pub lighthouse: lighthouse::Settings,
 }
 
 impl Settings {
@@ -74,6 +79,7 @@ impl Settings {
             github: github::Settings::parse(vars)?,
             kubernetes: kubernetes::Settings::parse(vars)?,
             tekton: tekton::Settings::parse(vars)?,
+            lighthouse: lighthouse::Settings::parse(vars)?,
         })
     }
 }
@@ -175,11 +181,17 @@ pub enum Grant {
 
 impl Provider {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Circleci, Self::Gitlab, Self::Github, Self::Kubernetes, Self::Tekton];
+    pub const ALL: [Self; 6] = [
+        Self::Circleci,
+        Self::Gitlab,
+        Self::Github,
+        Self::Kubernetes,
+        Self::Tekton,
+        Self::Lighthouse,
+    ];
 
     /// What to type where one is asked for.
-    pub const EXPECTED: &str = "use circleci, gitlab, github, kubernetes or tekton";
+    pub const EXPECTED: &str = "use circleci, gitlab, github, kubernetes, tekton or lighthouse";
 
     /// Its room.
     #[must_use]
@@ -190,6 +202,7 @@ impl Provider {
             Self::Github => &github::ROOM,
             Self::Kubernetes => &kubernetes::ROOM,
             Self::Tekton => &tekton::ROOM,
+            Self::Lighthouse => &lighthouse::ROOM,
         }
     }
 
@@ -202,6 +215,7 @@ impl Provider {
             Self::Github => github::SAMPLES,
             Self::Kubernetes => kubernetes::SAMPLES,
             Self::Tekton => tekton::SAMPLES,
+            Self::Lighthouse => lighthouse::SAMPLES,
         }
     }
 

@@ -8,13 +8,13 @@ use axum::{
     Json, Router,
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
 use serde::Serialize;
 use spanhook_core::{
-    delivery::{Delivery, Outcome},
+    delivery::{Delivery, Outcome, RECEIVED},
     rules::ProjectRules,
     settings::Settings,
 };
@@ -120,8 +120,9 @@ impl<Q: Outbox> Webhook<Q> {
         }
     }
 
-    async fn deliver(&self, headers: HeaderMap, body: ReceivedBody, started: u64) -> Response {
+    async fn deliver(&self, mut headers: HeaderMap, body: ReceivedBody, started: u64) -> Response {
         let provider = self.receiver.provider();
+        headers.insert(RECEIVED, HeaderValue::from(started));
         let count = |reason, metrics: &[(Metric, u64)]| {
             self.telemetry.count(provider.as_str(), reason, metrics);
         };

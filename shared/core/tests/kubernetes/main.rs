@@ -5,6 +5,7 @@
 mod conventions;
 #[path = "../describe/mod.rs"]
 mod describe;
+mod lighthouse;
 mod objects;
 mod orders;
 mod plugin;

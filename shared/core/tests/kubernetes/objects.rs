@@ -7,7 +7,8 @@ use spanhook_core::{
     delivery::{Outcome, Unmappable},
     provider::{
         Provider,
-        kubernetes::{Settings as Own, Sources, SpanContext},
+        kubernetes::{Settings as Own, SpanContext},
+        lighthouse::Sources,
         tekton,
     },
     settings::Settings,

@@ -1,7 +1,7 @@
 //! Whatever order objects come in, however they are cut into batches, and however often.
 
 use serde_json::Value;
-use spanhook_core::provider::{Provider, kubernetes::Sources};
+use spanhook_core::provider::{Provider, lighthouse::Sources};
 
 use crate::support::{Sent, any_order_is_the_same, batch, left, samples, with};
 

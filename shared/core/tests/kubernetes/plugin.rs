@@ -2,7 +2,7 @@
 //! test of its own (`bug_4`).
 
 use serde_json::json;
-use spanhook_core::provider::{Provider, kubernetes::Sources};
+use spanhook_core::provider::{Provider, lighthouse::Sources};
 
 use crate::support::{
     batch, left, missing_parents, modified, named, object, only, sample, spans, spans_of, text,
@@ -136,7 +136,7 @@ fn what_is_told_before_its_parent_hangs_under_it_once_that_comes() {
 
 #[test]
 fn nobody_is_named_and_no_message_is_kept() {
-    for provider in [Provider::Kubernetes, Provider::Tekton] {
+    for provider in [Provider::Kubernetes, Provider::Tekton, Provider::Lighthouse] {
         for (name, json) in crate::support::samples(provider) {
             for it in spans_of(&(provider, json), &with(Sources::Objects)) {
                 let words = format!("{it:?}");

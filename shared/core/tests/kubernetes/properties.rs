@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use spanhook_core::{delivery::Outcome, delivery::Unmappable, provider::Provider};
 
 use crate::support::{batch, process, samples, spans_of, with};
-use spanhook_core::provider::kubernetes::Sources;
+use spanhook_core::provider::lighthouse::Sources;
 
 /// Those that tell of a cluster.
-const CLUSTER: [Provider; 2] = [Provider::Kubernetes, Provider::Tekton];
+const CLUSTER: [Provider; 3] = [Provider::Kubernetes, Provider::Tekton, Provider::Lighthouse];
 
 /// Values as they might stand anywhere.
 fn leaf() -> impl Strategy<Value = Value> {

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use spanhook_core::{
     delivery::{Outcome, Unmappable},
-    provider::{Provider, kubernetes::Sources},
+    provider::{Provider, lighthouse::Sources},
 };
 
 use crate::support::{

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use spanhook_core::{
     delivery::Outcome,
-    provider::{Provider, kubernetes::Sources},
+    provider::{Provider, lighthouse::Sources},
     settings::Settings,
 };
 
@@ -34,19 +34,28 @@ fn described(sent: &Sent, settings: &Settings) -> String {
     text
 }
 
-fn snapshots(provider: Provider, sources: Sources) {
+fn snapshots(provider: Provider, sources: &[Sources]) {
     for (name, json) in samples(provider) {
-        let text = described(&(provider, json), &with(sources));
+        let sent = (provider, json);
+        let text: String = sources
+            .iter()
+            .map(|it| format!("=== {it:?}\n{}", described(&sent, &with(*it))))
+            .collect();
         insta::assert_snapshot!(format!("{provider}-{name}"), text);
     }
 }
 
 #[test]
 fn kubernetess_samples_become_these_spans() {
-    snapshots(Provider::Kubernetes, Sources::Objects);
+    snapshots(Provider::Kubernetes, &[Sources::Objects]);
 }
 
 #[test]
 fn tektons_samples_become_these_spans() {
-    snapshots(Provider::Tekton, Sources::Objects);
+    snapshots(Provider::Tekton, &[Sources::Objects]);
+}
+
+#[test]
+fn lighthouses_samples_become_these_spans() {
+    snapshots(Provider::Lighthouse, &[Sources::Hooks, Sources::Both, Sources::Objects]);
 }

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{KeyValue, any_value::Value as Any},
@@ -15,11 +15,11 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use serde_json::{Value, json};
 use spanhook_core::{
-    delivery::{Accepted, Delivery, Outcome},
+    delivery::{Accepted, Delivery, Outcome, RECEIVED},
     message::{BODY_LIMIT, Content, Message, unpack},
     provider::{
         Provider,
-        kubernetes::{self, Sources},
+        lighthouse::{self, Sources},
     },
     rules::ProjectRules,
     settings::Settings,
@@ -31,8 +31,8 @@ use crate::conventions;
 pub(crate) type Sent = (Provider, Value);
 
 pub(crate) fn with(sources: Sources) -> Settings {
-    let kubernetes = kubernetes::Settings { sources, ..kubernetes::Settings::default() };
-    Settings { kubernetes, ..Settings::default() }
+    let lighthouse = lighthouse::Settings { sources, ..lighthouse::Settings::default() };
+    Settings { lighthouse, ..Settings::default() }
 }
 
 /// The samples of a provider by name.
@@ -70,7 +70,12 @@ pub(crate) fn object(name: &str, kind: &str) -> Value {
 /// The whole way of a delivery.
 pub(crate) fn process((provider, body): &Sent, settings: &Settings) -> Outcome {
     let body = body.to_string();
-    let delivery = Delivery { headers: &HeaderMap::new(), body: body.as_bytes() };
+    // 2026-11-02T09:30:00.5Z
+    let headers = HeaderMap::from_iter([(
+        HeaderName::from_static(RECEIVED),
+        HeaderValue::from(1_793_611_800_500_000_000_u64),
+    )]);
+    let delivery = Delivery { headers: &headers, body: body.as_bytes() };
     delivery.process(*provider, settings, &ProjectRules::default())
 }
 

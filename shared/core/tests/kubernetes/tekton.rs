@@ -8,10 +8,7 @@ use spanhook_core::{
     delivery::{Delivery, Outcome, Unmappable},
     host::Host,
     id::traceparent,
-    provider::{
-        Provider,
-        kubernetes::{Settings as Own, Sources},
-    },
+    provider::{Provider, kubernetes::Settings as Own, lighthouse::Sources},
     rules::ProjectRules,
     settings::Settings,
     traceparent::{Context, parse},

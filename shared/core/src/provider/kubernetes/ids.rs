@@ -11,10 +11,14 @@ use crate::{
 pub(crate) enum Key<'k> {
     /// A delivery of the code host, by its GUID.
     Event(&'k str),
+    /// A commit: its repository (`owner/name` in lower case) and its SHA.
+    Commit(&'k str, &'k str),
     /// A LighthouseJob, by its name.
     Job(&'k str),
     /// A PipelineRun, a TaskRun or a Pod, by its UID.
     Object(&'k str),
+    /// A pull request: `{host}/{owner}/{name}/{number}`.
+    PullRequest(&'k str),
 }
 
 /// The ids of one cluster.
@@ -29,14 +33,26 @@ impl<'a> Ids<'a> {
     pub(crate) fn trace(&self, key: Key<'_>) -> TraceId {
         match key {
             Key::Event(guid) => self.0.trace_of(&["event", guid]),
+            Key::Commit(repository, sha) => self.0.trace_of(&["commit", repository, sha]),
             Key::Job(name) => self.0.trace_of(&["job", name]),
             Key::Object(uid) => self.0.trace_of(&["object", uid]),
+            Key::PullRequest(path) => self.0.trace_of(&["pull_request", path]),
         }
     }
 
     /// A delivery of the code host.
     pub(crate) fn event(&self, guid: &str) -> SpanId {
         self.0.span("event", &[guid])
+    }
+
+    /// The event that brought a commit to a branch, or to the pull request `PR-1`.
+    pub(crate) fn commit_event(&self, repository: &str, sha: &str, branch: &str) -> SpanId {
+        self.0.span("event", &[repository, sha, branch])
+    }
+
+    /// A pull request.
+    pub(crate) fn pull_request(&self, path: &str) -> SpanId {
+        self.0.span("pull_request", &[path])
     }
 
     /// A LighthouseJob. Its namespace is left out: the name ends with random letters, and an

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-pub use self::settings::{Settings, Sources, SpanContext};
+pub use self::settings::{Settings, SpanContext};
 use super::{Grant, Issuer, Room, Samples};
 use crate::{
     check::{Check, Scheme},
@@ -48,8 +48,6 @@ pub(super) static ROOM: Room = Room {
         &settings::CLUSTER,
         &settings::SERVICE_NAME,
         &settings::SPAN_CONTEXT,
-        &settings::LIGHTHOUSE_SERVICE_NAME,
-        &settings::SOURCES,
     ],
     decode: |body| body.into(),
     map: map::map,

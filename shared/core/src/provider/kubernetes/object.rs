@@ -8,7 +8,7 @@
 mod activity;
 mod condition;
 mod event;
-mod job;
+pub(crate) mod job;
 mod metadata;
 pub(crate) mod origin;
 mod pipeline_run;
@@ -81,7 +81,7 @@ impl Of {
 
     pub(crate) fn service_name(self, settings: &Settings) -> &ServiceName {
         match self {
-            Self::Lighthouse => &settings.kubernetes.lighthouse_service_name,
+            Self::Lighthouse => &settings.lighthouse.service_name,
             Self::Tekton => &settings.tekton.service_name,
             Self::Kubernetes => &settings.kubernetes.service_name,
         }

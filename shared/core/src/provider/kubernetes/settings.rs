@@ -48,25 +48,11 @@ pub(super) static SERVICE_NAME: Variable = Variable::new(
     "`service.name` of Pods and what is in them, as above",
 );
 
-pub(super) static LIGHTHOUSE_SERVICE_NAME: Variable = Variable::new(
-    "LIGHTHOUSE_SERVICE_NAME",
-    "lighthouse",
-    "use text with {repository} and {pipeline} as the only placeholders",
-    "`service.name` of what Lighthouse does, as above",
-);
-
 pub(super) static SPAN_CONTEXT: Variable = Variable::new(
     "KUBERNETES_SPAN_CONTEXT",
     "link",
     "use link or parent",
     "`link`: a PipelineRun links the span that `tekton.dev/pipelinerunSpanContext` names; `parent`: it and all below it go into that trace",
-);
-
-pub(super) static SOURCES: Variable = Variable::new(
-    "LIGHTHOUSE_SOURCES",
-    "hooks",
-    "use hooks, objects or both",
-    "who tells of Lighthouse's jobs: `hooks`, its own deliveries; `objects`, the relay or Tekton; `both`, its webhooks the event and objects the rest",
 );
 
 /// What becomes of the context that a PipelineRun was given.
@@ -79,18 +65,6 @@ pub enum SpanContext {
     Parent,
 }
 
-/// Who tells of Lighthouse's jobs. Every span has exactly one emitter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sources {
-    /// Lighthouse's own deliveries, webhooks and activities; traces are by commit.
-    #[default]
-    Hooks,
-    /// Objects of the cluster alone.
-    Objects,
-    /// Webhooks the event at the top, objects all below it.
-    Both,
-}
-
 /// How what comes out of a cluster is mapped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -98,32 +72,19 @@ pub struct Settings {
     pub cluster: Host,
     /// `service.name` of Pods.
     pub service_name: ServiceName,
-    /// `service.name` of LighthouseJobs.
-    pub lighthouse_service_name: ServiceName,
     /// What becomes of the context that a PipelineRun was given.
     pub span_context: SpanContext,
-    /// Who tells of Lighthouse's jobs.
-    pub sources: Sources,
 }
 
 impl Settings {
     /// Reads the variables of all that comes out of a cluster.
     pub(crate) fn parse(vars: &Vars) -> Result<Self, SettingsError> {
         let contexts = [("link", SpanContext::Link), ("parent", SpanContext::Parent)];
-        let sources =
-            [("hooks", Sources::Hooks), ("objects", Sources::Objects), ("both", Sources::Both)];
         Ok(Self {
             cluster: CLUSTER.host(vars)?,
             service_name: service_name(vars, &SERVICE_NAME, &[])?,
-            lighthouse_service_name: service_name(vars, &LIGHTHOUSE_SERVICE_NAME, &[])?,
             span_context: SPAN_CONTEXT.one_of(vars, contexts)?,
-            sources: SOURCES.one_of(vars, sources)?,
         })
-    }
-
-    /// Whether a webhook emits the span of the event above a LighthouseJob.
-    pub(crate) fn events_are_told(&self) -> bool {
-        self.sources == Sources::Both
     }
 }
 
@@ -132,9 +93,7 @@ impl Default for Settings {
         Self {
             cluster: Host::known(CLUSTER.default),
             service_name: ServiceName::known(SERVICE_NAME.default),
-            lighthouse_service_name: ServiceName::known(LIGHTHOUSE_SERVICE_NAME.default),
             span_context: SpanContext::default(),
-            sources: Sources::default(),
         }
     }
 }
@@ -150,15 +109,12 @@ mod tests {
         };
         assert_eq!(Settings::parse(&Vars::new()), Ok(Settings::default()));
         assert_eq!(parse("KUBERNETES_CLUSTER", "Prod_EU.1").unwrap().cluster.as_str(), "prod_eu.1");
-        assert_eq!(parse("LIGHTHOUSE_SOURCES", "both").unwrap().sources, Sources::Both);
         let context = parse("KUBERNETES_SPAN_CONTEXT", "parent").unwrap().span_context;
         assert_eq!(context, SpanContext::Parent);
         for (name, value) in [
             ("KUBERNETES_CLUSTER", "a b"),
             ("KUBERNETES_SERVICE_NAME", "{branch}"),
-            ("LIGHTHOUSE_SERVICE_NAME", "{branch}"),
             ("KUBERNETES_SPAN_CONTEXT", "both"),
-            ("LIGHTHOUSE_SOURCES", "none"),
         ] {
             assert!(parse(name, value).is_err(), "{name}={value}");
         }

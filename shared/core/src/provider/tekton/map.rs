@@ -1,4 +1,4 @@
-//! A CloudEvent to spans.
+//! An event to spans.
 //!
 //! <https://tekton.dev/docs/pipelines/events/>
 
@@ -18,20 +18,26 @@ use crate::{
 ///
 /// <https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md>
 #[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+#[serde(default, bound(deserialize = "'de: 'a"))]
 struct Event<'a> {
-    pipeline_run: Option<&'a RawValue>,
-    task_run: Option<&'a RawValue>,
-    custom_run: Option<&'a RawValue>,
+    #[serde(rename = "pipelineRun")]
+    pipeline: Option<&'a RawValue>,
+    #[serde(rename = "taskRun")]
+    task: Option<&'a RawValue>,
+    #[serde(rename = "customRun")]
+    custom: Option<&'a RawValue>,
     data: Object<Data<'a>>,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+#[serde(default, bound(deserialize = "'de: 'a"))]
 struct Data<'a> {
-    pipeline_run: Option<&'a RawValue>,
-    task_run: Option<&'a RawValue>,
-    custom_run: Option<&'a RawValue>,
+    #[serde(rename = "pipelineRun")]
+    pipeline: Option<&'a RawValue>,
+    #[serde(rename = "taskRun")]
+    task: Option<&'a RawValue>,
+    #[serde(rename = "customRun")]
+    custom: Option<&'a RawValue>,
 }
 
 /// Maps a verified event. What it is, its body tells: its type and its subject are headers that no
@@ -43,9 +49,9 @@ pub(super) fn map<'a>(
     let event: Event<'a> = read(delivery.body)?;
     let data = event.data.0.unwrap_or_default();
     let found = [
-        (Kind::PipelineRun, event.pipeline_run.or(data.pipeline_run)),
-        (Kind::TaskRun, event.task_run.or(data.task_run)),
-        (Kind::CustomRun, event.custom_run.or(data.custom_run)),
+        (Kind::PipelineRun, event.pipeline.or(data.pipeline)),
+        (Kind::TaskRun, event.task.or(data.task)),
+        (Kind::CustomRun, event.custom.or(data.custom)),
     ];
     let found = found.into_iter().find_map(|(kind, json)| Some((kind, json?.get())));
     let (kind, json) = found.ok_or(Unmappable::UnknownShape)?;

@@ -19,6 +19,7 @@ use crate::{
     mapping::Repository,
     otlp::span::{Attributes, Link},
     project::Project,
+    provider::lighthouse::Sources,
     semconv as sc,
     settings::Settings,
 };
@@ -124,7 +125,7 @@ impl<'a, 's> Origin<'a, 's> {
 
     /// The span above a LighthouseJob: that of the delivery, if that is told elsewhere.
     pub(crate) fn above_job(&self) -> Option<SpanId> {
-        let told = self.settings.kubernetes.events_are_told();
+        let told = self.settings.lighthouse.sources == Sources::Both;
         self.event.as_deref().filter(|_| told).map(|guid| self.ids().event(guid))
     }
 
