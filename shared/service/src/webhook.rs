@@ -51,10 +51,11 @@ pub struct Webhook<Q> {
 }
 
 impl<Q: Outbox> Webhook<Q> {
-    /// The service of one function, at `/`, at `/{provider}` and, for probes, `/health`.
+    /// The service of one function, at `/`, at its provider's paths and, for probes, `/health`.
     pub fn into_router(self) -> Router {
-        let path = format!("/{}", self.receiver.provider());
-        self.into_routes(&["/", &path])
+        let own = self.receiver.provider().room().paths.iter().filter(|it| **it != "/");
+        let paths: Vec<_> = ["/"].into_iter().chain(own.copied()).collect();
+        self.into_routes(&paths)
             .route("/health", axum::routing::get(health))
             .fallback(not_found)
             .method_not_allowed_fallback(wrong_method)

@@ -8,11 +8,11 @@ use crate::{
 
 pub(super) const SHAPE: Shape = Shape {
     key: Key::uuid,
-    run: "use $(context.pipelineRun.uid)",
-    job: "use $(context.taskRun.uid)",
+    run: "use context.pipelineRun.uid",
+    job: "use context.taskRun.uid",
     attempt: "use the number of the attempt, from 1",
-    ids: "PipelineRun and TaskRun must be UIDs; use $(context.pipelineRun.uid) and $(context.taskRun.uid)",
-    path: "$(context.pipelineRun.uid)/$(context.taskRun.uid)/{step}",
+    ids: "PipelineRun and TaskRun must be UIDs; use context.pipelineRun.uid and context.taskRun.uid",
+    path: "{context.pipelineRun.uid}/{context.taskRun.uid}/{step}",
     example: &[
         "5b1f0c7e-0000-4000-8000-000000000001",
         "5b1f0c7e-0000-4000-8000-000000000002",
