@@ -29,6 +29,24 @@ locals {
       routes      = ["POST /github"]
       sends       = true
     }
+    "kubernetes-webhook" = {
+      description = "Batches of a cluster's objects to span messages in SQS"
+      path        = "kubernetes"
+      routes      = ["POST /kubernetes"]
+      sends       = true
+    }
+    "tekton-webhook" = {
+      description = "Tekton's events to span messages in SQS"
+      path        = "tekton"
+      routes      = ["POST /tekton"]
+      sends       = true
+    }
+    "lighthouse-webhook" = {
+      description = "Lighthouse's deliveries to span messages in SQS"
+      path        = "lighthouse"
+      routes      = ["POST /lighthouse"]
+      sends       = true
+    }
     "build-events" = {
       description = "Build events of CI jobs to span messages in SQS"
       path        = "build-events"

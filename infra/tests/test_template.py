@@ -85,6 +85,9 @@ NEEDED = {
     "circleci-webhook": RECEIVES,
     "gitlab-webhook": RECEIVES,
     "github-webhook": RECEIVES,
+    "kubernetes-webhook": RECEIVES,
+    "tekton-webhook": RECEIVES,
+    "lighthouse-webhook": RECEIVES,
     "build-events": RECEIVES,
     "traceparent": WRITE_LOG | READ_SECRETS,
     "forwarder": WRITE_LOG

@@ -160,13 +160,16 @@ run "every_document" {
 
   variables {
     settings = {
-      "build-events"     = "arn:aws:ssm:eu-west-1:123456789012:parameter/build-events"
-      "circleci-webhook" = "arn:aws:ssm:eu-west-1:123456789012:parameter/circleci"
-      "forwarder"        = "arn:aws:ssm:eu-west-1:123456789012:parameter/forwarder"
-      "github-webhook"   = "arn:aws:ssm:eu-west-1:123456789012:parameter/github"
-      "gitlab-webhook"   = "arn:aws:ssm:eu-west-1:123456789012:parameter/gitlab"
-      "shared"           = "arn:aws:ssm:eu-west-1:123456789012:parameter/shared"
-      "traceparent"      = "arn:aws:ssm:eu-west-1:123456789012:parameter/traceparent"
+      "build-events"       = "arn:aws:ssm:eu-west-1:123456789012:parameter/build-events"
+      "circleci-webhook"   = "arn:aws:ssm:eu-west-1:123456789012:parameter/circleci"
+      "forwarder"          = "arn:aws:ssm:eu-west-1:123456789012:parameter/forwarder"
+      "github-webhook"     = "arn:aws:ssm:eu-west-1:123456789012:parameter/github"
+      "kubernetes-webhook" = "arn:aws:ssm:eu-west-1:123456789012:parameter/kubernetes"
+      "tekton-webhook"     = "arn:aws:ssm:eu-west-1:123456789012:parameter/tekton"
+      "lighthouse-webhook" = "arn:aws:ssm:eu-west-1:123456789012:parameter/lighthouse"
+      "gitlab-webhook"     = "arn:aws:ssm:eu-west-1:123456789012:parameter/gitlab"
+      "shared"             = "arn:aws:ssm:eu-west-1:123456789012:parameter/shared"
+      "traceparent"        = "arn:aws:ssm:eu-west-1:123456789012:parameter/traceparent"
     }
     secrets_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/1"
     alarm_topic_arn = "arn:aws:sns:eu-west-1:123456789012:alarms"

@@ -30,6 +30,10 @@ pub struct Delivery<'a> {
     pub body: &'a [u8],
 }
 
+/// The header in which whoever took a delivery notes when, in nanoseconds since the epoch: some
+/// events have no date of their own, and a mapping has no clock. It replaces what a sender wrote.
+pub const RECEIVED: &str = "spanhook-received";
+
 /// What a mapping makes of a verified delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mapped<'a> {

@@ -124,7 +124,14 @@ impl<'a> Hashed<'a> {
     /// The trace of a run.
     #[must_use]
     pub fn trace(&self, run: &str) -> TraceId {
-        TraceId::from_digest(&digest([VERSION, self.provider, self.host, "trace", run]))
+        self.trace_of(&[run])
+    }
+
+    /// A trace of several keys.
+    #[must_use]
+    pub fn trace_of(&self, keys: &[&str]) -> TraceId {
+        let prefix = [VERSION, self.provider, self.host, "trace"];
+        TraceId::from_digest(&digest(prefix.into_iter().chain(keys.iter().copied())))
     }
 
     /// A span: its kind (`run`, `job`, `stage`, `queue`, `ping`) and its own keys.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     host::Host,
-    id::{SpanId, TraceId},
+    id::{Hashed, SpanId, TraceId},
     project::Project,
     provider::Provider,
     settings::Settings,
@@ -59,6 +59,11 @@ pub(crate) fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| canonical)
 }
 
+/// Whether a text may be the name of something, as it enters ids.
+fn is_name(text: &str) -> bool {
+    (1..=253).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_graphic())
+}
+
 /// What is said of a job, unchecked. It is also the `context` of a build event, field by field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Claim {
@@ -86,6 +91,15 @@ pub struct Claim {
     /// The root pipeline of a child pipeline, for native ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root_id: Option<String>,
+    /// The delivery of the code host that began the run, where the trace is that delivery's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// The run above this one, where the trace is that run's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub above: Option<String>,
+    /// The step of the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
 }
 
 impl Claim {
@@ -133,6 +147,12 @@ pub struct Job {
     pub ref_name: Option<String>,
     /// The commit.
     pub revision: Option<String>,
+    /// The delivery of the code host that began the run.
+    pub event: Option<String>,
+    /// The run above this one.
+    pub above: Option<String>,
+    /// The step of the job.
+    pub step: Option<String>,
 }
 
 /// Where a job's run is: its trace, and the spans of the run and of the job.
@@ -167,6 +187,12 @@ impl Job {
             None => Ok(None),
             Some(text) => number(text).map(Some).ok_or(BadJob { field, expected }),
         };
+        let name = |text: &Option<String>, field| match text {
+            Some(it) if !is_name(it) => {
+                Err(BadJob { field, expected: "use printable ASCII characters, 253 at most" })
+            }
+            text => Ok(text.clone()),
+        };
         let no_run = BadJob { field: "run_id", expected: shape.run };
         let host = claim.host.as_deref().map(Host::parse).transpose().map_err(|_| BadJob {
             field: "host",
@@ -183,6 +209,9 @@ impl Job {
             root: decimal(&claim.root_id, "root_id", "use the number of the root pipeline")?,
             ref_name: claim.ref_name.clone(),
             revision: claim.revision.clone(),
+            event: name(&claim.event, "event")?,
+            above: name(&claim.above, "above")?,
+            step: name(&claim.step, "step")?,
         })
     }
 
@@ -240,6 +269,28 @@ pub struct Shape {
     /// What a verified token's payload says, strictly: none where a claim is missing or odd. With
     /// the project's id.
     pub claims: fn(&[u8]) -> Option<(Claim, String)>,
+}
+
+impl Shape {
+    /// That of a provider whose jobs another one tells: none can be named here.
+    pub(crate) const TOLD_ELSEWHERE: Self = Self {
+        key: |_| None,
+        run: "name the job as its own provider does",
+        job: "name the job as its own provider does",
+        attempt: "use the number of the attempt, from 1",
+        ids: "name the job as its own provider does",
+        path: "",
+        example: &[],
+        segments: |_| None,
+        environment: |_| None,
+        run_variable: "",
+        place: |job, _| {
+            let host = job.host.as_ref().map(Host::as_str).unwrap_or_default();
+            let ids = Hashed::new(job.provider.as_str(), host);
+            Place { trace: ids.trace(&job.run.to_string()), run: ids.span("run", &[]), job: None }
+        },
+        claims: |_| None,
+    };
 }
 
 /// Claims of tokens, and how strictly they are read.

@@ -14,6 +14,9 @@ macro_rules! samples {
 pub mod circleci;
 pub mod github;
 pub mod gitlab;
+pub mod kubernetes;
+pub mod lighthouse;
+pub mod tekton;
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -35,6 +38,12 @@ pub enum Provider {
     Gitlab,
     /// GitHub Actions, github.com and Enterprise Server.
     Github,
+    /// The objects of a Kubernetes cluster, as a relay posts them.
+    Kubernetes,
+    /// Tekton, by its own events.
+    Tekton,
+    /// Lighthouse, by what it sends its external plugins.
+    Lighthouse,
 }
 
 /// How deliveries are mapped and ids derived: all that the pure half has to be told.
@@ -50,6 +59,12 @@ pub struct Settings {
     pub gitlab: gitlab::Settings,
     /// GitHub's.
     pub github: github::Settings,
+    /// That of all that comes out of a cluster.
+    pub kubernetes: kubernetes::Settings,
+    /// Tekton's.
+    pub tekton: tekton::Settings,
+    /// Lighthouse's.
+    pub lighthouse: lighthouse::Settings,
 }
 
 impl Settings {
@@ -62,6 +77,9 @@ impl Settings {
             circleci: circleci::Settings::parse(vars)?,
             gitlab: gitlab::Settings::parse(vars)?,
             github: github::Settings::parse(vars)?,
+            kubernetes: kubernetes::Settings::parse(vars)?,
+            tekton: tekton::Settings::parse(vars)?,
+            lighthouse: lighthouse::Settings::parse(vars)?,
         })
     }
 }
@@ -166,10 +184,17 @@ pub enum Grant {
 
 impl Provider {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Circleci, Self::Gitlab, Self::Github];
+    pub const ALL: [Self; 6] = [
+        Self::Circleci,
+        Self::Gitlab,
+        Self::Github,
+        Self::Kubernetes,
+        Self::Tekton,
+        Self::Lighthouse,
+    ];
 
     /// What to type where one is asked for.
-    pub const EXPECTED: &str = "use circleci, gitlab or github";
+    pub const EXPECTED: &str = "use circleci, gitlab, github, kubernetes, tekton or lighthouse";
 
     /// Its room.
     #[must_use]
@@ -178,6 +203,9 @@ impl Provider {
             Self::Circleci => &circleci::ROOM,
             Self::Gitlab => &gitlab::ROOM,
             Self::Github => &github::ROOM,
+            Self::Kubernetes => &kubernetes::ROOM,
+            Self::Tekton => &tekton::ROOM,
+            Self::Lighthouse => &lighthouse::ROOM,
         }
     }
 
@@ -188,6 +216,9 @@ impl Provider {
             Self::Circleci => circleci::SAMPLES,
             Self::Gitlab => gitlab::SAMPLES,
             Self::Github => github::SAMPLES,
+            Self::Kubernetes => kubernetes::SAMPLES,
+            Self::Tekton => tekton::SAMPLES,
+            Self::Lighthouse => lighthouse::SAMPLES,
         }
     }
 

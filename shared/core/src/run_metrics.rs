@@ -131,6 +131,10 @@ impl<'a> Pipeline<'a> {
         jobs: &HashMap<SpanId, &Cow<'a, str>>,
         groups: &mut Vec<metric::Group<'a>>,
     ) {
+        // What links no job is the wait of a whole run.
+        if span.links.is_empty() {
+            return;
+        }
         let job = span.links.iter().find_map(|it| jobs.get(&it.span));
         let mut attributes = Attributes::with_capacity(2);
         attributes.set(sc::CICD_PIPELINE_NAME, self.name.clone());
@@ -204,7 +208,7 @@ fn repository<'a>(resource: &Attributes<'a>) -> Cow<'a, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::otlp::span::{Group, Kind};
+    use crate::otlp::span::{Group, Kind, Link};
 
     fn resource(name: &str, reference: &str) -> Attributes<'static> {
         let mut resource = Attributes::default();
@@ -226,6 +230,7 @@ mod tests {
         let (span_name, kind) = run.map_or(("queue", "queue"), |name| (name, "run"));
         let mut span = Span::new(id, None, span_name, Kind::Internal, (1, 2));
         span.attributes.set(sc::KIND, kind);
+        span.links.push(Link { trace: TraceId::new([1; 16]).unwrap(), span: id });
         let groups = vec![Group { resource: resource(name, reference), spans: vec![span] }];
         let trace = Trace { id: TraceId::new([1; 16]).unwrap(), groups };
         let [group] = &of(&[trace])[..] else { panic!() };

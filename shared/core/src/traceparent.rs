@@ -221,7 +221,14 @@ pub fn parse(path: &str, query: Option<&str>, accept: Option<&str>) -> Request {
     let text = |name| parameter(name).map(str::to_owned);
     let job = asked.map_or(Err(BadRequest::Path), |(provider, segments)| {
         let claim = (provider.room().job.segments)(segments).ok_or(BadRequest::Path)?;
-        job(provider, &Claim { host: text("instance"), root_id: text("root"), ..claim })
+        let claim = Claim {
+            host: text("instance"),
+            root_id: text("root"),
+            event: text("event"),
+            above: text("above"),
+            ..claim
+        };
+        job(provider, &claim)
     });
     let project = text("project");
     match format {

@@ -8,13 +8,13 @@ use axum::{
     Json, Router,
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
 use serde::Serialize;
 use spanhook_core::{
-    delivery::{Delivery, Outcome},
+    delivery::{Delivery, Outcome, RECEIVED},
     rules::ProjectRules,
     settings::Settings,
 };
@@ -55,10 +55,11 @@ pub struct Webhook<Q> {
 }
 
 impl<Q: Outbox> Webhook<Q> {
-    /// The service of one function, at `/`, at `/{provider}` and, for probes, `/health`.
+    /// The service of one function, at `/`, at its provider's paths and, for probes, `/health`.
     pub fn into_router(self) -> Router {
-        let path = format!("/{}", self.receiver.provider());
-        self.into_routes(&["/", &path])
+        let own = self.receiver.provider().room().paths.iter().filter(|it| **it != "/");
+        let paths: Vec<_> = ["/"].into_iter().chain(own.copied()).collect();
+        self.into_routes(&paths)
             .route("/health", axum::routing::get(health))
             .fallback(not_found)
             .method_not_allowed_fallback(wrong_method)
@@ -126,11 +127,12 @@ impl<Q: Outbox> Webhook<Q> {
 
     async fn deliver(
         &self,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: ReceivedBody,
         (arrived, started): (Instant, u64),
     ) -> Response {
         let provider = self.receiver.provider();
+        headers.insert(RECEIVED, HeaderValue::from(started));
         let count = |reason, metrics: &[(Metric, u64)]| {
             self.telemetry.count(provider.as_str(), reason, metrics);
         };

@@ -267,6 +267,9 @@ async fn claims_of_every_provider_name_the_job() {
         root: None,
         ref_name: some("main"),
         revision: sha.clone(),
+        event: None,
+        above: None,
+        step: None,
     };
     let claims = gitlab("https://gitlab.example.com:8443");
     assert_eq!(identity(&gate, &claims).await, expected);

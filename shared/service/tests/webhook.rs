@@ -350,12 +350,13 @@ async fn in_githubs_environment_file_an_error_is_a_header() {
         let reason = reason.map_or("none", |it| it.to_str().unwrap()).to_owned();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         assert_eq!(body.is_empty(), status != 200, "{name}");
-        assert!(!reason.contains("id)"), "{reason}");
+        assert!(!reason.contains("(id)"), "{reason}");
         text += &format!("{name}: {status} {reason}\n{}", str::from_utf8(&body).unwrap());
     }
     let paths = "no such path; use /traceparent/circleci/$CIRCLE_WORKFLOW_ID/$CIRCLE_WORKFLOW_JOB_ID \
                  or /traceparent/gitlab/$CI_PIPELINE_ID/$CI_JOB_ID?instance=$CI_SERVER_HOST \
-                 or /traceparent/github/$GITHUB_RUN_ID/$GITHUB_RUN_ATTEMPT/${{ job.check_run_id }}";
+                 or /traceparent/github/$GITHUB_RUN_ID/$GITHUB_RUN_ATTEMPT/${{ job.check_run_id }} \
+                 or /traceparent/tekton/{context.pipelineRun.uid}/{context.taskRun.uid}/{step}";
     insta::assert_snapshot!(text.replace(paths, "PATHS"), @r"
     no attempt: 404 PATHS
     no job's segment: 200 none

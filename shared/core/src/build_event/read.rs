@@ -186,6 +186,9 @@ impl<'j> Event<'j> {
             ref_name: self.text("context.ref")?,
             revision: self.text("context.revision")?,
             root_id: self.text("context.root_id")?,
+            event: self.text("context.event")?,
+            above: self.text("context.above")?,
+            step: self.text("context.step")?,
         };
         let named = provider.filter(|_| claim.run_id.is_some());
         Ok(Origin {

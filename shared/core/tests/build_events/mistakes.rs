@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use spanhook_core::{
     build_event::{BadEvents, Sender, map},
+    provider::Provider,
     settings::Settings,
 };
 
@@ -78,7 +79,7 @@ fn a_mistake_is_told_by_its_place_and_what_to_type() {
         ("measure", "value", json!("s3cret"), "use a number"),
         ("measure", "unit", json!("é"), "use at most 63 ASCII characters, such as s or By"),
         ("mark", "context", json!("s3cret"), "use an object"),
-        ("mark", "context.provider", json!("s3cret"), "use circleci, gitlab or github"),
+        ("mark", "context.provider", json!("s3cret"), Provider::EXPECTED),
         ("mark", "context.host", json!({}), text),
     ] {
         let odd = with(event(of), path, value);
