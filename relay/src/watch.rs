@@ -99,6 +99,7 @@ impl Watch {
             let (reason, hint) = match end {
                 End::Expired => {
                     self.count(Metric::WatchErrors, Some("expired"), 1);
+                    sleep(self.shared.pace.failed.pause(1)).await;
                     continue;
                 }
                 End::Absent => {
@@ -151,6 +152,12 @@ impl Watch {
                         return Ok(end);
                     }
                     failures += 1;
+                    if is_expired(&error) {
+                        // Usual after a while without changes: the stream lists again.
+                        self.count(Metric::WatchErrors, Some("expired"), 1);
+                        sleep(self.shared.pace.failed.pause(failures)).await;
+                        continue;
+                    }
                     self.count(Metric::WatchErrors, Some("failed"), 1);
                     let kind = self.kind.as_str();
                     // An object that can't be read may be quoted in the whole of it.
@@ -243,6 +250,11 @@ fn end(error: &watcher::Error) -> Option<End> {
         410 => Some(End::Expired),
         _ => None,
     }
+}
+
+/// As an API server says within a stream that it has forgotten what comes next.
+fn is_expired(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
 }
 
 /// What is told of an error: its kind and the API server's code and reason.

@@ -94,7 +94,7 @@ fn hide(object: &mut Value, path: &[String], hidden: &Value) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn no_secret_leaves(hidden in vec(anything(), HIDING_PLACES.len()), unknown in anything()) {

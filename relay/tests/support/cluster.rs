@@ -109,7 +109,9 @@ impl Cluster {
     /// The same, served elsewhere.
     pub(crate) fn put_at(&self, path: &str, object: &Value) {
         self.change(|store| {
-            let is_new = !store.current(path).contains_key(&uid(object));
+            let mut history = store.history.get(path).into_iter().flatten().rev();
+            let last = history.find(|(_, _, it)| uid(it) == uid(object));
+            let is_new = last.is_none_or(|(_, change, _)| *change == "DELETED");
             store.record(path, if is_new { "ADDED" } else { "MODIFIED" }, object);
         });
     }
@@ -189,17 +191,17 @@ impl Store {
         let history = self.history.get(path).into_iter().flatten();
         for (_, change, object) in history.take_while(|it| it.0 <= version) {
             if *change == "DELETED" {
-                current.remove(&uid(object));
+                current.remove(uid(object));
             } else {
-                current.insert(uid(object), object.clone());
+                current.insert(uid(object).to_owned(), object.clone());
             }
         }
         current
     }
 }
 
-fn uid(object: &Value) -> String {
-    object["metadata"]["uid"].as_str().unwrap().to_owned()
+fn uid(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().unwrap()
 }
 
 /// An error as an API server writes it.
@@ -317,8 +319,9 @@ fn watch(
         let next = {
             let store = state.lock().unwrap();
             let open = store.epoch == epoch && !store.forbidden.contains(&path);
-            let mut history = store.history.get(&path).into_iter().flatten();
-            let next = history.find(|(version, _, object)| *version > seen && is_selected(object));
+            let history = store.history.get(&path).map(Vec::as_slice).unwrap_or_default();
+            let unseen = history.partition_point(|(version, _, _)| *version <= seen);
+            let next = history[unseen..].iter().find(|(_, _, object)| is_selected(object));
             open.then(|| next.cloned())
         };
         async move {
