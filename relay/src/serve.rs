@@ -16,7 +16,7 @@ use crate::{item::Item, metrics::Metrics};
 /// The relay's condition.
 #[derive(Clone, Debug)]
 pub struct Condition {
-    /// Where items go; closed when nothing sends them any more.
+    /// Where items go.
     pub outbox: mpsc::WeakSender<Item>,
     /// Of each watch, whether it is known what there is.
     pub settled: Vec<watch::Receiver<bool>>,
@@ -35,13 +35,18 @@ impl Condition {
     }
 }
 
-/// Starting anew does not help against a receiver that is away.
+/// Starting anew does not help against a receiver that is away. It does when a part has ended, which
+/// none ever should: each watch has one end of the queue.
 async fn healthz(State(condition): State<Condition>) -> Response {
-    let alive = condition.outbox.upgrade().is_some_and(|it| !it.is_closed());
+    let watches = condition.outbox.strong_count() >= condition.settled.len();
+    let alive = watches && condition.outbox.upgrade().is_some_and(|it| !it.is_closed());
     if alive {
         "ok\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "sending has stopped; start the relay again\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "watching or sending has stopped; start the relay again\n",
+        )
             .into_response()
     }
 }

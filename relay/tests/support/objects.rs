@@ -99,7 +99,7 @@ pub(crate) fn pod(name: &str, phase: &str) -> Value {
         "command": [SECRET],
         "args": [SECRET],
         "env": [{"name": "TOKEN", "value": SECRET}],
-        "volumeMounts": [{"mountPath": SECRET}],
+        "volumeMounts": [{"name": "v", "mountPath": SECRET}],
     });
     let state = match phase {
         "Pending" => {
@@ -109,7 +109,7 @@ pub(crate) fn pod(name: &str, phase: &str) -> Value {
             json!({"terminated": {"exitCode": 0, "startedAt": START, "finishedAt": END, "message": SECRET}})
         }
     };
-    let spec = json!({"nodeName": "node-1", "containers": [container], "volumes": [{"secret": {"secretName": SECRET}}]});
+    let spec = json!({"nodeName": "node-1", "containers": [container], "volumes": [{"name": "v", "secret": {"secretName": SECRET}}]});
     let status = json!({
         "phase": phase,
         "startTime": START,
