@@ -15,6 +15,7 @@ use tokio::{
 use crate::{
     batch::Batch,
     item::Item,
+    kind::Kind,
     metrics::{Metric, Metrics},
     post::{Message, Pace, Post, Verdict, advice},
 };
@@ -62,32 +63,30 @@ impl Deliver {
         }
     }
 
-    /// Sends a batch until it is taken. One that is refused is sent in halves: what is wrong with
-    /// one item costs no other.
+    /// Sends a batch until it is taken. One that is too large for the receiver is sent in halves,
+    /// down to single items.
     async fn deliver(&self, batch: Batch) {
         let mut parts = vec![batch];
         while let Some(batch) = parts.pop() {
-            let (is_taken, items) = (self.is_taken(&batch).await, batch.kinds().len());
-            if is_taken {
-                self.metrics.take(Metric::Queued, items as u64);
-                for kind in batch.kinds() {
-                    self.metrics.add(Metric::Sent, &[("kind", kind.as_str())], 1);
-                }
+            let kinds: Vec<_> = batch.kinds().collect();
+            if self.is_taken(&batch).await {
+                self.count(Metric::Sent, &kinds);
                 let now = self.post.clock.since_epoch().as_secs();
                 self.metrics.set(Metric::LastSent, &[], now);
-                continue;
-            }
-            for kind in batch.kinds().take(usize::from(items == 1)) {
-                self.metrics.take(Metric::Queued, 1);
-                tracing::error!(
-                    kind = kind.as_str(),
-                    "the receiver refused an object: it is left out"
-                );
-                self.metrics.add(Metric::Dropped, &[("kind", kind.as_str())], 1);
-            }
-            if let Some([front, behind]) = batch.halves() {
+            } else if let Some([front, behind]) = batch.halves() {
                 parts.extend([behind, front]);
+            } else {
+                tracing::error!(?kinds, "an object is too large for the receiver: it is left out");
+                self.count(Metric::Dropped, &kinds);
             }
+        }
+    }
+
+    /// Counts what waits no more.
+    fn count(&self, metric: Metric, kinds: &[Kind]) {
+        self.metrics.take(Metric::Queued, kinds.len() as u64);
+        for kind in kinds {
+            self.metrics.add(metric, &[("kind", kind.as_str())], 1);
         }
     }
 

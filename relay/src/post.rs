@@ -48,7 +48,7 @@ impl Message {
 pub enum Verdict {
     /// It has it.
     Taken,
-    /// Never: something in this body is wrong, or it is too large.
+    /// Never: the body is too large.
     Refused,
     /// Not now, or not until an operator mends something. Nothing is wrong with the body.
     Later {
@@ -57,15 +57,14 @@ pub enum Verdict {
     },
 }
 
-/// What an answer means. Only what is said of the body itself is final: an operator who gave the
-/// wrong key or address is to lose nothing by it.
+/// What an answer means. Only that a body is too large is final: spanhook refuses none for another
+/// reason, and an operator who gave the wrong key or address is to lose nothing by it. (A proxy says
+/// 400 to who speaks HTTP where it expects HTTPS.)
 #[must_use]
 pub fn judge(status: StatusCode, after: Option<Duration>) -> Verdict {
     match status {
         it if it.is_success() => Verdict::Taken,
-        StatusCode::BAD_REQUEST
-        | StatusCode::PAYLOAD_TOO_LARGE
-        | StatusCode::UNPROCESSABLE_ENTITY => Verdict::Refused,
+        StatusCode::PAYLOAD_TOO_LARGE => Verdict::Refused,
         _ => Verdict::Later { after },
     }
 }
@@ -194,19 +193,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_wrong_with_a_body_is_final() {
+    fn only_a_body_that_is_too_large_is_refused_for_good() {
         let later = Verdict::Later { after: None };
         for (status, expected) in [
             (200, Verdict::Taken),
             (202, Verdict::Taken),
             (301, later.clone()),
-            (400, Verdict::Refused),
+            (400, later.clone()),
             (401, later.clone()),
             (403, later.clone()),
             (404, later.clone()),
             (408, later.clone()),
             (413, Verdict::Refused),
-            (422, Verdict::Refused),
+            (422, later.clone()),
             (429, later.clone()),
             (500, later.clone()),
             (503, later),

@@ -24,13 +24,13 @@ EOF
 apt=(apt-get -qq -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$work/sources"
   -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
 "${apt[@]}" update
-"${apt[@]}" source --download-only "kubernetes=$kubernetes-1"
+"${apt[@]}" source --download-only kubernetes
 "${apt[@]}" download golang-1.19-go golang-1.19-src etcd-server rsync libpopt0 libxxhash0 \
   golang-github-modern-go-reflect2-dev
 for package in golang-1.19*.deb etcd-*.deb rsync*.deb lib*.deb; do dpkg -x "$package" root; done
 dpkg -x golang-github-modern-go-reflect2-dev*.deb reflect2
 tar xzf kubernetes_*.orig.tar.gz
-cd "kubernetes-$kubernetes"
+cd "kubernetes-$kubernetes" # fails where Debian has gone on to another release
 
 # It carries reflect2 1.0.1, which crashes with Go 1.18 and later.
 vendored=vendor/github.com/modern-go/reflect2
