@@ -130,19 +130,24 @@ async fn what_ended_long_before_the_start_was_sent_by_another_process() {
 
 #[tokio::test]
 async fn after_410_all_is_listed_again_and_nothing_sent_twice() {
-    let (cluster, sink) = (Cluster::start().await, Sink::start().await);
-    let relay = relay(&cluster, &sink).await;
-    ready(&relay).await;
-    begin(&cluster);
-    until("Events", || sink.set().len() == 2).await;
-    let lists = cluster.asked("TaskRun", "list");
-    finish(&cluster);
-    cluster.expire();
-    until("all", || sink.set() == all()).await;
-    until("a second list", || cluster.asked("TaskRun", "list") > lists).await;
-    let counts = sink.counts();
-    assert!(counts.values().all(|count| *count == 1), "{counts:?}");
-    relay.stop().await;
+    for by_status in [false, true] {
+        let (cluster, sink) = (Cluster::start().await, Sink::start().await);
+        if by_status {
+            cluster.say_gone_by_status();
+        }
+        let relay = relay(&cluster, &sink).await;
+        ready(&relay).await;
+        begin(&cluster);
+        until("Events", || sink.set().len() == 2).await;
+        let lists = cluster.asked("TaskRun", "list");
+        finish(&cluster);
+        cluster.expire();
+        until("all", || sink.set() == all()).await;
+        until("a second list", || cluster.asked("TaskRun", "list") > lists).await;
+        let counts = sink.counts();
+        assert!(counts.values().all(|count| *count == 1), "{counts:?}");
+        relay.stop().await;
+    }
 }
 
 #[tokio::test]

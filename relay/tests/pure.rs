@@ -21,7 +21,7 @@ fn secret() -> impl Strategy<Value = Value> {
 /// Anything, with secrets as its texts and names that real objects have as its keys.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![secret(), any::<bool>().prop_map(Value::from), Just(Value::Null)];
-    leaf.prop_recursive(4, 32, 4, |inner| {
+    let anything = leaf.prop_recursive(4, 32, 4, |inner| {
         let key = prop_oneof![
             Just("name".to_owned()),
             Just("value".to_owned()),
@@ -33,7 +33,10 @@ fn anything() -> impl Strategy<Value = Value> {
             vec(inner.clone(), 0..4).prop_map(Value::from),
             vec((key, inner), 0..4).prop_map(|it| Value::Object(it.into_iter().collect())),
         ]
-    })
+    });
+    // As environments, parameters and results are written.
+    let named = secret().prop_map(|it| json!([{"name": it, "value": it, "message": it}]));
+    prop_oneof![secret(), named, anything]
 }
 
 /// Where secrets are in real objects, and where they might be in objects of tomorrow.

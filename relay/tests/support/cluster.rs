@@ -38,6 +38,8 @@ struct Store {
     history: BTreeMap<String, Vec<(u64, &'static str, Value)>>,
     /// What is asked for is served from here on.
     compacted: u64,
+    /// Whether that is said by the status of the answer.
+    gone_by_status: bool,
     /// Watches that were opened before this are closed.
     epoch: u64,
     forbidden: BTreeSet<String>,
@@ -145,6 +147,11 @@ impl Cluster {
             store.version += 1;
             store.compacted = store.version;
         });
+    }
+
+    /// From now on 410 is a status, as some proxies and servers have it, not the first line.
+    pub(crate) fn say_gone_by_status(&self) {
+        self.store().gone_by_status = true;
     }
 
     /// Closes all watches and answers the next requests with an error.
@@ -303,10 +310,13 @@ fn watch(
     is_selected: impl Fn(&Value) -> bool + Send + Sync + 'static,
 ) -> Response {
     let from: u64 = asked.get("resourceVersion").map_or(0, |it| it.parse().unwrap());
-    let (compacted, epoch) = {
+    let (compacted, epoch, by_status) = {
         let store = shared.state.lock().unwrap();
-        (store.compacted, store.epoch)
+        (store.compacted, store.epoch, store.gone_by_status)
     };
+    if from < compacted && by_status {
+        return error(410, "Expired");
+    }
     if from < compacted {
         // As recorded: the status is 200, and the first line says that it is over.
         let gone = json!({"type": "ERROR", "object": status(410, "Expired")});
