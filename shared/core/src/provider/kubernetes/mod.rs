@@ -40,6 +40,8 @@ pub(super) static ROOM: Room = Room {
     unproved: "set it to the key (whsec_...) that the relay signs with, or KUBERNETES_OIDC_ISSUERS to the cluster whose ServiceAccount the relay is",
     headers: &["content-type", "user-agent", "webhook-id", "webhook-timestamp"],
     event: "user-agent",
+    // The relay tries again for as long as it takes.
+    patience: None,
     variables: &[
         &settings::SIGNING_KEY,
         &settings::TOKEN,

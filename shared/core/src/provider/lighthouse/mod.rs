@@ -10,6 +10,8 @@ mod pull_request;
 mod settings;
 mod webhook;
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -50,6 +52,8 @@ pub(super) static ROOM: Room = Room {
         RECEIVED,
     ],
     event: "x-lighthouse-webhook-kind",
+    // Lighthouse waits for as long as it takes, and never sends again what was not answered 2xx.
+    patience: Some(Duration::from_secs(8)),
     variables: &[&settings::HMAC_KEY, &settings::SERVICE_NAME, &settings::SOURCES],
     decode: |body| body.into(),
     map,

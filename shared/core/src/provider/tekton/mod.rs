@@ -7,6 +7,8 @@ mod job;
 mod map;
 mod settings;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 pub use self::settings::Settings;
@@ -45,6 +47,9 @@ pub(super) static ROOM: Room = Room {
         "ce-type",
     ],
     event: "ce-type",
+    // Tekton tries ten times within ten seconds, then never again.
+    // <https://tekton.dev/docs/pipelines/events/>
+    patience: Some(Duration::from_secs(8)),
     variables: &[
         &settings::SIGNING_KEY,
         &settings::TOKEN,

@@ -1,0 +1,138 @@
+//! Deliveries of Tekton and Lighthouse within the cluster, passed on to spanhook.
+//!
+//! Tekton proves nothing of its CloudEvents: they are signed here, after what may be secret was
+//! taken out. Lighthouse signs its own, which go as they are. Neither tries again for long, so the
+//! relay does while they wait: 2xx is said only when spanhook has said it.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use serde_json::Value;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout_at},
+};
+
+use crate::{
+    metrics::{Metric, Metrics},
+    post::{Answer, Message, Pace, Post, Verdict},
+    prune::cloud_event,
+};
+
+/// The largest delivery: Lighthouse's own limit.
+const MAX_BODY: usize = 10_000_000;
+
+/// How many may wait at a time.
+const AT_ONCE: usize = 64;
+
+/// The way of deliveries.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// The way to the receiver.
+    pub post: Post,
+    /// Between tries.
+    pub pace: Pace,
+    /// How long a sender waits while the receiver is away.
+    pub hold: Duration,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+#[derive(Clone)]
+struct Passing {
+    pass: Pass,
+    slots: Arc<Semaphore>,
+}
+
+impl Pass {
+    /// `/tekton`, `/lighthouse` and `/lighthouse/events`, the path of Lighthouse's own plugins.
+    pub fn into_router(self) -> Router {
+        let passing = Passing { pass: self, slots: Arc::new(Semaphore::new(AT_ONCE)) };
+        Router::new()
+            .route("/tekton", post(tekton))
+            .route("/lighthouse", post(lighthouse))
+            .route("/lighthouse/events", post(lighthouse))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .with_state(passing)
+    }
+}
+
+async fn tekton(State(passing): State<Passing>, headers: HeaderMap, body: Bytes) -> Response {
+    let event = serde_json::from_slice::<Value>(&body).ok().and_then(|it| cloud_event(&it));
+    let Some(event) = event else {
+        let detail = "this is no CloudEvent of a PipelineRun, TaskRun or CustomRun\n";
+        return (StatusCode::BAD_REQUEST, detail).into_response();
+    };
+    let headers = kept(&headers, |name| name == "content-type" || name.starts_with("ce-"));
+    let message = Message::signed("/tekton", headers, event.to_string().into());
+    passing.pass_on("/tekton", &message).await
+}
+
+async fn lighthouse(State(passing): State<Passing>, headers: HeaderMap, body: Bytes) -> Response {
+    let headers = kept(&headers, |name| {
+        matches!(name, "content-type" | "user-agent") || name.starts_with("x-lighthouse-")
+    });
+    passing.pass_on("/lighthouse", &Message::untouched("/lighthouse", headers, body)).await
+}
+
+fn kept(headers: &HeaderMap, is_kept: impl Fn(&str) -> bool) -> HeaderMap {
+    let each = headers.iter().filter(|(name, _)| is_kept(name.as_str()));
+    // One that comes twice comes twice.
+    let mut kept = HeaderMap::new();
+    each.for_each(|(name, value)| {
+        kept.append(name, value.clone());
+    });
+    kept
+}
+
+impl Passing {
+    async fn pass_on(&self, path: &'static str, message: &Message) -> Response {
+        let answer = match self.slots.try_acquire() {
+            Ok(_slot) => self.pass.until_taken(message).await,
+            Err(_) => None,
+        };
+        let status = answer.as_ref().and_then(|it| it.status);
+        let status = status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        self.pass.metrics.add(Metric::Passed, &[("path", path), ("status", status.as_str())], 1);
+        let Some(Answer { status: Some(_), content: (kind, body), .. }) = answer else {
+            tracing::warn!(path, "a delivery could not be passed on");
+            return (status, "spanhook can't be reached; send it again\n").into_response();
+        };
+        if !status.is_success() {
+            tracing::warn!(path, %status, "a delivery was refused");
+        }
+        let mut response = (status, body).into_response();
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        kind.and_then(|it| response.headers_mut().insert(header::CONTENT_TYPE, it));
+        response
+    }
+}
+
+impl Pass {
+    /// Tries again what another try may mend.
+    async fn until_taken(&self, message: &Message) -> Option<Answer> {
+        let deadline = Instant::now() + self.hold;
+        let mut last = None;
+        for failures in 1.. {
+            let Ok(answer) = timeout_at(deadline, self.post.send(message)).await else { break };
+            let (verdict, status) = (answer.verdict.clone(), answer.status);
+            last = Some(answer);
+            let passes =
+                status.is_none_or(|it| it.is_server_error() || it == StatusCode::TOO_MANY_REQUESTS);
+            let Verdict::Later { after } = verdict else { break };
+            let pause = after.unwrap_or_default().max(self.pace.pause(failures));
+            if !passes || Instant::now() + pause >= deadline {
+                break;
+            }
+            sleep(pause).await;
+        }
+        last
+    }
+}
