@@ -85,7 +85,7 @@ async fn a_queue_that_is_back_in_time_is_waited_for_where_the_provider_never_sen
                 let service = gitlab(&queue, &[("GITLAB_SECRET_TOKEN", SECRET)]).await;
                 (service, post("/", &[("x-gitlab-token", SECRET)], body))
             }
-            Provider::Circleci => (circleci(&queue).await, signed(body)),
+            _ => (circleci(&queue).await, signed(body)),
         };
         let (status, _) = ask(service, request).await;
         let seconds = started.elapsed().as_secs_f64();
