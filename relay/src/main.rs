@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use spanhook_relay::{
+use relay::{
     options::Options,
     relay::{Relay, init_logs, until_signal},
 };

@@ -6,8 +6,8 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use relay::relay::Relay;
 use serde_json::json;
-use spanhook_relay::relay::Relay;
 use support::{
     Sink,
     apiserver::ApiServer,

@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*};
-use serde_json::{Map, Value, json};
-use spanhook_relay::{
+use relay::{
     batch::{Batch, MAX_BYTES, MAX_ITEMS},
     item::{Change, Item},
     kind::Kind,
     ledger::Ledger,
     prune::{MAX_TEXT, cloud_event, prune},
 };
+use serde_json::{Map, Value, json};
 
 /// Every text of these objects that must not leave begins with it.
 const SECRET: &str = "s3cr3t-";

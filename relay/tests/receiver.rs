@@ -6,9 +6,9 @@ mod support;
 
 use std::time::Duration;
 
+use relay::relay::Relay;
 use reqwest::Client;
 use serde_json::{Value, json};
-use spanhook_relay::relay::Relay;
 use support::{
     Cluster, Sink, client, get,
     objects::{SECRET, lighthouse_job, run},

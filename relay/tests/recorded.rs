@@ -7,8 +7,8 @@ mod support;
 
 use std::{collections::BTreeSet, path::Path};
 
+use relay::kind::Kind;
 use serde_json::Value;
-use spanhook_relay::kind::Kind;
 use support::{Cluster, Sink, ready, relay, until};
 
 struct Recorded {

@@ -14,13 +14,13 @@ use std::{
 
 use clap::Parser;
 use kube::Client;
-use serde_json::Value;
-use spanhook_relay::{
+use relay::{
     options::Options,
     post::Pace,
     relay::{Paces, Relay},
     watch::WatchPace,
 };
+use serde_json::Value;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use sink::Sink;
