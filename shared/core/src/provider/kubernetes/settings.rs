@@ -23,16 +23,14 @@ pub(super) static OIDC_ISSUERS: Variable = Variable::new(
     "",
     "use issuers as OIDC_ISSUERS takes them, each with the subjects whose tokens are taken",
     "clusters whose ServiceAccounts' tokens are taken at `/kubernetes`, each with its `subjects` ([identity.md](identity.md))",
-)
-.live();
+);
 
 pub(super) static OIDC_AUDIENCE: Variable = Variable::new(
     "KUBERNETES_OIDC_AUDIENCE",
     "",
     "set it to the audience that the tokens are made for",
     "what those tokens must be made for",
-)
-.live();
+);
 
 pub(super) static CLUSTER: Variable = Variable::new(
     "KUBERNETES_CLUSTER",

@@ -23,16 +23,14 @@ pub(super) static OIDC_ISSUERS: Variable = Variable::new(
     "",
     "use issuers as OIDC_ISSUERS takes them, each with the subjects whose tokens are taken",
     "issuers whose tokens are taken at `/tekton`, such as those of a Knative broker, each with its `subjects` ([identity.md](identity.md))",
-)
-.live();
+);
 
 pub(super) static OIDC_AUDIENCE: Variable = Variable::new(
     "TEKTON_OIDC_AUDIENCE",
     "",
     "set it to the audience that the tokens are made for",
     "what those tokens must be made for",
-)
-.live();
+);
 
 pub(super) static SERVICE_NAME: Variable = Variable::new(
     "TEKTON_SERVICE_NAME",
