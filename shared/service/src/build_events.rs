@@ -151,9 +151,8 @@ impl<Q: Outbox> BuildEvents<Q> {
         // What the rules leave nothing of is acknowledged like everything else.
         let accepted = Accepted::of(PROVIDER, batch.telemetry, &self.settings, &rules);
         let accepted = accepted.unwrap_or_default();
-        let mut answer = Answer::of(&accepted, &batch.trace_ids);
-        answer.unread = Some(batch.unread.count).filter(|it| *it > 0);
-        answer.note = note(batch.confined, &batch.unread);
+        let note = note(batch.confined, &batch.unread);
+        let answer = Answer::of(&accepted, &batch.trace_ids, &batch.unread, note);
         let queued = accepted.messages.len() as u64;
         if let Err(error) = self.queue.send(accepted.messages).await {
             tracing::error!(%error, "the queue refused; the sender is asked to retry");
@@ -188,7 +187,12 @@ struct Answer {
 }
 
 impl Answer {
-    fn of(accepted: &Accepted, traces: &BTreeSet<TraceId>) -> Self {
+    fn of(
+        accepted: &Accepted,
+        traces: &BTreeSet<TraceId>,
+        unread: &Unread,
+        note: Option<String>,
+    ) -> Self {
         let Accepted { spans, points, records, .. } = *accepted;
         Self {
             status: if spans + points + records > 0 { "accepted" } else { "ignored" },
@@ -196,8 +200,8 @@ impl Answer {
             points,
             records,
             trace_ids: traces.iter().map(ToString::to_string).collect(),
-            unread: None,
-            note: None,
+            unread: Some(unread.count).filter(|it| *it > 0),
+            note,
         }
     }
 }

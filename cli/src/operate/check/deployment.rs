@@ -176,11 +176,26 @@ async fn deliver(
 
 /// Whether every provider's ids there are those here.
 async fn contexts(vars: &Vars, url: &str) -> Finding {
+    let rules = match project_rules(vars).await {
+        Ok(rules) => rules.get().await,
+        Err(error) => return Finding::Bad(error.to_string()),
+    };
+    let token = match first(vars, &TRACEPARENT_TOKEN) {
+        Ok(token) => token.unwrap_or_default(),
+        Err(error) => return Finding::Bad(error.to_string()),
+    };
+    let token = String::from_utf8_lossy(&token);
+    let settings = Settings::parse(vars).ok();
+    let expected = |provider: Provider| {
+        let shape = provider.room().job;
+        let job = traceparent::job(provider, &(shape.segments)(shape.example)?).ok()?;
+        Some(Format::Value.render(Context::of(&job, settings.as_ref()?, &rules, None)))
+    };
     let mut found = Finding::Off("no provider has such paths".to_owned());
     // A provider whose jobs another one tells has none to ask for.
     let told = |it: &Provider| !it.room().job.path.is_empty();
     for provider in Provider::with_webhooks().filter(told) {
-        found = context(vars, url, provider).await;
+        found = context(url, provider, expected(provider).as_ref(), &token).await;
         if !matches!(found, Finding::Good(_)) {
             break;
         }
@@ -188,24 +203,10 @@ async fn contexts(vars: &Vars, url: &str) -> Finding {
     found
 }
 
-async fn context(vars: &Vars, url: &str, provider: Provider) -> Finding {
-    let shape = provider.room().job;
-    let rules = match project_rules(vars).await {
-        Ok(rules) => rules.get().await,
-        Err(error) => return Finding::Bad(error.to_string()),
-    };
-    let expected = Settings::parse(vars).ok().and_then(|settings| {
-        let job = traceparent::job(provider, &(shape.segments)(shape.example)?).ok()?;
-        Some(Format::Value.render(Context::of(&job, &settings, &rules, None)))
-    });
-    let token = match first(vars, &TRACEPARENT_TOKEN) {
-        Ok(token) => token.unwrap_or_default(),
-        Err(error) => return Finding::Bad(error.to_string()),
-    };
-    let token = String::from_utf8_lossy(&token);
-    let path = shape.example.join("/");
-    match get(&format!("{url}/traceparent/{provider}/{path}?format=value"), &token).await {
-        Ok((200, body)) if Some(&body) == expected.as_ref() => {
+async fn context(url: &str, provider: Provider, expected: Option<&String>, token: &str) -> Finding {
+    let path = provider.room().job.example.join("/");
+    match get(&format!("{url}/traceparent/{provider}/{path}?format=value"), token).await {
+        Ok((200, body)) if Some(&body) == expected => {
             Finding::Good("the ids there are the ids here".to_owned())
         }
         Ok((200, _)) => Finding::Bad(format!(

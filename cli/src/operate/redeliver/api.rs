@@ -8,12 +8,13 @@ use jiff::SignedDuration;
 use reqwest::{
     Client, Method, Response, Url,
     header::{ACCEPT, AUTHORIZATION, HeaderMap, LINK},
+    redirect::Policy,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use spanhook_core::settings::Variable;
 use spanhook_service::{
     clock::Clock,
-    export::{innermost, shown},
+    export::{self, innermost, shown},
 };
 use thiserror::Error;
 
@@ -33,10 +34,6 @@ pub(crate) static API: Variable = Variable::new(
 
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// GitHub refuses a request without a name.
-/// <https://docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api#user-agent>
-const USER_AGENT: &str = concat!("spanhook/", env!("CARGO_PKG_VERSION"));
 
 /// A request that gave nothing.
 #[derive(Debug, Error)]
@@ -91,8 +88,9 @@ impl Api {
         if base.scheme() != "https" && !here || base.cannot_be_a_base() {
             return Err(unusable());
         }
-        let client =
-            Client::builder().user_agent(USER_AGENT).timeout(TIMEOUT).https_only(!here).build();
+        // A repository that was renamed is a redirect, which takes no token to another host.
+        let client = export::client().redirect(Policy::default());
+        let client = client.timeout(TIMEOUT).https_only(!here).build();
         let client = client.map_err(|error| ApiError::NoAnswer {
             host: host.to_owned(),
             reason: innermost(&error),

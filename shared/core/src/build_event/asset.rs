@@ -4,19 +4,37 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::MAX_TEXT;
 
+/// What a part weighs, in bytes.
+pub(super) trait Weight: Default {
+    /// The size by which parts are ranked.
+    fn size(&self) -> u64;
+
+    /// Takes in another part of the same name.
+    fn add(&mut self, other: Self);
+}
+
+impl Weight for u64 {
+    fn size(&self) -> u64 {
+        *self
+    }
+
+    fn add(&mut self, other: Self) {
+        *self = self.saturating_add(other);
+    }
+}
+
 /// The `most` largest parts by name, the largest first. Parts of one name are one part: two chunks
 /// that only differ by their hash would be one series with two values.
-pub(super) fn largest(
-    parts: impl Iterator<Item = (String, u64)>,
+pub(super) fn largest<W: Weight>(
+    parts: impl IntoIterator<Item = (String, W)>,
     most: usize,
-) -> Vec<(String, u64)> {
-    let mut sizes = BTreeMap::<_, u64>::new();
-    for (name, size) in parts {
-        let sum = sizes.entry(name).or_default();
-        *sum = sum.saturating_add(size);
+) -> Vec<(String, W)> {
+    let mut sums = BTreeMap::<_, W>::new();
+    for (name, weight) in parts {
+        sums.entry(name).or_default().add(weight);
     }
-    let mut parts: Vec<_> = sizes.into_iter().collect();
-    parts.sort_by_key(|(_, size)| Reverse(*size));
+    let mut parts: Vec<_> = sums.into_iter().collect();
+    parts.sort_by_key(|(_, weight)| Reverse(weight.size()));
     parts.truncate(most);
     parts
 }
@@ -133,7 +151,7 @@ mod tests {
     fn the_largest_come_first_and_one_name_comes_once() {
         let parts = [("b", 2), ("a", 2), ("c", 1), ("d", u64::MAX), ("d", 1), ("c", 4)];
         let parts = parts.map(|(name, size)| (name.to_owned(), size));
-        let largest = largest(parts.into_iter(), 3);
+        let largest = largest(parts, 3);
         let expected = [("d", u64::MAX), ("c", 5), ("a", 2)];
         assert_eq!(largest, expected.map(|(name, size)| (name.to_owned(), size)));
     }

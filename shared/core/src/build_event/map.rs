@@ -264,7 +264,7 @@ impl Subject<'_, '_> {
         labels.set("build.artifact.variant", variant);
         let at = (place, id);
         self.gauge(batch, ("build.artifact.size", "By"), float(size), labels.clone(), at);
-        for (part, size) in asset::largest(parts.into_iter(), MAX_PARTS) {
+        for (part, size) in asset::largest(parts, MAX_PARTS) {
             let mut labels = labels.clone();
             labels.set("build.artifact.part.name", part);
             self.gauge(batch, ("build.artifact.part.size", "By"), float(size), labels, at);

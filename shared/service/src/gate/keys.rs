@@ -12,7 +12,7 @@ use std::{
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use reqwest::{Client, Url, redirect::Policy};
+use reqwest::{Client, Url};
 use serde::Deserialize;
 use spanhook_core::{
     host::Host,
@@ -23,6 +23,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::Denied;
+use crate::export;
 
 /// How long keys are used before they are fetched again, in seconds.
 pub const FRESH: u64 = 60 * 60;
@@ -307,13 +308,8 @@ impl Issuer {
 
 /// The client that fetches keys. A redirect could lead to any server.
 pub(super) fn client() -> Result<Client, reqwest::Error> {
-    Client::builder()
-        .timeout(TIMEOUT)
-        .redirect(Policy::none())
-        // A function is frozen for longer than a connection lives.
-        .pool_max_idle_per_host(0)
-        .user_agent(concat!("spanhook/", env!("CARGO_PKG_VERSION")))
-        .build()
+    // A function is frozen for longer than a connection lives.
+    export::client().timeout(TIMEOUT).pool_max_idle_per_host(0).build()
 }
 
 async fn get(client: &Client, url: Url) -> Result<Vec<u8>, KeysError> {

@@ -1,13 +1,12 @@
 //! What a bundler says of a bundle: how long it took, what it weighs, and what of it weighs most.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{
     super::{
-        BadEvents, Batch, MAX_DETAILS, MAX_PARTS, asset,
+        BadEvents, Batch, MAX_DETAILS, MAX_PARTS,
+        asset::{self, Weight},
         place::Place,
         private,
         read::{BYTES, COUNT, Event},
@@ -97,13 +96,13 @@ impl Subject<'_, '_> {
             batch.miss(|| self.event.path("details"));
         }
         let assets = listed(self.event, "largest_assets", asset, batch);
-        for (name, size) in asset::largest(assets.into_iter(), MAX_PARTS) {
+        for (name, size) in asset::largest(assets, MAX_PARTS) {
             let mut labels = labels.clone();
             labels.set("build.asset.name", name);
             self.gauge(batch, ("build.asset.size", "By"), float(size), labels, at);
         }
         let chunks = listed(self.event, "chunks", chunk, batch);
-        for (name, chunk) in largest(chunks) {
+        for (name, chunk) in asset::largest(chunks, MAX_PARTS) {
             let mut labels = labels.clone();
             labels.set("build.chunk.name", name);
             labels.set("build.chunk.initial", chunk.initial);
@@ -164,6 +163,24 @@ struct Chunk {
     initial: Option<bool>,
 }
 
+impl Weight for Chunk {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn add(&mut self, other: Self) {
+        self.size.add(other.size);
+        self.modules = match (self.modules, other.modules) {
+            (Some(one), Some(other)) => Some(one.saturating_add(other)),
+            (one, other) => one.or(other),
+        };
+        self.initial = match (self.initial, other.initial) {
+            (Some(one), Some(other)) => Some(one || other),
+            (one, other) => one.or(other),
+        };
+    }
+}
+
 /// A chunk by its name, its first name of several, or its id; without a name it is one of those that
 /// a bundler numbers.
 fn chunk(part: &Value) -> Option<(String, Chunk)> {
@@ -185,26 +202,4 @@ fn chunk(part: &Value) -> Option<(String, Chunk)> {
         name.unwrap_or_else(|| "unnamed".to_owned()),
         Chunk { size: size(part)?, modules, initial },
     ))
-}
-
-/// The largest chunks by name, the largest first. Those of one name are one: they would be one series
-/// with two values.
-fn largest(chunks: Vec<(String, Chunk)>) -> Vec<(String, Chunk)> {
-    let mut merged = BTreeMap::<_, Chunk>::new();
-    for (name, chunk) in chunks {
-        let sum = merged.entry(name).or_default();
-        sum.size = sum.size.saturating_add(chunk.size);
-        sum.modules = match (sum.modules, chunk.modules) {
-            (Some(one), Some(other)) => Some(one.saturating_add(other)),
-            (one, other) => one.or(other),
-        };
-        sum.initial = match (sum.initial, chunk.initial) {
-            (Some(one), Some(other)) => Some(one || other),
-            (one, other) => one.or(other),
-        };
-    }
-    let mut chunks: Vec<_> = merged.into_iter().collect();
-    chunks.sort_by_key(|(_, it)| std::cmp::Reverse(it.size));
-    chunks.truncate(MAX_PARTS);
-    chunks
 }

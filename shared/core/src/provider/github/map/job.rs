@@ -88,8 +88,14 @@ fn is_foreign(job: &Job<'_>) -> bool {
     }
 }
 
-fn has_runner(job: &Job<'_>) -> bool {
-    job.runner_id.0.is_some_and(|it| it > 0)
+/// The runner that took the job; 0 stands for none.
+fn runner(job: &Job<'_>) -> Option<u64> {
+    job.runner_id.0.filter(|it| *it > 0)
+}
+
+/// Whether anything of the job was executed.
+fn ran(job: &Job<'_>) -> bool {
+    runner(job).is_some() || !job.steps.items.is_empty()
 }
 
 /// A job that ended before its record was made ended in an earlier attempt: when failed jobs are run
@@ -97,9 +103,8 @@ fn has_runner(job: &Job<'_>) -> bool {
 ///
 /// <https://github.com/actions/actions-runner-controller/issues/4315>
 fn is_carried_over(job: &Job<'_>) -> bool {
-    let ran = has_runner(job) || !job.steps.items.is_empty();
     let ended = at(&job.completed_at).zip(at(&job.created_at));
-    ran && job.conclusion.as_str() != "skipped" && ended.is_some_and(|(end, made)| end < made)
+    ran(job) && job.conclusion.as_str() != "skipped" && ended.is_some_and(|(end, made)| end < made)
 }
 
 /// When a job began and ended, and what it waited for before.
@@ -121,7 +126,7 @@ impl Times {
             return Some(Self { created, interval, waited: None });
         }
         let given_up = matches!(job.conclusion.as_str(), "cancelled" | "failure");
-        let ran = has_runner(job) || !job.steps.items.is_empty();
+        let ran = ran(job);
         let never_ran = given_up && !ran;
         let interval = match started {
             Some(start) if !never_ran => {
@@ -228,7 +233,7 @@ fn marker<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) 
 
 /// The runner as a resource of its own; none where no runner took the job.
 fn worker<'a>(job: &Job<'a>, run: &Run<'a, '_>) -> Option<Attributes<'a>> {
-    let id = job.runner_id.0.filter(|it| *it > 0)?;
+    let id = runner(job)?;
     let labels: Vec<_> =
         job.labels.items.iter().map(Text::cow).filter(|it| !it.is_empty()).collect();
     let mut resource = run.resource.clone();

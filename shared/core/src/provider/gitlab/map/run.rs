@@ -15,7 +15,7 @@ use crate::{
     mapping::{Repository, first_line, mentions},
     otlp::{
         Telemetry,
-        span::{Attributes, Group, Link, Span, Trace, Value},
+        span::{Attributes, Group, Link, Span, Trace},
     },
     project::Project,
     semconv as sc,
@@ -173,21 +173,14 @@ impl<'a, 's> Run<'a, 's> {
     /// A name that holds something of this run would make one span name a run.
     pub(super) fn span_name(&self, event: &Event<'a>) -> Cow<'a, str> {
         let own = [
-            self.resource.get(sc::VCS_REF_HEAD_NAME),
-            self.resource.get(sc::VCS_CHANGE_TITLE),
-            self.resource.get(sc::VCS_REF_HEAD_REVISION),
-            self.resource.get(sc::VCS_CHANGE_ID),
-            self.resource.get(sc::CICD_PIPELINE_RUN_ID),
+            sc::VCS_REF_HEAD_NAME,
+            sc::VCS_CHANGE_TITLE,
+            sc::VCS_REF_HEAD_REVISION,
+            sc::VCS_CHANGE_ID,
+            sc::CICD_PIPELINE_RUN_ID,
         ];
-        let own = own.into_iter().flatten().filter_map(|value| match value {
-            Value::Text(text) => Some(text.as_ref()),
-            _ => None,
-        });
-        let sha = self.resource.get(sc::VCS_REF_HEAD_REVISION);
-        let short_sha = match sha {
-            Some(Value::Text(sha)) => sha.get(..8).unwrap_or_default(),
-            _ => "",
-        };
+        let own = own.into_iter().map(|it| self.resource.text(it));
+        let short_sha = self.resource.text(sc::VCS_REF_HEAD_REVISION).get(..8).unwrap_or_default();
         let title = commit_title(event);
         let is_path = self.name == self.project_path;
         let varies = own.chain([short_sha, &title]).any(|it| mentions(&self.name, it));
