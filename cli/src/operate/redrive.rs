@@ -284,6 +284,9 @@ impl Mappings {
         let delivery = Delivery { headers: &headers, body: payload };
         match delivery.process(provider, &self.settings, &self.rules) {
             Outcome::Ignored { reason, .. } => Fate::Nothing(reason),
+            Outcome::Accepted(it) if it.unread > 0 => {
+                Fate::Left(format!("{} parts of it still can't be mapped", it.unread))
+            }
             Outcome::Accepted(it) => Fate::Mapped { spans: it.spans, messages: it.messages },
             Outcome::Quarantined { reason, .. } => {
                 Fate::Left(format!("still can't be mapped, {reason}"))

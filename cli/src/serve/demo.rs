@@ -47,7 +47,9 @@ impl Demo {
             .filter_map(|check| {
                 let secret = match check.scheme {
                     Scheme::StandardWebhooks => format!("whsec_{key}"),
-                    Scheme::Hmac { .. } | Scheme::Token { .. } | Scheme::Bearer => secret(),
+                    Scheme::Hmac { .. } | Scheme::Token { .. } | Scheme::Path | Scheme::Bearer => {
+                        secret()
+                    }
                     // An issuer is no secret, and none signs for a demonstration.
                     Scheme::Oidc { .. } => return None,
                 };

@@ -44,6 +44,9 @@ pub enum Scheme {
         /// The header that carries it.
         header: &'static str,
     },
+    /// The secret itself, as the last part of the path: for a sender that can send nothing else.
+    /// Whoever routes the request puts it into the header [`PATH_SECRET`].
+    Path,
     /// The secret itself, as `Authorization: Bearer`.
     Bearer,
     /// A token of an `OpenID` Connect issuer, as `Authorization: Bearer`. Who checks it asks the
@@ -52,6 +55,20 @@ pub enum Scheme {
         /// The variable with what tokens must be made for.
         audience: &'static Variable,
     },
+}
+
+/// The header that holds the last part of the path where that is a secret.
+pub const PATH_SECRET: &str = "spanhook-path-secret";
+
+/// How long a secret in a path must be: shorter ones can be guessed.
+const LEAST_PATH: usize = 24;
+
+/// Whether a text may be the secret in a path: it needs no escape there.
+/// <https://www.rfc-editor.org/rfc/rfc3986#section-2.3>
+#[must_use]
+pub fn is_path_secret(text: &[u8]) -> bool {
+    let plain = |it: &u8| it.is_ascii_alphanumeric() || b"-._~".contains(it);
+    text.len() >= LEAST_PATH && text.iter().all(plain)
 }
 
 impl Scheme {
@@ -71,6 +88,7 @@ impl Check {
             Scheme::Hmac { .. } | Scheme::Token { .. } | Scheme::Bearer => {
                 Some(text.as_bytes().to_vec())
             }
+            Scheme::Path => is_path_secret(text.as_bytes()).then(|| text.as_bytes().to_vec()),
             Scheme::Oidc { .. } => None,
         }
     }
@@ -94,6 +112,9 @@ impl Check {
             Scheme::Token { header } => {
                 verify_token(one(headers, header)?.map(HeaderValue::as_bytes), secrets)
             }
+            Scheme::Path => {
+                verify_token(one(headers, PATH_SECRET)?.map(HeaderValue::as_bytes), secrets)
+            }
             Scheme::Bearer => verify_token(bearer(headers)?.map(str::as_bytes), secrets),
             Scheme::Oidc { .. } => Err(Rejection::Mismatch),
         }
@@ -111,7 +132,7 @@ impl Check {
                 hex_signatures(headers, header, prefix, list).map(drop)
             }
             Scheme::StandardWebhooks => screen_standard(WebhookHeaders::of(headers)?, now),
-            Scheme::Token { .. } | Scheme::Bearer | Scheme::Oidc { .. } => {
+            Scheme::Token { .. } | Scheme::Path | Scheme::Bearer | Scheme::Oidc { .. } => {
                 self.verify(headers, b"", secrets, now)
             }
         }
@@ -131,6 +152,7 @@ impl Check {
                 ("webhook-signature", sign_standard(id, now, body, key).map(String::into_bytes))
             }
             Scheme::Token { header } => (header, Some(key.to_vec())),
+            Scheme::Path => (PATH_SECRET, Some(key.to_vec())),
             Scheme::Bearer => ("authorization", Some([b"Bearer ", key].concat())),
             Scheme::Oidc { .. } => return,
         };

@@ -39,6 +39,15 @@ pub const RECEIVED: &str = "spanhook-received";
 pub enum Mapped<'a> {
     /// Something to forward, by project.
     Telemetry(Vec<Telemetry<'a>>),
+    /// Something to forward, and something that can't be mapped: none is lost for the other.
+    Partly {
+        /// By project.
+        telemetry: Vec<Telemetry<'a>>,
+        /// A delivery of the rest alone, for the dead-letter queue.
+        rest: Vec<u8>,
+        /// How many parts the rest has.
+        unread: usize,
+    },
     /// Nothing to emit, and why: acknowledged, because providers punish every other answer.
     Ignored(&'static str),
 }
@@ -58,9 +67,10 @@ pub enum Unmappable {
     /// Not one date can be read, and a span needs a time.
     #[error("the event holds no readable date")]
     NoTime,
-    /// More jobs than are mapped at once: their spans would take the memory of all other deliveries.
-    #[error("the event holds more than {0} jobs")]
-    TooManyJobs(usize),
+    /// More jobs, or objects, than are mapped at once: their spans would take the memory of all other
+    /// deliveries.
+    #[error("the event holds more than {0} {1}")]
+    TooMany(usize, &'static str),
     /// The mapping panicked: our mistake, and no reason to lose the delivery.
     #[error("spanhook could not map the event; please report it")]
     Bug,
@@ -102,6 +112,10 @@ pub struct Accepted {
     pub traces: Vec<TraceId>,
     /// The first span.
     pub first: Option<Link>,
+    /// How many parts of it could not be mapped.
+    pub unread: usize,
+    /// Those parts, for the dead-letter queue.
+    pub rest: Vec<Message>,
 }
 
 impl Accepted {
@@ -161,17 +175,24 @@ impl Delivery<'_> {
         let body = guarded(|| Ok(legible((room.decode)(self.body))));
         let decoded =
             Delivery { headers: self.headers, body: body.as_deref().unwrap_or(self.body) };
+        let accept = |mut telemetry: Vec<Telemetry<'_>>| {
+            if settings.webhook_metrics {
+                // Before the rules: they keep the metrics of runs outside a project's share.
+                telemetry.iter_mut().for_each(|it| it.metrics = run_metrics::of(&it.traces));
+            }
+            Accepted::of(provider.as_str(), telemetry, settings, rules)
+        };
         let work = || match (room.map)(&decoded, settings)? {
             Mapped::Ignored(reason) => Ok(Outcome::Ignored { as_str: "ignored", reason }),
-            Mapped::Telemetry(mut telemetry) => {
-                if settings.webhook_metrics {
-                    // Before the rules: they keep the metrics of runs outside a project's share.
-                    telemetry.iter_mut().for_each(|it| it.metrics = run_metrics::of(&it.traces));
-                }
-                Ok(match Accepted::of(provider.as_str(), telemetry, settings, rules) {
-                    Ok(accepted) => Outcome::Accepted(accepted),
-                    Err(decision) => decision.into(),
-                })
+            Mapped::Telemetry(telemetry) => Ok(match accept(telemetry) {
+                Ok(accepted) => Outcome::Accepted(accepted),
+                Err(decision) => decision.into(),
+            }),
+            Mapped::Partly { telemetry, rest, unread } => {
+                let rest = Delivery { headers: self.headers, body: &rest };
+                let rest = Message::quarantine(provider, &rest, Unmappable::UnknownShape);
+                let accepted = accept(telemetry).unwrap_or_default();
+                Ok(Outcome::Accepted(Accepted { unread, rest, ..accepted }))
             }
         };
         let outcome = match body {

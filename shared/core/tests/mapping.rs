@@ -295,7 +295,7 @@ fn a_pipeline_of_absurdly_many_jobs_is_kept_and_not_mapped() {
     ] {
         let body = pipeline(builds, bridges);
         let result = map(Provider::Gitlab, body.as_bytes(), &Settings::default()).map(|_| ());
-        let expected = if mapped { Ok(()) } else { Err(Unmappable::TooManyJobs(MAX_JOBS)) };
+        let expected = if mapped { Ok(()) } else { Err(Unmappable::TooMany(MAX_JOBS, "jobs")) };
         assert_eq!(result, expected, "{builds} builds, {bridges} bridges");
     }
 }

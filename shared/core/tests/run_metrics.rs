@@ -53,7 +53,8 @@ fn accepted(
     rules: &ProjectRules,
 ) -> Option<Accepted> {
     match delivery(body).process(provider, settings, rules) {
-        Outcome::Accepted(accepted) => Some(accepted),
+        // What can't be read is kept whatever its project may be.
+        Outcome::Accepted(accepted) => Some(accepted).filter(|it| !it.messages.is_empty()),
         Outcome::Ignored { .. } | Outcome::Quarantined { .. } => None,
     }
 }

@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use spanhook_core::{
     check::{
-        Check, Rejection, Scheme, WebhookHeaders, sign_standard, signing_key, verify_standard,
-        verify_token,
+        Check, PATH_SECRET, Rejection, Scheme, WebhookHeaders, sign_standard, signing_key,
+        verify_standard, verify_token,
     },
     provider::Provider,
     secret::Secrets,
@@ -128,6 +128,7 @@ const SINGLE: Check = Check {
 };
 
 /// As jobs and relays without a signing key prove themselves.
+const PATH: Check = Check { variable: &SECRET, scheme: Scheme::Path };
 const BEARER: Check = Check { variable: &SECRET, scheme: Scheme::Bearer };
 
 /// The vector of that page.
@@ -320,13 +321,15 @@ fn an_openid_token_is_neither_proved_nor_made_with_a_secret() {
 
 /// Every way in which a delivery may be proved here; an issuer's token is proved elsewhere.
 fn checks() -> impl Iterator<Item = &'static Check> {
-    let all = Provider::ALL.into_iter().flat_map(|it| it.room().checks).chain([&SINGLE, &BEARER]);
+    let all =
+        Provider::ALL.into_iter().flat_map(|it| it.room().checks).chain([&SINGLE, &PATH, &BEARER]);
     all.filter(|it| !matches!(it.scheme, Scheme::Oidc { .. }))
 }
 
 /// The headers that the schemes look at.
-const HEADERS: [&str; 7] = [
+const HEADERS: [&str; 8] = [
     "authorization",
+    PATH_SECRET,
     "circleci-signature",
     "x-hub-signature-256",
     "x-gitlab-token",

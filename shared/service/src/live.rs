@@ -18,7 +18,7 @@ use std::{
 };
 
 use spanhook_core::{
-    check::{Rejection, Scheme, signing_key},
+    check::{Rejection, Scheme, is_path_secret, signing_key},
     rules::ProjectRules,
     secret::{Secrets, values},
     settings::{SettingsError, Variable},
@@ -105,11 +105,19 @@ pub fn signing_keys(variable: &'static Variable, text: &str) -> Result<Secrets, 
     Ok(Secrets::new(keys.ok_or_else(|| variable.invalid())?))
 }
 
+/// Secrets that are parts of a path.
+pub fn path_secrets(variable: &'static Variable, text: &str) -> Result<Secrets, LiveError> {
+    let secrets = secrets(variable, text)?;
+    let all = secrets.expose().all(is_path_secret);
+    if all { Ok(secrets) } else { Err(variable.invalid().into()) }
+}
+
 /// How the secrets of a scheme are read.
 #[must_use]
 pub fn keys(scheme: Scheme) -> Reader<Secrets> {
     match scheme {
         Scheme::StandardWebhooks => signing_keys,
+        Scheme::Path => path_secrets,
         Scheme::Hmac { .. } | Scheme::Token { .. } | Scheme::Bearer | Scheme::Oidc { .. } => {
             secrets
         }

@@ -7,13 +7,14 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::Body,
-    extract::State,
+    extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
 use serde::Serialize;
 use spanhook_core::{
+    check::{PATH_SECRET, Scheme},
     delivery::{Delivery, Outcome, RECEIVED},
     rules::ProjectRules,
     settings::Settings,
@@ -67,20 +68,32 @@ impl<Q: Outbox> Webhook<Q> {
 
     /// The service at these paths of a larger router.
     pub fn into_routes(self, paths: &[&str]) -> Router {
+        let secret =
+            self.receiver.provider().room().checks.iter().any(|it| it.scheme == Scheme::Path);
         let service = post(receive::<Q>).with_state(Arc::new(self));
         // With a slash at the end it is the same address to whoever pasted it.
-        paths.iter().fold(Router::new(), |router, path| match *path {
+        let mut router = paths.iter().fold(Router::new(), |router, path| match *path {
             "/" => router.route(path, service.clone()),
             path => router.route(path, service.clone()).route(&format!("{path}/"), service.clone()),
-        })
+        });
+        if secret {
+            for path in paths.iter().filter(|it| **it != "/") {
+                router = router.route(&format!("{path}/{{secret}}"), service.clone());
+            }
+        }
+        router
     }
 }
 
 async fn receive<Q: Outbox>(
     State(webhook): State<Arc<Webhook<Q>>>,
-    headers: HeaderMap,
+    secret: Option<Path<String>>,
+    mut headers: HeaderMap,
     body: Body,
 ) -> Response {
+    if let Some(secret) = secret.and_then(|Path(it)| HeaderValue::try_from(it).ok()) {
+        headers.insert(PATH_SECRET, secret);
+    }
     let (arrived, started) = (Instant::now(), webhook.clock.nanos());
     if let Err(error) = Intake::announce(&body, webhook.max_body) {
         return answer_early(body, webhook.refused(error)).await;
@@ -163,8 +176,16 @@ impl<Q: Outbox> Webhook<Q> {
                 messages.extend(accepted.first.and_then(|run| {
                     self.telemetry.own_span(provider, run, started, self.clock.nanos())
                 }));
+                let (unread, rest) = (accepted.unread, accepted.rest);
                 if let Err(error) = insist(until, messages, |it| self.queue.send(it)).await {
                     return self.unavailable(&error);
+                }
+                if unread > 0 {
+                    if let Err(error) = insist(until, rest, |it| self.queue.dead_letter(it)).await {
+                        return self.unavailable(&error);
+                    }
+                    tracing::warn!(%provider, unread, "parts of a delivery quarantined in the dead-letter queue");
+                    count("unread", &[(Metric::DeadLettered, 1)]);
                 }
                 tracing::debug!(%provider, spans, traces = ?accepted.traces, "delivery accepted");
                 count(
@@ -177,7 +198,7 @@ impl<Q: Outbox> Webhook<Q> {
                     ],
                 );
                 let trace_id = accepted.traces.first().map(ToString::to_string);
-                Answer::Accepted { spans, trace_id }.into_response()
+                Answer::Accepted { spans, trace_id, unread }.into_response()
             }
             // A verified delivery that can't be mapped is kept where an operator looks for it.
             Outcome::Quarantined { reason, messages } => {
@@ -211,11 +232,22 @@ impl<Q: Outbox> Webhook<Q> {
 #[serde(tag = "status", rename_all = "lowercase")]
 enum Answer {
     /// Spans are queued.
-    Accepted { spans: usize, trace_id: Option<String> },
+    Accepted {
+        spans: usize,
+        trace_id: Option<String>,
+        /// Parts that can't be mapped are in the dead-letter queue.
+        #[serde(skip_serializing_if = "is_zero")]
+        unread: usize,
+    },
     /// There is nothing to emit.
     Ignored { reason: &'static str },
     /// It is in the dead-letter queue.
     Quarantined { reason: String },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl IntoResponse for Answer {

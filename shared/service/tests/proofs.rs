@@ -23,18 +23,20 @@ use support::{
 static SIGNATURE: Variable = Variable::secret("SIGNATURE", "set it", "a secret");
 static SIGNING_KEY: Variable = Variable::secret("SIGNING_KEY", "set it", "a secret");
 static HEADER_TOKEN: Variable = Variable::secret("HEADER_TOKEN", "set it", "a secret");
+static PATH: Variable = Variable::secret("PATH_TOKEN", "set it", "a secret");
 static BEARER: Variable = Variable::secret("BEARER", "set it", "a secret");
 static ISSUERS: Variable = Variable::new("ISSUERS", "", "set it", "issuers");
 static AUDIENCE: Variable = Variable::new("AUDIENCE", "", "set it to ours", "for whom");
 
 /// All that a room may declare.
-const CHECKS: [Check; 5] = [
+const CHECKS: [Check; 6] = [
     Check {
         variable: &SIGNATURE,
         scheme: Scheme::Hmac { header: "x-signature", prefix: "sha256=", list: false },
     },
     Check { variable: &SIGNING_KEY, scheme: Scheme::StandardWebhooks },
     Check { variable: &HEADER_TOKEN, scheme: Scheme::Token { header: "x-token" } },
+    Check { variable: &PATH, scheme: Scheme::Path },
     Check { variable: &BEARER, scheme: Scheme::Bearer },
     Check { variable: &ISSUERS, scheme: Scheme::Oidc { audience: &AUDIENCE } },
 ];
@@ -88,10 +90,11 @@ fn authorized(value: &str) -> Vec<(String, String)> {
 #[tokio::test]
 async fn each_proof_admits_a_delivery_and_nothing_else_does() {
     const OTHER: &str = "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=";
-    for check in &CHECKS[..4] {
+    for check in &CHECKS[..5] {
         let name = check.variable.name;
         let standard = check.scheme == Scheme::StandardWebhooks;
-        let (secret, other) = if standard { (TOKEN, OTHER) } else { (SECRET, "another-secret") };
+        let (secret, other) =
+            if standard { (TOKEN, OTHER) } else { (SECRET, "another-secret-that-is-long") };
         let queue = Arc::new(MemoryOutbox::default());
         let service = webhook(&[(name, secret)], &queue).await;
         let good = proved(check, secret, PING);
@@ -104,6 +107,60 @@ async fn each_proof_admits_a_delivery_and_nothing_else_does() {
         let [(401, refusal)] = &answers[..] else { panic!("{name}: {answers:?}") };
         assert!(refusal.contains("the signature or token is missing or wrong"), "{refusal}");
         assert_eq!(queue.sent.lock().unwrap().len(), 1, "{name}");
+    }
+}
+
+/// Tekton sends no header that could prove it; a relay, where there is one, still signs.
+#[tokio::test]
+async fn an_address_that_nobody_can_guess_is_a_proof_like_any_other() {
+    let queue = Arc::new(MemoryOutbox::default());
+    let body = include_str!("../../../events/tekton/pipelinerun-failed.json");
+    let service = |pairs: &'static [(&'static str, &'static str)]| {
+        let queue = Arc::clone(&queue);
+        async move {
+            let vars = vars(pairs);
+            let common = WebhookSettings::parse(&vars).unwrap();
+            let receiver = Receiver::open(Provider::Tekton, &vars, common).await.unwrap();
+            telling(receiver, &queue, 100_000, quiet(), &vars).await
+        }
+    };
+    let secret = &[("TEKTON_PATH_SECRET", SECRET)];
+    let with_token =
+        &[("TEKTON_PATH_SECRET", SECRET), ("TEKTON_TOKEN", "another-secret-that-is-long")];
+    let whole = format!("/tekton/{SECRET}");
+    for (pairs, path, expected) in [
+        (&secret[..], whole.clone(), 202),
+        (secret, format!("{whole}?x=1"), 202),
+        (secret, "/tekton".to_owned(), 401),
+        (secret, "/tekton/".to_owned(), 401),
+        (secret, "/".to_owned(), 401),
+        (secret, format!("/tekton/{}", &SECRET[1..]), 401),
+        (secret, format!("{whole}x"), 401),
+        (secret, format!("/tekton/{}%FF", &SECRET[1..]), 400),
+        (secret, format!("/{SECRET}"), 404),
+        (secret, format!("{whole}/more"), 404),
+        (with_token, whole, 401),
+    ] {
+        let (status, answer) = ask(service(pairs).await, post(&path, &[], body)).await;
+        assert_eq!(status, expected, "{path}: {answer}");
+        assert!(!answer.contains(SECRET), "{answer}");
+    }
+    assert_eq!(queue.sent.lock().unwrap().len(), 2);
+    // Of other providers a longer path is none.
+    let other = webhook(&[("BEARER", SECRET)], &queue).await;
+    let (status, _) = ask(other, post(&format!("/circleci/{SECRET}"), &[], PING)).await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn a_secret_that_can_be_guessed_or_can_be_in_no_path_does_not_start() {
+    for secret in ["too-short-hunter2", "hunter2-hunter2-hunter2-a/b", "hunter2-hunter2-hunter2-ä"]
+    {
+        let vars = vars(&[("TEKTON_PATH_SECRET", secret)]);
+        let common = WebhookSettings::parse(&vars).unwrap();
+        let error = Receiver::open(Provider::Tekton, &vars, common).await.unwrap_err().to_string();
+        assert!(error.contains("set it to 24 or more letters"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
 }
 
@@ -134,6 +191,7 @@ async fn of_several_that_are_configured_every_one_must_hold() {
         ("SIGNATURE", SECRET),
         ("SIGNING_KEY", TOKEN),
         ("HEADER_TOKEN", SECRET),
+        ("PATH_TOKEN", SECRET),
         ("BEARER", SECRET),
         ("ISSUERS", &*issuers),
         ("AUDIENCE", "ours"),
@@ -143,7 +201,7 @@ async fn of_several_that_are_configured_every_one_must_hold() {
     let by = |check: &Check| {
         proved(check, if check.variable == &SIGNING_KEY { TOKEN } else { SECRET }, PING)
     };
-    let own: Vec<_> = CHECKS[..3].iter().map(by).collect();
+    let own: Vec<_> = CHECKS[..4].iter().map(by).collect();
     let jwt = token(&KEY, RELAY, NOW + 500);
     let bearer = format!("Bearer {SECRET}");
     // One header can't carry both: either is what it must carry.
@@ -151,7 +209,7 @@ async fn of_several_that_are_configured_every_one_must_hold() {
         let all = [own.concat(), authorized(authorization)].concat();
         assert_eq!(ask(service.clone(), request(&all)).await.0, 202);
     }
-    for left_out in 0..4 {
+    for left_out in 0..5 {
         let mut parts = [own.clone(), vec![authorized(&jwt)]].concat();
         parts.remove(left_out);
         assert_eq!(ask(service.clone(), request(&parts.concat())).await.0, 401, "{left_out}");
@@ -160,7 +218,10 @@ async fn of_several_that_are_configured_every_one_must_hold() {
     assert_eq!(ask(service, request(&wrong)).await.0, 401);
     assert_eq!(queue.sent.lock().unwrap().len(), 2);
     let said = receiver(&configured).await.unwrap().proofs();
-    assert_eq!(said, "proved by SIGNATURE and SIGNING_KEY and HEADER_TOKEN and BEARER or ISSUERS");
+    assert_eq!(
+        said,
+        "proved by SIGNATURE and SIGNING_KEY and HEADER_TOKEN and PATH_TOKEN and BEARER or ISSUERS"
+    );
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ pub(crate) fn describe(provider: Provider, body: &[u8], settings: &Settings) -> 
         Err(reason) => return format!("quarantined: {reason}\n"),
         Ok(Mapped::Ignored(reason)) => return format!("ignored: {reason}\n"),
         Ok(Mapped::Telemetry(telemetry)) => telemetry,
+        Ok(partly) => panic!("{partly:?}"),
     };
     // Of a delivery of these providers comes one trace of one project, and nothing beside it.
     let [telemetry] = telemetry.as_slice() else { panic!("{telemetry:?}") };

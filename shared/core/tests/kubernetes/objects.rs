@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use spanhook_core::{
-    delivery::{Outcome, Unmappable},
+    delivery::{Accepted, Outcome, Unmappable},
+    message::{Content, RAW, unpack},
     provider::{
         Provider,
         kubernetes::{Settings as Own, SpanContext},
@@ -173,6 +174,21 @@ fn one_bad_object_costs_no_other() {
     ] {
         let items = [bad.clone(), modified(&object(TEKTON, "PipelineRun"))];
         assert_eq!(spans(&items), good, "{bad}");
+        // It waits in the dead-letter queue, with others that are not final or with none.
+        let unfinished = json!({ "object": { "kind": "PipelineRun", "metadata": { "uid": "x" } } });
+        for beside in [modified(&object(TEKTON, "PipelineRun")), unfinished] {
+            let mixed = batch(&[bad.clone(), beside]);
+            let outcome = process(&(Provider::Kubernetes, mixed), &Settings::default());
+            let Outcome::Accepted(Accepted { unread: 1, rest, .. }) = outcome else {
+                panic!("{outcome:?}")
+            };
+            let [kept] = rest.as_slice() else { panic!("{rest:?}") };
+            let Content::Quarantined(kept) = unpack(&kept.body, Some(RAW), None).unwrap() else {
+                panic!()
+            };
+            let kept: Value = serde_json::from_slice(&kept).unwrap();
+            assert_eq!(kept, json!({ "cluster": batch(&[])["cluster"], "items": [bad] }));
+        }
         let alone = process(&(Provider::Kubernetes, batch(&[bad])), &Settings::default());
         let Outcome::Quarantined { reason, .. } = alone else { panic!("{alone:?}") };
         assert_eq!(reason, Unmappable::UnknownShape);

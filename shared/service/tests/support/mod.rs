@@ -43,7 +43,7 @@ use spanhook_service::{
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-pub const SECRET: &str = "hunter2-the-secret";
+pub const SECRET: &str = "hunter2-the-secret-of-them-all";
 pub const TOKEN: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 pub const NOW: u64 = 1_793_611_800;
 pub const PING: &str = r#"{"type":"ping","id":"92e0554a-837f-4086-913b-0dc7665d2a84","happened_at":"2022-09-19T15:59:36.507435Z","webhook":{"id":"d4ab06bc-eb79-463d-8aa4-47d066382d3b","name":"fly.io"}}"#;

@@ -53,7 +53,7 @@ fn pipeline<'a>(mut event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>,
     let (builds, bridges) = (std::mem::take(&mut event.builds), std::mem::take(&mut event.bridges));
     let kept = builds.items.len() + bridges.items.len();
     if builds.dropped + bridges.dropped > 0 || kept > MAX_JOBS {
-        return Err(Unmappable::TooManyJobs(MAX_JOBS));
+        return Err(Unmappable::TooMany(MAX_JOBS, "jobs"));
     }
     let run = Run::of_pipeline(&event, &pipeline, id, settings);
 

@@ -1,12 +1,15 @@
 //! A batch to spans.
 
+use serde_json::Value;
+
 use super::{
     object::{self, Found, Kind, Nothing, Observed, at},
-    payload::{Batch, Head, Item},
+    payload::{Batch, Head, Item, MAX_ITEMS},
 };
 use crate::{
     delivery::{Delivery, Mapped, Unmappable},
     host::Host,
+    lenient::List,
     mapping::read,
     settings::Settings,
 };
@@ -17,22 +20,35 @@ pub(super) fn map<'a>(
     settings: &Settings,
 ) -> Result<Mapped<'a>, Unmappable> {
     let batch: Batch<'a> = read(delivery.body)?;
-    let items = batch.items.ok_or(Unmappable::UnknownShape)?.items;
+    let List { items, dropped } = batch.items.ok_or(Unmappable::UnknownShape)?;
+    if dropped > 0 {
+        return Err(Unmappable::TooMany(MAX_ITEMS, "objects"));
+    }
     let named = Host::parse(batch.cluster.as_str());
     let cluster = named.as_ref().unwrap_or(&settings.kubernetes.cluster);
-    let (mut found, mut legible) = (Vec::new(), items.is_empty());
-    for item in items {
-        match item.0.map_or(Err(Nothing::Unreadable), |it| spans(it, cluster, settings)) {
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    for item in &items {
+        match object::read(item.get())
+            .map_or(Err(Nothing::Unreadable), |it| spans(it, cluster, settings))
+        {
             Ok(it) => found.push(it),
-            Err(Nothing::Unreadable) => {}
-            Err(Nothing::NotFinal | Nothing::NoSpan) => legible = true,
+            Err(Nothing::Unreadable) => unread.push(item.get()),
+            Err(Nothing::NotFinal | Nothing::NoSpan) => {}
         }
     }
-    match (found.is_empty(), legible) {
-        (false, _) => Ok(Mapped::Telemetry(object::collect(found.into_iter()))),
-        (true, true) => Ok(Mapped::Ignored("no object of the batch is final, or gives a span")),
-        (true, false) => Err(Unmappable::UnknownShape),
+    if unread.is_empty() && found.is_empty() {
+        return Ok(Mapped::Ignored("no object of the batch is final, or gives a span"));
     }
+    if unread.len() == items.len() {
+        return Err(Unmappable::UnknownShape);
+    }
+    let telemetry = object::collect(found.into_iter());
+    if unread.is_empty() {
+        return Ok(Mapped::Telemetry(telemetry));
+    }
+    let name = Value::from(batch.cluster.as_str());
+    let rest = format!(r#"{{"cluster":{name},"items":[{}]}}"#, unread.join(",")).into_bytes();
+    Ok(Mapped::Partly { telemetry, rest, unread: unread.len() })
 }
 
 fn spans<'a>(item: Item<'a>, cluster: &Host, settings: &Settings) -> Result<Found<'a>, Nothing> {

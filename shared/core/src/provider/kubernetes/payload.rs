@@ -7,7 +7,7 @@ use super::object::Metadata;
 use crate::lenient::{List, Object, Text};
 
 /// The most objects of a batch that are mapped; the relay sends a hundred.
-const MAX_ITEMS: usize = 1000;
+pub(super) const MAX_ITEMS: usize = 1000;
 
 /// Objects as a watch of the Kubernetes API tells them.
 #[derive(Default, Deserialize)]
@@ -15,7 +15,7 @@ const MAX_ITEMS: usize = 1000;
 pub(super) struct Batch<'a> {
     /// The cluster's name.
     pub(super) cluster: Text<'a>,
-    pub(super) items: Option<List<Object<Item<'a>>, MAX_ITEMS>>,
+    pub(super) items: Option<List<&'a RawValue, MAX_ITEMS>>,
 }
 
 /// An object, and what happened to it.

@@ -1,7 +1,7 @@
 //! Tekton: its `CloudEvents` to spans, of the same objects that a relay in the cluster tells.
 //!
 //! Tekton itself proves nothing of its events: what stands between (a relay, a broker, a gateway)
-//! has to. <https://tekton.dev/docs/pipelines/events/>
+//! has to, or an address that nobody can guess. <https://tekton.dev/docs/pipelines/events/>
 
 mod job;
 mod map;
@@ -30,12 +30,13 @@ pub(super) static ROOM: Room = Room {
     checks: &[
         Check { variable: &settings::SIGNING_KEY, scheme: Scheme::StandardWebhooks },
         Check { variable: &settings::TOKEN, scheme: Scheme::Bearer },
+        Check { variable: &settings::PATH_SECRET, scheme: Scheme::Path },
         Check {
             variable: &settings::OIDC_ISSUERS,
             scheme: Scheme::Oidc { audience: &settings::OIDC_AUDIENCE },
         },
     ],
-    unproved: "set it to the key (whsec_...) of the relay that forwards Tekton's events, or TEKTON_TOKEN to its bearer token",
+    unproved: "set it to the key (whsec_...) of the relay that forwards Tekton's events, TEKTON_TOKEN to its bearer token, or TEKTON_PATH_SECRET to what the sink's address ends with after /tekton/",
     headers: &[
         "content-type",
         "user-agent",
@@ -53,6 +54,7 @@ pub(super) static ROOM: Room = Room {
     variables: &[
         &settings::SIGNING_KEY,
         &settings::TOKEN,
+        &settings::PATH_SECRET,
         &settings::OIDC_ISSUERS,
         &settings::OIDC_AUDIENCE,
         &settings::SERVICE_NAME,

@@ -18,6 +18,12 @@ pub(super) static TOKEN: Variable = Variable::secret(
     "bearer token of what forwards Tekton's events",
 );
 
+pub(super) static PATH_SECRET: Variable = Variable::secret(
+    "TEKTON_PATH_SECRET",
+    "set it to 24 or more letters, digits, hyphens and underscores, as `openssl rand -hex 24` gives, and end the address of the sink with it",
+    "what the address of Tekton's `sink` ends with after `/tekton/`, at least 24 letters and digits that nobody can guess: Tekton itself can prove nothing else",
+);
+
 pub(super) static OIDC_ISSUERS: Variable = Variable::new(
     "TEKTON_OIDC_ISSUERS",
     "",
