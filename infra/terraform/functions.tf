@@ -38,13 +38,13 @@ locals {
     "tekton-webhook" = {
       description = "Tekton's events to span messages in SQS"
       path        = "tekton"
-      routes      = ["POST /tekton"]
+      routes      = ["POST /tekton", "POST /tekton/{secret}"] # for TEKTON_PATH_SECRET
       sends       = true
     }
     "lighthouse-webhook" = {
       description = "Lighthouse's deliveries to span messages in SQS"
       path        = "lighthouse"
-      routes      = ["POST /lighthouse"]
+      routes      = ["POST /lighthouse", "POST /lighthouse/events"] # as lighthouse-telemetry-plugin has it
       sends       = true
     }
     "build-events" = {

@@ -227,7 +227,12 @@ def test_addresses_are_where_the_routes_are(side):
         assert api["routes"][route]["target"] == f"integrations/integration-spanhook-{function}"
         by_url = side(EVERYTHING | URLS)["outputs"]["urls"][function]
         assert by_url == f"https://spanhook-{function}.lambda-url.eu-west-1.on.aws{path}"
-    others = {"POST /": "circleci-webhook", "GET /health": "traceparent"}
+    others = {
+        "POST /": "circleci-webhook",
+        "POST /tekton/{secret}": "tekton-webhook",
+        "POST /lighthouse/events": "lighthouse-webhook",
+        "GET /health": "traceparent",
+    }
     for route, function in others.items():
         assert api["routes"][route]["target"] == f"integrations/integration-spanhook-{function}"
 
