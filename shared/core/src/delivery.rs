@@ -176,6 +176,7 @@ impl Delivery<'_> {
         let decoded =
             Delivery { headers: self.headers, body: body.as_deref().unwrap_or(self.body) };
         let accept = |mut telemetry: Vec<Telemetry<'_>>| {
+            (room.correlation)(settings).mark(&mut telemetry);
             if settings.webhook_metrics {
                 // Before the rules: they keep the metrics of runs outside a project's share.
                 telemetry.iter_mut().for_each(|it| it.metrics = run_metrics::of(&it.traces));

@@ -15,6 +15,7 @@
 mod blank;
 pub mod build_event;
 pub mod check;
+pub mod correlation;
 pub mod delivery;
 pub mod host;
 pub mod id;
@@ -31,5 +32,6 @@ pub mod run_metrics;
 pub mod secret;
 pub mod semconv;
 pub mod settings;
+mod template;
 pub mod time;
 pub mod traceparent;

@@ -10,6 +10,7 @@ use crate::{
     lenient::Object,
     otlp::span::{Span, Status},
     semconv::{ERROR_TYPE, RunResult},
+    template::Template,
     time::Interval,
 };
 
@@ -20,60 +21,53 @@ pub(crate) fn read<'de, T: serde::Deserialize<'de>>(body: &'de [u8]) -> Result<T
     json.0.ok_or(Unmappable::NotJson)
 }
 
-/// The text of `service.name`, in which `{repository}` and `{pipeline}` are replaced.
+/// What names a run's repository and pipeline.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<'n> {
+    /// The repository's whole path, such as `acme/web/shop`.
+    pub project: &'n str,
+    /// Its last segment.
+    pub repository: &'n str,
+    /// The pipeline.
+    pub pipeline: &'n str,
+}
+
+/// The text of `service.name`, in which `{project}`, `{repository}` and `{pipeline}` are replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceName {
-    text: String,
+    template: Template,
     /// The provider's own name, for a run that has nothing to replace a placeholder by.
     unnamed: &'static str,
 }
 
 /// A service name that can't be used.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("use text with {{repository}} and {{pipeline}} as the only placeholders")]
+#[error("use text with {{project}}, {{repository}} and {{pipeline}} as the only placeholders")]
 pub struct BadServiceName;
 
 impl ServiceName {
     /// Reads a setting.
     pub fn parse(text: &str, unnamed: &'static str) -> Result<Self, BadServiceName> {
-        let rest = text.replace("{repository}", "").replace("{pipeline}", "");
-        let text = text.trim();
-        // Quotes that a shell or an env file left around it are not meant.
-        let odd = text.starts_with(['"', '\'']) || text.contains(char::is_control);
-        if text.is_empty() || odd || rest.contains(['{', '}']) {
-            return Err(BadServiceName);
-        }
-        Ok(Self { text: text.to_owned(), unnamed })
+        let template = Template::parse(text, &["project", "repository", "pipeline"]);
+        Ok(Self { template: template.ok_or(BadServiceName)?, unnamed })
     }
 
     /// A provider's own name, which needs no check.
     pub(crate) fn known(name: &'static str) -> Self {
-        Self { text: name.to_owned(), unnamed: name }
+        Self { template: Template::text(name), unnamed: name }
     }
 
     /// The name for one run, never empty and never half of one.
     #[must_use]
-    pub fn render(&self, repository: &str, pipeline: &str) -> String {
-        let missing =
-            |placeholder, value: &str| self.text.contains(placeholder) && value.is_empty();
-        if missing("{repository}", repository) || missing("{pipeline}", pipeline) {
-            return self.unnamed.to_owned();
-        }
-        // One pass, so that a repository called `{pipeline}` stays what it is.
-        let mut name = String::with_capacity(self.text.len() + repository.len() + pipeline.len());
-        let mut rest = self.text.as_str();
-        while let Some(at) = rest.find('{') {
-            name.push_str(&rest[..at]);
-            rest = &rest[at..];
-            let (value, placeholder) = match rest.strip_prefix("{repository}") {
-                Some(_) => (repository, "{repository}"),
-                None => (pipeline, "{pipeline}"),
-            };
-            name.push_str(value);
-            rest = &rest[placeholder.len()..];
-        }
-        name.push_str(rest);
-        name
+    pub fn render(&self, names: Names<'_>) -> String {
+        let value = |placeholder: &str| {
+            Some(match placeholder {
+                "project" => names.project.into(),
+                "repository" => names.repository.into(),
+                _ => names.pipeline.into(),
+            })
+        };
+        self.template.render(value).unwrap_or_else(|| self.unnamed.to_owned())
     }
 }
 
@@ -238,16 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn service_names_are_rendered_in_one_pass() {
-        let name = ServiceName::parse("ci/{repository}:{pipeline}!", "gitlab").unwrap();
-        assert_eq!(name.render("{pipeline}", "build"), "ci/{pipeline}:build!");
+    fn a_service_name_is_never_half_of_one() {
+        let names = |repository, pipeline| Names { project: "acme/shop", repository, pipeline };
+        let name = ServiceName::parse("{project} ci/{repository}:{pipeline}!", "gitlab").unwrap();
+        assert_eq!(name.render(names("{pipeline}", "build")), "acme/shop ci/{pipeline}:build!");
         for (repository, pipeline) in [("", "build"), ("shop", ""), ("", "")] {
-            assert_eq!(name.render(repository, pipeline), "gitlab");
+            assert_eq!(name.render(names(repository, pipeline)), "gitlab");
         }
-        assert_eq!(ServiceName::parse(" ci ", "gitlab").unwrap().render("", ""), "ci");
-        for bad in ["", " ", "{branch}", "{", "}", "{repository", "\"ci\"", "'ci'", "a\nb"] {
-            assert!(ServiceName::parse(bad, "gitlab").is_err(), "{bad}");
-        }
+        assert!(ServiceName::parse("{branch}", "gitlab").is_err());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use crate::{
     check::Check,
+    correlation::CorrelationId,
     delivery::{Delivery, Mapped, Unmappable},
     host::Host,
     id::TraceIds,
@@ -111,6 +112,8 @@ pub struct Room {
     pub decode: for<'a> fn(&'a [u8]) -> Cow<'a, [u8]>,
     /// A delivery to telemetry: no clock, no I/O.
     pub map: for<'a> fn(&Delivery<'a>, &Settings) -> Result<Mapped<'a>, Unmappable>,
+    /// How its runs are called in every store.
+    pub correlation: fn(&Settings) -> &CorrelationId,
     /// Blanks what must not be kept of a payload.
     pub redact: fn(&[u8]) -> Cow<'_, [u8]>,
     /// Whether a payload is this provider's, as far as its shape tells.

@@ -40,6 +40,10 @@ pub const TIME_REPAIRED: &str = "spanhook.time_repaired";
 /// names it, so that no query has to guess a provider from an address. No convention says it.
 pub const PROVIDER: &str = "spanhook.provider";
 
+/// On the resource of a run and of a build that a job reported: what joins them to each other and to
+/// the app that came of them. No convention says it.
+pub const CORRELATION_ID: &str = "correlation_id";
+
 /// What a span stands for: `run`, `stage`, `job`, `queue`, `step`, `marker` or `ping`, so that no
 /// query has to guess that from a name. No convention says it.
 pub const KIND: &str = "spanhook.kind";

@@ -126,7 +126,7 @@ fn resource(
     let (owner, name) = project.rsplit_once('/').unwrap_or(("", project));
     let mut resource = Attributes::with_capacity(10);
     resource.set(sc::SERVICE_NAME, text(if name.is_empty() { "build" } else { name }));
-    resource.set("correlation_id", correlation.map(text));
+    resource.set(sc::CORRELATION_ID, correlation.map(text));
     resource.set(sc::APP_BUILD_ID, correlation.map(text));
     resource.set(sc::CICD_PIPELINE_NAME, text(project));
     let run = origin.run_id.as_deref().filter(|_| origin.job.is_some());

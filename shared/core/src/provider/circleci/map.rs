@@ -11,7 +11,7 @@ use super::{
 use crate::{
     delivery::{Delivery, Mapped, Unmappable},
     lenient::{Int, Text},
-    mapping::{Outcome, Repository, first_line, mark_repaired, public_url, read},
+    mapping::{Names, Outcome, Repository, first_line, mark_repaired, public_url, read},
     otlp::{
         Telemetry,
         span::{Attributes, Group, Kind, Span, Trace},
@@ -49,7 +49,10 @@ fn ping<'a>(event: &Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unmapp
     span.attributes.set("circleci.webhook.id", webhook.map(|it| it.id.cow()));
     span.attributes.set("circleci.webhook.name", webhook.map(|it| it.name.cow()));
     let mut resource = Attributes::default();
-    resource.set(sc::SERVICE_NAME, settings.circleci.service_name.render("", "ping"));
+    resource.set(
+        sc::SERVICE_NAME,
+        settings.circleci.service_name.render(Names { pipeline: "ping", ..Names::default() }),
+    );
     resource.set(sc::PROVIDER, super::ROOM.name);
     let trace = Trace { id: ids.trace(&id), groups: vec![Group { resource, spans: vec![span] }] };
     // A ping is of a webhook, which is all the project that it has.
@@ -214,8 +217,13 @@ impl<'a, 's> Run<'a, 's> {
             repository.name.into()
         };
         let mut resource = Attributes::with_capacity(16);
-        let service =
-            self.settings.circleci.service_name.render(&name, self.workflow.name.as_str());
+        let path = match repository.owner.as_str() {
+            "" => name.to_string(),
+            owner => format!("{owner}/{name}"),
+        };
+        let pipeline = self.workflow.name.as_str();
+        let names = Names { project: &path, repository: &name, pipeline };
+        let service = self.settings.circleci.service_name.render(names);
         resource.set(sc::SERVICE_NAME, service);
         resource.set(sc::PROVIDER, super::ROOM.name);
         resource.set(sc::CICD_PIPELINE_NAME, self.workflow.name.cow());

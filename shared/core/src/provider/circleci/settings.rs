@@ -1,6 +1,7 @@
 //! `CircleCI`'s variables.
 
 use crate::{
+    correlation::{CorrelationId, Placeholders},
     host::Host,
     mapping::ServiceName,
     settings::{SettingsError, Variable, Vars, service_name},
@@ -23,8 +24,8 @@ pub(super) static HOST: Variable = Variable::new(
 pub(super) static SERVICE_NAME: Variable = Variable::new(
     "CIRCLECI_SERVICE_NAME",
     "circleci",
-    "use text with {repository} and {pipeline} as the only placeholders",
-    "`service.name`; `{repository}` and `{pipeline}` are replaced",
+    "use text with {project}, {repository} and {pipeline} as the only placeholders",
+    "`service.name`; `{project}` (`acme/web/shop`), `{repository}` (its last part) and `{pipeline}` are replaced",
 );
 
 /// circleci-hook's name of it.
@@ -35,6 +36,17 @@ pub(super) static HOOK_SERVICE: Variable = Variable::new(
     "circleci-hook's name of `CIRCLECI_SERVICE_NAME`",
 );
 
+pub(super) static CORRELATION_ID: Variable = Variable::new(
+    "CIRCLECI_CORRELATION_ID",
+    "{run_id}",
+    "use text with {run_id}, {number}, {pipeline_id} or {sha} in it, and {project}, {repository} and {pipeline} where you like",
+    "`correlation_id` of a run and its jobs; `{run_id}`, `{sha}`, `{project}`, `{repository}` and `{pipeline}` are replaced, and here `{number}` and `{pipeline_id}`, the pipeline's",
+);
+
+/// What besides may be in a correlation id.
+const OWN: Placeholders =
+    &[("number", "circleci.pipeline.number"), ("pipeline_id", "circleci.pipeline.id")];
+
 /// How `CircleCI`'s deliveries are mapped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -42,6 +54,8 @@ pub struct Settings {
     pub host: Host,
     /// `service.name` of the spans.
     pub service_name: ServiceName,
+    /// `correlation_id` of the runs.
+    pub correlation_id: CorrelationId,
 }
 
 impl Settings {
@@ -50,6 +64,7 @@ impl Settings {
         Ok(Self {
             host: HOST.host(vars)?,
             service_name: service_name(vars, &SERVICE_NAME, &[&HOOK_SERVICE])?,
+            correlation_id: CorrelationId::parse(vars, &CORRELATION_ID, OWN)?,
         })
     }
 }
@@ -59,6 +74,7 @@ impl Default for Settings {
         Self {
             host: Host::known(HOST.default),
             service_name: ServiceName::known(SERVICE_NAME.default),
+            correlation_id: CorrelationId::of_run(OWN),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     delivery::{Delivery, Mapped, Unmappable},
     host::Host,
     lenient::Text,
-    mapping::{Repository, read},
+    mapping::{Names, Repository, read},
     otlp::{
         Telemetry,
         span::{Attributes, Group, Kind, Span, Trace},
@@ -101,14 +101,15 @@ fn ping<'a>(event: &Event<'a>, settings: &Settings) -> Mapped<'a> {
     span.attributes.set("github.hook.id", id.to_string());
     span.attributes.set("github.hook.type", hook.r#type.cow());
     let (name, url) = parsed.map(|it| (it.name, it.url)).unwrap_or_default();
+    let path = repository.map(|it| it.full_name.cow()).unwrap_or_default();
+    let names = Names { project: &path, repository: &name, pipeline: "ping" };
     let mut resource = Attributes::default();
-    resource.set(sc::SERVICE_NAME, settings.github.service_name.render(&name, "ping"));
+    resource.set(sc::SERVICE_NAME, settings.github.service_name.render(names));
     resource.set(sc::PROVIDER, super::ROOM.name);
     resource.set(sc::VCS_PROVIDER_NAME, super::ROOM.name);
     resource.set(sc::VCS_REPOSITORY_URL_FULL, url);
     resource.set(sc::VCS_REPOSITORY_NAME, name);
     let trace = Trace { id: trace, groups: vec![Group { resource, spans: vec![span] }] };
-    let path = repository.map(|it| it.full_name.cow()).unwrap_or_default();
     let project = Project::new(host.as_str(), path);
     Mapped::Telemetry(vec![Telemetry { project, traces: vec![trace], ..Telemetry::default() }])
 }

@@ -67,12 +67,14 @@ pub(super) static ROOM: Room = Room {
         &settings::SECRET,
         &settings::HOST,
         &settings::SERVICE_NAME,
+        &settings::CORRELATION_ID,
         &settings::STEP_SPANS,
         &settings::NATIVE_JOB_ID,
         &settings::CUSTOM_PROPERTIES,
     ],
     decode: form::decode,
     map: map::map,
+    correlation: |settings| &settings.github.correlation_id,
     redact: redact::redact,
     recognises: |json| {
         ["workflow_job", "workflow_run", "hook_id", "sender"]

@@ -2,6 +2,7 @@
 
 use super::NativeJobId;
 use crate::{
+    correlation::{CorrelationId, Placeholders},
     host::Host,
     mapping::ServiceName,
     settings::{SettingsError, Variable, Vars, service_name},
@@ -23,7 +24,7 @@ pub(super) static HOST: Variable = Variable::new(
 pub(super) static SERVICE_NAME: Variable = Variable::new(
     "GITHUB_SERVICE_NAME",
     "github",
-    "use text with {repository} and {pipeline} as the only placeholders",
+    "use text with {project}, {repository} and {pipeline} as the only placeholders",
     "`service.name`, as above",
 );
 
@@ -56,6 +57,16 @@ pub(super) static CUSTOM_PROPERTIES: Variable = Variable::new(
     "custom properties of repositories that become attributes of the resource, by name: `team,tier`",
 );
 
+pub(super) static CORRELATION_ID: Variable = Variable::new(
+    "GITHUB_CORRELATION_ID",
+    "{run_id}",
+    "use text with {run_id}, {attempt} or {sha} in it, and {project}, {repository} and {pipeline} where you like",
+    "`correlation_id`, as above, with `{attempt}` besides",
+);
+
+/// What besides may be in a correlation id.
+const OWN: Placeholders = &[("attempt", "github.run.attempt")];
+
 /// How GitHub's deliveries are mapped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -63,6 +74,8 @@ pub struct Settings {
     pub host: Host,
     /// `service.name` of the spans.
     pub service_name: ServiceName,
+    /// `correlation_id` of the runs.
+    pub correlation_id: CorrelationId,
     /// Whether steps become spans.
     pub step_spans: bool,
     /// Which of the githubreceiver's ids a job span takes in native mode.
@@ -78,6 +91,7 @@ impl Settings {
         Ok(Self {
             host: HOST.host(vars)?,
             service_name: service_name(vars, &SERVICE_NAME, &[])?,
+            correlation_id: CorrelationId::parse(vars, &CORRELATION_ID, OWN)?,
             step_spans: STEP_SPANS.flag(vars)?,
             native_job_id: NATIVE_JOB_ID.one_of(vars, kinds)?,
             custom_properties: properties(vars)?,
@@ -107,6 +121,7 @@ impl Default for Settings {
         Self {
             host: Host::known(HOST.default),
             service_name: ServiceName::known(SERVICE_NAME.default),
+            correlation_id: CorrelationId::of_run(OWN),
             step_spans: true,
             native_job_id: NativeJobId::default(),
             custom_properties: Vec::new(),

@@ -2,6 +2,7 @@
 
 use super::GitlabJobKind;
 use crate::{
+    correlation::{CorrelationId, Placeholders},
     host::Host,
     mapping::ServiceName,
     settings::{SettingsError, Variable, Vars, service_name},
@@ -29,7 +30,7 @@ pub(super) static HOST: Variable = Variable::new(
 pub(super) static SERVICE_NAME: Variable = Variable::new(
     "GITLAB_SERVICE_NAME",
     "gitlab",
-    "use text with {repository} and {pipeline} as the only placeholders",
+    "use text with {project}, {repository} and {pipeline} as the only placeholders",
     "`service.name`, as above",
 );
 
@@ -47,6 +48,19 @@ pub(super) static NATIVE_JOB_ID: Variable = Variable::new(
     "`default` or `export`, for native ids",
 );
 
+pub(super) static CORRELATION_ID: Variable = Variable::new(
+    "GITLAB_CORRELATION_ID",
+    "{run_id}",
+    "use text with {run_id}, {iid} or {sha} in it, and {project}, {repository} and {pipeline} where you like",
+    "`correlation_id`, as above, with `{iid}` besides, which repeats in each project",
+);
+
+/// The placeholder of the number of a pipeline within its project.
+const IID: &str = "iid";
+
+/// What besides may be in a correlation id.
+const OWN: Placeholders = &[(IID, "gitlab.pipeline.iid")];
+
 /// How GitLab's deliveries are mapped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -54,6 +68,8 @@ pub struct Settings {
     pub host: Host,
     /// `service.name` of the spans.
     pub service_name: ServiceName,
+    /// `correlation_id` of the runs.
+    pub correlation_id: CorrelationId,
     /// Which of GitLab's own ids a job span takes in native mode.
     pub job_kind: GitlabJobKind,
     /// Which event makes job spans.
@@ -75,11 +91,20 @@ impl Settings {
     pub(crate) fn parse(vars: &Vars) -> Result<Self, SettingsError> {
         let kinds = [("default", GitlabJobKind::Default), ("export", GitlabJobKind::Export)];
         let spans = [("pipeline", JobSpans::Pipeline), ("job", JobSpans::Job)];
+        let job_spans = JOB_SPANS.one_of(vars, spans)?;
+        let correlation_id = CorrelationId::parse(vars, &CORRELATION_ID, OWN)?;
+        // Job events do not tell it.
+        if correlation_id.asks_for(IID) && job_spans == JobSpans::Job {
+            let expected =
+                "use {iid} with GITLAB_JOB_SPANS=pipeline only: Job events do not tell it";
+            return Err(CORRELATION_ID.invalid_with(expected));
+        }
         Ok(Self {
             host: HOST.host(vars)?,
             service_name: service_name(vars, &SERVICE_NAME, &[])?,
+            correlation_id,
             job_kind: NATIVE_JOB_ID.one_of(vars, kinds)?,
-            job_spans: JOB_SPANS.one_of(vars, spans)?,
+            job_spans,
         })
     }
 }
@@ -89,6 +114,7 @@ impl Default for Settings {
         Self {
             host: Host::known(HOST.default),
             service_name: ServiceName::known(SERVICE_NAME.default),
+            correlation_id: CorrelationId::of_run(OWN),
             job_kind: GitlabJobKind::default(),
             job_spans: JobSpans::default(),
         }

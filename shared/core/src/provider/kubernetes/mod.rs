@@ -20,6 +20,7 @@ use crate::{
     check::{Check, Scheme},
     job::Shape,
     mapping::public_url,
+    settings::Vars,
 };
 
 pub(super) const SAMPLES: Samples =
@@ -49,10 +50,12 @@ pub(super) static ROOM: Room = Room {
         &settings::OIDC_AUDIENCE,
         &settings::CLUSTER,
         &settings::SERVICE_NAME,
+        &settings::CORRELATION_ID,
         &settings::SPAN_CONTEXT,
     ],
     decode: |body| body.into(),
     map: map::map,
+    correlation: |settings| &settings.kubernetes.correlation_id,
     // The relay leaves out all but names, times and states.
     redact: |body| body.into(),
     recognises: |json| {
@@ -76,6 +79,11 @@ pub(super) static ROOM: Room = Room {
         grant: Grant::Owner,
     },
 };
+
+/// Whether something is configured that proves the relay's batches.
+pub(super) fn is_proved(vars: &Vars) -> bool {
+    ROOM.checks.iter().any(|it| it.variable.get(vars).is_some())
+}
 
 /// An empty batch, which is verified and then ignored.
 fn ping(at: &str, number: u64) -> Value {

@@ -1,6 +1,7 @@
 //! The variables of what comes out of a cluster.
 
 use crate::{
+    correlation::{CorrelationId, Placeholders},
     host::Host,
     mapping::ServiceName,
     settings::{SettingsError, Variable, Vars, service_name},
@@ -42,7 +43,7 @@ pub(super) static CLUSTER: Variable = Variable::new(
 pub(super) static SERVICE_NAME: Variable = Variable::new(
     "KUBERNETES_SERVICE_NAME",
     "kubernetes",
-    "use text with {repository} and {pipeline} as the only placeholders",
+    "use text with {project}, {repository} and {pipeline} as the only placeholders",
     "`service.name` of Pods and what is in them, as above",
 );
 
@@ -63,6 +64,16 @@ pub enum SpanContext {
     Parent,
 }
 
+pub(super) static CORRELATION_ID: Variable = Variable::new(
+    "KUBERNETES_CORRELATION_ID",
+    "{run_id}",
+    "use text with {run_id} or {sha} in it, and {project}, {repository} and {pipeline} where you like",
+    "`correlation_id` of what Lighthouse and Tekton ran, as above; `{run_id}` is the LighthouseJob's name, else the PipelineRun's UID",
+);
+
+/// What besides may be in a correlation id.
+const OWN: Placeholders = &[];
+
 /// How what comes out of a cluster is mapped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -70,6 +81,8 @@ pub struct Settings {
     pub cluster: Host,
     /// `service.name` of Pods.
     pub service_name: ServiceName,
+    /// `correlation_id` of the runs.
+    pub correlation_id: CorrelationId,
     /// What becomes of the context that a PipelineRun was given.
     pub span_context: SpanContext,
 }
@@ -81,6 +94,7 @@ impl Settings {
         Ok(Self {
             cluster: CLUSTER.host(vars)?,
             service_name: service_name(vars, &SERVICE_NAME, &[])?,
+            correlation_id: CorrelationId::parse(vars, &CORRELATION_ID, OWN)?,
             span_context: SPAN_CONTEXT.one_of(vars, contexts)?,
         })
     }
@@ -91,6 +105,7 @@ impl Default for Settings {
         Self {
             cluster: Host::known(CLUSTER.default),
             service_name: ServiceName::known(SERVICE_NAME.default),
+            correlation_id: CorrelationId::of_run(OWN),
             span_context: SpanContext::default(),
         }
     }

@@ -57,6 +57,7 @@ pub(super) static ROOM: Room = Room {
     variables: &[&settings::HMAC_KEY, &settings::SERVICE_NAME, &settings::SOURCES],
     decode: |body| body.into(),
     map,
+    correlation: |settings| &settings.kubernetes.correlation_id,
     // Texts of people, and what names them.
     redact: |body| {
         blanked(body, |inside, key| {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::payload::Delivered;
 use crate::{
     lenient::Text,
-    mapping::Repository,
+    mapping::{Names, Repository},
     otlp::span::Attributes,
     project::Project,
     provider::kubernetes::{
@@ -102,7 +102,9 @@ impl<'s> Origin<'s> {
         let Repository { url, host, owner, name } = self.repository.clone();
         let service = Of::Lighthouse.service_name(self.settings);
         let mut resource = Attributes::with_capacity(20);
-        resource.set(sc::SERVICE_NAME, service.render(&name, pipeline.as_str()));
+        let project = path(&owner, &name);
+        let names = Names { project: &project, repository: &name, pipeline: pipeline.as_str() };
+        resource.set(sc::SERVICE_NAME, service.render(names));
         resource.set(sc::PROVIDER, Of::Lighthouse.as_str());
         resource.set(sc::K8S_CLUSTER_NAME, self.settings.kubernetes.cluster.to_string());
         resource.set(sc::CICD_PIPELINE_NAME, pipeline.cow());

@@ -2,6 +2,7 @@
 
 use crate::{
     mapping::ServiceName,
+    provider::kubernetes,
     settings::{SettingsError, Variable, Vars, service_name},
 };
 
@@ -14,15 +15,15 @@ pub(super) static HMAC_KEY: Variable = Variable::secret(
 pub(super) static SERVICE_NAME: Variable = Variable::new(
     "LIGHTHOUSE_SERVICE_NAME",
     "lighthouse",
-    "use text with {repository} and {pipeline} as the only placeholders",
+    "use text with {project}, {repository} and {pipeline} as the only placeholders",
     "`service.name` of what Lighthouse does, as above",
 );
 
 pub(super) static SOURCES: Variable = Variable::new(
     "LIGHTHOUSE_SOURCES",
-    "hooks",
+    "",
     "use hooks, objects or both",
-    "who tells of Lighthouse's jobs: `hooks`, its own deliveries; `objects`, the relay or Tekton; `both`, its webhooks the event and objects the rest",
+    "who tells of Lighthouse's jobs: `hooks`, its own deliveries; `objects`, the relay or Tekton; `both`, its webhooks the event and objects the rest. Without it: `objects` where what proves the relay is set, `both` where `LIGHTHOUSE_HMAC_KEY` is set too, else `hooks`; functions that see their own settings alone need it",
 );
 
 /// Who tells of Lighthouse's jobs. Every span has exactly one emitter.
@@ -51,10 +52,18 @@ impl Settings {
     pub(crate) fn parse(vars: &Vars) -> Result<Self, SettingsError> {
         let sources =
             [("hooks", Sources::Hooks), ("objects", Sources::Objects), ("both", Sources::Both)];
-        Ok(Self {
-            service_name: service_name(vars, &SERVICE_NAME, &[])?,
-            sources: SOURCES.one_of(vars, sources)?,
-        })
+        let service_name = service_name(vars, &SERVICE_NAME, &[])?;
+        if SOURCES.get(vars).is_some() {
+            return Ok(Self { service_name, sources: SOURCES.one_of(vars, sources)? });
+        }
+        // Two that tell of the same job would tell it twice, in two traces.
+        let relay = kubernetes::is_proved(vars);
+        let sources = match (relay, HMAC_KEY.get(vars).is_some()) {
+            (true, true) => Sources::Both,
+            (true, false) => Sources::Objects,
+            (false, _) => Sources::Hooks,
+        };
+        Ok(Self { service_name, sources })
     }
 }
 
@@ -75,6 +84,15 @@ mod tests {
         };
         assert_eq!(Settings::parse(&Vars::new()), Ok(Settings::default()));
         assert_eq!(parse("LIGHTHOUSE_SOURCES", "both").unwrap().sources, Sources::Both);
+        for (names, expected) in [
+            (&["LIGHTHOUSE_HMAC_KEY"][..], Sources::Hooks),
+            (&["KUBERNETES_SIGNING_KEY"], Sources::Objects),
+            (&["KUBERNETES_OIDC_ISSUERS", "LIGHTHOUSE_HMAC_KEY"], Sources::Both),
+            (&["TEKTON_TOKEN", "LIGHTHOUSE_HMAC_KEY"], Sources::Hooks),
+        ] {
+            let vars = names.iter().map(|it| ((*it).to_owned(), "set".to_owned())).collect();
+            assert_eq!(Settings::parse(&vars).unwrap().sources, expected, "{names:?}");
+        }
         for (name, value) in
             [("LIGHTHOUSE_SERVICE_NAME", "{branch}"), ("LIGHTHOUSE_SOURCES", "none")]
         {

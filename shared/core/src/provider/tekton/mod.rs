@@ -62,6 +62,7 @@ pub(super) static ROOM: Room = Room {
     ],
     decode: |body| body.into(),
     map: map::map,
+    correlation: |settings| &settings.kubernetes.correlation_id,
     // What a run was given and gave, and the scripts of its steps, may hold anything.
     redact: |body| {
         blanked(body, |inside, key| {

@@ -41,7 +41,7 @@ pub(super) static OIDC_AUDIENCE: Variable = Variable::new(
 pub(super) static SERVICE_NAME: Variable = Variable::new(
     "TEKTON_SERVICE_NAME",
     "tekton",
-    "use text with {repository} and {pipeline} as the only placeholders",
+    "use text with {project}, {repository} and {pipeline} as the only placeholders",
     "`service.name` of PipelineRuns and TaskRuns, as above",
 );
 

@@ -8,7 +8,7 @@ use super::super::{ROOM, ids::GithubIds, payload};
 use crate::{
     delivery::Mapped,
     host::Host,
-    mapping::{self, mentions},
+    mapping::{self, Names, mentions},
     otlp::{
         Telemetry,
         span::{Attributes, Group, Link, Trace},
@@ -108,7 +108,8 @@ impl<'a, 's> Run<'a, 's> {
         let url = format!("{repository_url}/actions/runs/{}/attempts/{attempt}", facts.id);
 
         let mut resource = Attributes::with_capacity(24);
-        let service = settings.github.service_name.render(&name, &facts.name);
+        let names = Names { project: &path, repository: &name, pipeline: &facts.name };
+        let service = settings.github.service_name.render(names);
         resource.set(sc::SERVICE_NAME, service);
         resource.set(sc::PROVIDER, ROOM.name);
         resource.set(sc::CICD_PIPELINE_NAME, facts.name.clone());

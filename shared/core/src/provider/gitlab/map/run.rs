@@ -12,7 +12,7 @@ use crate::{
     host::Host,
     id::TraceIds,
     lenient::{Int, Text},
-    mapping::{Repository, first_line, mentions},
+    mapping::{Names, Repository, first_line, mentions},
     otlp::{
         Telemetry,
         span::{Attributes, Group, Link, Span, Trace},
@@ -94,8 +94,8 @@ impl<'a, 's> Run<'a, 's> {
         };
 
         let mut resource = Attributes::with_capacity(20);
-        resource
-            .set(sc::SERVICE_NAME, settings.gitlab.service_name.render(&repository_name, &name));
+        let names = Names { project: &path, repository: &repository_name, pipeline: &name };
+        resource.set(sc::SERVICE_NAME, settings.gitlab.service_name.render(names));
         resource.set(sc::PROVIDER, ROOM.name);
         resource.set(sc::CICD_PIPELINE_NAME, name.clone());
         resource.set(sc::CICD_PIPELINE_RUN_ID, id.to_string());

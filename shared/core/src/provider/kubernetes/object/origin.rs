@@ -16,7 +16,7 @@ use crate::{
     host::Host,
     id::{SpanId, TraceId, parse_traceparent},
     lenient::Text,
-    mapping::Repository,
+    mapping::{Names, Repository},
     otlp::span::{Attributes, Link},
     project::Project,
     provider::lighthouse::Sources,
@@ -223,7 +223,9 @@ impl<'a, 's> Origin<'a, 's> {
         let run =
             [&self.job, &self.pipeline_run, &self.task_run].into_iter().find_map(Clone::clone);
         let mut resource = Attributes::with_capacity(20);
-        resource.set(sc::SERVICE_NAME, of.service_name(self.settings).render(&name, &pipeline));
+        let project = path(&owner, &name);
+        let names = Names { project: &project, repository: &name, pipeline: &pipeline };
+        resource.set(sc::SERVICE_NAME, of.service_name(self.settings).render(names));
         resource.set(sc::PROVIDER, of.as_str());
         resource.set(sc::K8S_CLUSTER_NAME, self.cluster.to_string());
         resource.set(sc::K8S_NAMESPACE_NAME, self.meta.namespace.cow());
