@@ -222,6 +222,18 @@ def test_otel_cli_is_below_the_task_by_what_the_action_found(place, endpoint, sp
     assert (given, parent) == (traceparent((trace, own)), job)
 
 
+def test_the_shell_of_the_page_on_ids_computes_the_same(place):
+    pod, known, _, step = place
+    page = (ROOT / "docs" / "ids.md").read_text()
+    function = next(line for line in page.splitlines() if line.startswith("id() {"))
+    (script,) = re.findall(r"^```sh\n(.*?)^```", page.split("\n## Clusters\n")[1].split("\n## ")[0], re.M | re.S)
+    it = container(CURL, known | parameters(TASK), TASK["stepTemplate"]["env"])
+    env = {"PATH": os.environ["PATH"], **environment(it, pod), "STEP": STEP}
+    command = ["sh", "-eu", "-c", f"{function}\n{script}"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == traceparent(step)
+
+
 def test_a_step_runs_all_the_same_where_spanhook_is_away(tmp_path):
     known = {"context.taskRun.uid": "no-uid", "context.task.retry-count": "0"}
     pod = {"metadata": {"labels": {}}}

@@ -22,7 +22,7 @@ pub(super) static SOURCES: Variable = Variable::new(
     "LIGHTHOUSE_SOURCES",
     "hooks",
     "use hooks, objects or both",
-    "who tells of Lighthouse's jobs: `hooks`, its own deliveries; `objects`, the relay or Tekton; `both`, its webhooks the event and objects the rest",
+    "who tells of Lighthouse's jobs ([kubernetes.md](kubernetes.md#which-source)): `hooks`, its own deliveries; `objects`, the relay or Tekton; `both`, its webhooks the event and objects the rest",
 );
 
 /// Who tells of Lighthouse's jobs. Every span has exactly one emitter.
