@@ -25,6 +25,7 @@ def spans():
 
 
 SPANS = dict(spans())
+PARENTS = dict(re.findall(r"^  id (\w+) parent (\w+)$", SNAPSHOTS, re.M))
 ATTRIBUTES = set(re.findall(r"^  ([\w.]+) = ", SNAPSHOTS, re.M))
 
 
@@ -90,10 +91,15 @@ def test_the_tree_is_the_one_of_the_snapshots():
     guid = "6f1d2c3b-00aa-11f1-9c3d-5a6b7c8d9e0f"
     of[hashed(8, "event", guid)] = ("push", "event", "")
     assert trace.split()[1] == hashed(16, "trace", "event", guid)
+    above = []
     for line in lines:
-        shape = r"[│├└ ]*(\S.*?)  +(?:(\w+) +)?(\w+) +([0-9a-f]{16})(?:   .*)?"
-        name, error, kind, span = re.fullmatch(shape, line).groups()
+        shape = r"([│├└ ]*)(\S.*?)  +(?:(\w+) +)?(\w+) +([0-9a-f]{16})(?:   .*)?"
+        branch, name, error, kind, span = re.fullmatch(shape, line).groups()
         assert of[span] == (name, kind, error or ""), line
+        above[len(branch) // 2:] = [span]
+        # The run's parent is the event, of which the snapshot of objects alone has none.
+        if kind not in ("event", "run"):
+            assert PARENTS[span] == above[-2], line
     assert len(lines) == 20
 
 

@@ -43,7 +43,7 @@ def container(step, known, template=()):
     env = {it["name"]: it for it in [*template, *step["env"]]}
     env = [it | {"value": substituted(it["value"], known)} if "value" in it else it for it in env.values()]
     script = substituted(step["script"], known)
-    return {"name": f"step-{step['name']}", "image": step["image"], "env": env, "command": ["sh", "-c", script]}
+    return {"name": f"step-{step['name']}", "image": step["image"], "env": env, "command": ["sh", "-ec", script]}
 
 
 def parameters(spec, **more):
