@@ -80,14 +80,14 @@ def test_github_is_named_in_its_room_and_in_few_other_files():
 
 
 # Crates as docs/architecture.md calls them.
-CRATES = {"core": "shared/core/src", "service": "shared/service/src", "cli": "cli/src"}
+CRATES = {"core": "shared/core/src", "service": "shared/service/src", "cli": "cli/src", "relay": "relay/src"}
 DOCS = ("architecture.md", "adding-a-provider.md")
 
 
 def test_every_module_and_name_that_the_architecture_tells_is_there():
     for page in DOCS:
         text = (ROOT / "docs" / page).read_text()
-        for name in set(re.findall(r"`((?:core|service|cli)(?:::\w+)+)`", text)):
+        for name in set(re.findall(r"`((?:core|service|cli|relay)(?:::\w+)+)`", text)):
             crate, *path = name.split("::")
             # A module below another may be told by its own name; what is no module is an item of one.
             files = [path.relative_to(ROOT / CRATES[crate]) for path in (ROOT / CRATES[crate]).rglob("*.rs")]

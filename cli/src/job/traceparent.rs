@@ -17,20 +17,29 @@ use crate::terminal::{Failure, failure, print, provider};
   CircleCI  spanhook traceparent circleci $CIRCLE_WORKFLOW_ID $CIRCLE_WORKFLOW_JOB_ID >> \"$BASH_ENV\"
   GitLab    eval \"$(spanhook traceparent gitlab $CI_PIPELINE_ID $CI_JOB_ID --instance $CI_SERVER_HOST)\"
   GitHub    spanhook traceparent github $GITHUB_RUN_ID $GITHUB_RUN_ATTEMPT $SPANHOOK_JOB_ID --format github >> \"$GITHUB_ENV\"
-TRACE_IDS and the instance (CIRCLECI_HOST, GITLAB_HOST, GITHUB_HOST) must be set as for the webhook.")]
+  Tekton    eval \"$(spanhook traceparent tekton $PIPELINE_RUN $TASK_RUN STEP --event \"$EVENT\" --above \"$LIGHTHOUSE_JOB\")\"
+TRACE_IDS and the instance (CIRCLECI_HOST, GITLAB_HOST, GITHUB_HOST, KUBERNETES_CLUSTER) must be set as for the webhook.
+Where a step of Tekton has its words from: docs/kubernetes.md.")]
 pub(crate) struct Traceparent {
     /// Whose job it is
     #[arg(value_parser = provider)]
     provider: Provider,
-    /// Workflow and job (`CircleCI`), pipeline and job (GitLab), run, attempt and check run (GitHub)
+    /// Workflow and job (`CircleCI`), pipeline and job (GitLab), run, attempt and check run (GitHub),
+    /// PipelineRun, TaskRun, step and its try (Tekton)
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
     /// Form of the answer
     #[arg(long, default_value = "sh", value_parser = PossibleValuesParser::new(Format::ALL.map(|it| it.0)))]
     format: String,
-    /// Host of the instance, as jobs know it
+    /// Host of the instance, as jobs know it; the cluster's name (Tekton)
     #[arg(long, value_name = "HOST")]
     instance: Option<String>,
+    /// Delivery of the code host that began the run, where the label event-GUID tells one (Tekton)
+    #[arg(long, value_name = "GUID")]
+    event: Option<String>,
+    /// LighthouseJob that the run is of, where no delivery is told (Tekton)
+    #[arg(long, value_name = "NAME")]
+    above: Option<String>,
     /// Root pipeline of a child pipeline, for native ids
     #[arg(long, value_name = "ID")]
     root: Option<String>,
@@ -47,7 +56,10 @@ impl Traceparent {
         let ids: Vec<_> = self.ids.iter().map(String::as_str).collect();
         let told = (self.provider.room().job.segments)(&ids);
         let told = told.ok_or(BadRequest::Path).map_err(failure)?;
-        let claim = Claim { host: self.instance, root_id: self.root, ..told };
+        // Labels that are not there come as empty text.
+        let label = |it: Option<String>| it.filter(|it| !it.is_empty());
+        let (event, above) = (label(self.event), label(self.above));
+        let claim = Claim { host: self.instance, root_id: self.root, event, above, ..told };
         let format = Format::named(&self.format).unwrap_or_default();
         let job = traceparent::job(self.provider, &claim).map_err(failure)?;
         print(format.render(Context::of(&job, &settings, &rules, self.project.as_deref())));

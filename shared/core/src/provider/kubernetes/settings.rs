@@ -10,7 +10,7 @@ use crate::{
 pub(super) static SIGNING_KEY: Variable = Variable::secret(
     "KUBERNETES_SIGNING_KEY",
     "set it to the key (whsec_...) that the relay signs with",
-    "Standard Webhooks key (`whsec_…`) that the relay signs with",
+    "Standard Webhooks key (`whsec_…`) that the relay signs with; of the proofs that are set all must hold",
 );
 
 pub(super) static TOKEN: Variable = Variable::secret(
@@ -37,7 +37,7 @@ pub(super) static CLUSTER: Variable = Variable::new(
     "KUBERNETES_CLUSTER",
     "default",
     "use letters, digits, dots, hyphens and underscores, such as prod-eu",
-    "name of the cluster, part of every id, where a delivery names none; the same at the relay",
+    "name of the cluster, part of every id, where a delivery or request names none: only the relay's do; the same at the relay",
 );
 
 pub(super) static SERVICE_NAME: Variable = Variable::new(

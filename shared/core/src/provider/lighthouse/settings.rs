@@ -23,7 +23,7 @@ pub(super) static SOURCES: Variable = Variable::new(
     "LIGHTHOUSE_SOURCES",
     "",
     "use hooks, objects or both",
-    "who tells of Lighthouse's jobs: `hooks`, its own deliveries; `objects`, the relay or Tekton; `both`, its webhooks the event and objects the rest. Without it: `objects` where what proves the relay is set, `both` where `LIGHTHOUSE_HMAC_KEY` is set too, else `hooks`; functions that see their own settings alone need it",
+    "who tells of Lighthouse's jobs ([kubernetes.md](kubernetes.md#which-source)): `hooks`, its own deliveries; `objects`, the relay or Tekton; `both`, its webhooks the event and objects the rest. Without it: `objects` where what proves the relay is set, `both` where `LIGHTHOUSE_HMAC_KEY` is set too, else `hooks`; functions that see their own settings alone need it",
 );
 
 /// Who tells of Lighthouse's jobs. Every span has exactly one emitter.

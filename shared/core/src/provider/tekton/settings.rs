@@ -9,7 +9,7 @@ use crate::{
 pub(super) static SIGNING_KEY: Variable = Variable::secret(
     "TEKTON_SIGNING_KEY",
     "set it to the key (whsec_...) that what forwards Tekton's events signs with",
-    "Standard Webhooks key (`whsec_…`) of what forwards Tekton's events, which signs them",
+    "Standard Webhooks key (`whsec_…`) of what forwards Tekton's events, which signs them; the relay's is its `KUBERNETES_SIGNING_KEY`",
 );
 
 pub(super) static TOKEN: Variable = Variable::secret(
