@@ -2,9 +2,9 @@
 # Installs the real parts that the end-to-end tests run against, through ordinary package clients.
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
-# usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [opensearch] [cargo-lambda] [otel-cli]
+# usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [opensearch] [vega] [cargo-lambda] [otel-cli]
 #        [python] [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver]
-# needs: bash, Go, Java 17 (JDK), Maven, Python 3 with venv; apiserver a Debian
+# needs: bash, Go, Java 17 (JDK), Maven, Node.js with npm, Python 3 with venv; apiserver a Debian
 set -euo pipefail
 
 COLLECTOR=v0.161.0      # the builder; the components in collector/builder.yaml have the same version
@@ -41,6 +41,7 @@ stamp_of() {
     python) cksum < "$here/../../infra/tests/requirements.txt" ;;
     sqs) echo "$MAVEN_DEPENDENCY $(cat "$here"/sqs/{pom.xml,elasticmq.conf,run.sh} | cksum)" ;;
     opensearch) echo "$MAVEN_DEPENDENCY $(cat "$here"/opensearch/{pom.xml,Node.java,run.sh} | cksum)" ;;
+    vega) cat "$here"/vega/package{,-lock}.json | cksum ;;
     cargo-lambda) echo "$CARGO_LAMBDA $ZIG" ;;
     cargo-deny) echo "$CARGO_DENY" ;;
     cargo-shear) echo "$CARGO_SHEAR" ;;
@@ -127,6 +128,11 @@ install_opensearch() {
   rm -r "$parts/opensearch/first-start"
 }
 
+install_vega() {
+  cp "$here"/vega/package{,-lock}.json "$parts/vega/"
+  npm ci --prefix "$parts/vega" --ignore-scripts --silent --no-fund --no-audit
+}
+
 install_cargo-lambda() {
   python3 -m venv "$parts/cargo-lambda"
   "$parts/cargo-lambda/bin/pip" install --quiet --disable-pip-version-check \
@@ -162,8 +168,8 @@ install_apiserver() {
   rm -r "$parts/apiserver" "$parts/apiserver.log"
 }
 
-[ $# -gt 0 ] || set -- collector collector-opensearch sqs opensearch cargo-lambda otel-cli python checkov aws-schema \
-  action-lint cargo-deny cargo-shear apiserver
+[ $# -gt 0 ] || set -- collector collector-opensearch sqs opensearch vega cargo-lambda otel-cli python checkov \
+  aws-schema action-lint cargo-deny cargo-shear apiserver
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"
