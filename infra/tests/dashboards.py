@@ -262,7 +262,7 @@ def vega(node, parts, item, filters, period):
     )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    assert answer["problems"] == []
+    assert answer["problems"] == [], answer["problems"]
     return answer["data"], answer["svg"]
 
 

@@ -70,4 +70,11 @@ class Serve:
 
     def queued(self):
         """How many messages wait to be forwarded."""
-        return json.loads(get(f"{self.endpoint}/api/traces"))["status"]["queued"]
+        return self._status()["queued"]
+
+    def counters(self):
+        """What it counted since the start, by name."""
+        return dict(self._status()["counters"])
+
+    def _status(self):
+        return json.loads(get(f"{self.endpoint}/api/traces"))["status"]

@@ -19,6 +19,8 @@ CHOSEN = {
         }
     }
 }
+# An axis of the data themselves would complain when there are none.
+UP_TO_MOST = {"signal": "[0, length(data('most')) && data('most')[0].value || 1]"}
 BLUE, GREY, RED = "#006BB4", "#98A2B3", "#BD271E"
 
 
@@ -70,7 +72,7 @@ def chunks():
                 "as": ["median", "builds"],
             },
             formula("change", "datum.median == null ? null : datum.size / datum.median - 1"),
-            formula("told", "datum.change == null ? 'new' : format(datum.change, '+.1%')"),
+            formula("told", "format(datum.size, ',') + (datum.change == null ? ', new' : ', ' + format(datum.change, '+.1%'))"),
             {"type": "collect", "sort": {"field": "size", "order": "descending"}},
         ],
     }
@@ -80,9 +82,9 @@ def chunks():
     )}
     row = {"scale": "y", "field": "name"}
     return spec(
-        [*builds(), sizes, before, now],
+        [*builds(), sizes, before, now, most("sizes", "size")],
         [
-            {"name": "x", "type": "linear", "range": "width", "domain": {"data": "sizes", "field": "size"}, "zero": True, "nice": True},
+            {"name": "x", "type": "linear", "range": "width", "domain": UP_TO_MOST, "nice": True},
             {"name": "y", "type": "band", "range": "height", "padding": 0.3, "domain": {"data": "now", "field": "name"}},
         ],
         [
@@ -111,10 +113,10 @@ def durations():
                 {"type": "filter", "expr": "datum.seconds != null"},
                 {"type": "collect", "sort": {"field": "built"}},
             ],
-        }],
+        }, most("now", "seconds")],
         [
             {"name": "x", "type": "band", "range": "width", "padding": 0.2, "domain": {"data": "now", "field": "id"}},
-            {"name": "y", "type": "linear", "range": "height", "domain": {"data": "now", "field": "seconds"}, "zero": True, "nice": True},
+            {"name": "y", "type": "linear", "range": "height", "domain": UP_TO_MOST, "nice": True},
         ],
         [
             {"scale": "x", "orient": "bottom", "labelAngle": -30, "labelAlign": "right", "labelLimit": 120},
@@ -180,6 +182,14 @@ def builds():
             ],
         },
     ]
+
+
+def most(source, field):
+    """The data set of the end of an axis."""
+    return {
+        "name": "most", "source": source,
+        "transform": [{"type": "aggregate", "fields": [field], "ops": ["max"], "as": ["value"]}],
+    }
 
 
 def ranked(name):
