@@ -33,13 +33,17 @@ class Node:
     def __enter__(self):
         with open(self.folder / "log", "wb") as log:
             self.process = subprocess.Popen([RUN, str(self.port), self.folder / "node"], stdout=log, stderr=log)
-        until(self._up, 120)
+        try:
+            until(self._up, 120)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
         self.process.terminate()
         self.process.wait(60)
-        shutil.rmtree(self.folder / "node")
+        shutil.rmtree(self.folder / "node", ignore_errors=True)
 
     def _up(self):
         assert self.process.poll() is None, (self.folder / "log").read_text()[-3000:]

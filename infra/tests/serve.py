@@ -37,7 +37,11 @@ class Serve:
     def __enter__(self):
         with open(self.folder / "log", "wb") as log:
             self.process = subprocess.Popen(self.command, env=self.env, stdout=log, stderr=log)
-        until(self._up)
+        try:
+            until(self._up)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
