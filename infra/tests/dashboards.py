@@ -105,7 +105,8 @@ def condition(query, filters, time_field, period):
 
     src/plugins/data/common/opensearch_query/opensearch_query/build_opensearch_query.ts
     """
-    return {"bool": {"must": [], "filter": [query, *filters, {"range": {time_field: period.range()}}], "should": [], "must_not": []}}
+    found = [query, *filters, {"range": {time_field: period.range()}}]
+    return {"bool": {"must": [], "filter": found, "should": [], "must_not": []}}
 
 
 def source(item):
@@ -196,7 +197,9 @@ def _bucket(aggregation, metrics, period):
     kind, params = aggregation["type"], dict(aggregation["params"])
     params.pop("customLabel", None)
     if kind == "date_histogram":
-        expected = {"useNormalizedOpenSearchInterval": True, "interval": "auto", "drop_partials": False, "extended_bounds": {}}
+        expected = {
+            "useNormalizedOpenSearchInterval": True, "interval": "auto", "drop_partials": False, "extended_bounds": {},
+        }
         assert {key: params.pop(key) for key in expected} == expected
         assert params.keys() == {"field", "min_doc_count"}, aggregation
         return {kind: {**params, "fixed_interval": period.interval(), "time_zone": "UTC"}}, {}
@@ -256,10 +259,9 @@ def vega(node, parts, item, filters, period):
     # Dashboards sizes it to the panel.
     spec |= {"width": 700, "height": 300, "autosize": {"type": "fit", "contains": "padding"}}
     names = [it["name"] for it in spec["data"]]
-    done = subprocess.run(
-        ["node", pathlib.Path(__file__).parent / "vega.cjs", *names], input=json.dumps(spec), capture_output=True, text=True,
-        env={"PATH": os.environ["PATH"], "NODE_PATH": str(parts / "vega" / "node_modules")},
-    )
+    command = ["node", pathlib.Path(__file__).parent / "vega.cjs", *names]
+    env = {"PATH": os.environ["PATH"], "NODE_PATH": str(parts / "vega" / "node_modules")}
+    done = subprocess.run(command, input=json.dumps(spec), env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["problems"] == [], answer["problems"]
@@ -276,7 +278,7 @@ def _inject(query, context, period):
     if isinstance(query, list):
         found = []
         for it in query:
-            clause = re.fullmatch(r"%dashboard_context-(must|filter|must_not)_clause%", it) if isinstance(it, str) else None
+            clause = isinstance(it, str) and re.fullmatch(r"%dashboard_context-(must|filter|must_not)_clause%", it)
             found += copy.deepcopy(context[clause[1]]) if clause else [_inject(it, context, period)]
         return found
     if isinstance(query, dict):

@@ -56,7 +56,8 @@ class Node:
     def call(self, method, path, body=None):
         """The answer; an error of the node is one here, with what the node says of it."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.endpoint}/{path}", data, {"Content-Type": "application/json"}, method=method)
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.endpoint}/{path}", data, headers, method=method)
         try:
             with opener().open(request, timeout=60) as answer:
                 return json.loads(answer.read())
@@ -96,9 +97,9 @@ class Node:
         puts = [it for it in lines if it.startswith("put ")]
         left_out = [it for it in puts if "_plugins/_ism/" in it]
         assert len(left_out) == 1 and len(puts) > 1
-        script = "\n".join(["set -eu", *(it for it in lines if it.startswith("put()")), *(it for it in puts if it not in left_out)])
+        define = [it for it in lines if it.startswith("put()")]
+        script = "\n".join(["set -eu", *define, *(it for it in puts if it not in left_out)])
         env = {"PATH": os.environ["PATH"], "NO_PROXY": "127.0.0.1", "OPENSEARCH": self.endpoint, "AUTH": "user:password"}
         done = subprocess.run(["bash", "-c", script], cwd=FOLDER, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count('{"acknowledged":true}') == len(puts) - 1, done.stdout
-        return puts

@@ -33,7 +33,8 @@ def sample(name):
 def build(correlation, hours, number, project="acme/shop", **chunks):
     """What a job reports of a build that ended then: the bundler's plugin doesn't know the project."""
     end = SINCE + hours * HOUR
-    metadata = sample("build-events/ci-build-metadata") | {"timestamp": end, "correlation_id": correlation, "project": project}
+    metadata = sample("build-events/ci-build-metadata")
+    metadata |= {"timestamp": end, "correlation_id": correlation, "project": project}
     metadata["metrics"] = {"duration_seconds": 300 + number}
     bundle = sample("build-events/webpack-build-stats") | {"timestamp": end - 10, "correlation_id": correlation}
     if correlation == FAILED:
@@ -92,7 +93,10 @@ def node(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parts():
-    return pathlib.Path(binary("otelcol-opensearch")).parents[1]
+    parts = binary("otelcol-opensearch").parents[1]
+    if not (parts / "vega" / "node_modules").exists():
+        pytest.skip("Vega is not installed below SPANHOOK_PARTS: tests/parts/install.sh vega")
+    return parts
 
 
 @pytest.fixture
@@ -127,8 +131,10 @@ def test_the_templates_pipelines_and_mapping_are_taken_as_they_are(node):
 def test_what_is_delivered_twice_is_one_document(node):
     documents = node.documents("ss4o_traces-ci-*")
     kinds = [it["attributes"].get("spanhook.kind") for it in documents.values()]
-    # What a webhook says of these runs is counted in test_samples.py, the skipped job among them.
-    assert {kind: kinds.count(kind) for kind in {*kinds} - {None}} == {"run": 2, "job": 5, "queue": 4, "step": 17, "marker": 1}
+    # Of the two attempts together what test_samples.py counts of each.
+    assert {kind: kinds.count(kind) for kind in {*kinds} - {None}} == {
+        "run": 2, "job": 5, "queue": 4, "step": 17, "marker": 1,
+    }
     # A build and its bundle; artifact and mark; requests.
     assert kinds.count(None) == 2 * 15 + 2 + len(REQUESTS)
     records = node.documents("ss4o_logs-ci-*")
@@ -138,9 +144,12 @@ def test_what_is_delivered_twice_is_one_document(node):
 
 
 def test_a_document_is_found_by_its_build(node):
-    by_id = {(it["resource"]["service.name"], it["kind"]): it["correlation_id"] for it in node.documents("ss4o_traces-ci-*").values() if "correlation_id" in it}
-    assert by_id["shop-api", "Server"] == LATEST, "the caller's build, not its own"
-    assert by_id["shop-web", "Client"] in (LATEST, FAILED)
+    documents = [it for it in node.documents("ss4o_traces-ci-*").values() if "correlation_id" in it]
+    found = {(it["resource"]["service.name"], it["kind"], it["correlation_id"]) for it in documents}
+    # Of a server it is the caller's build, not its own.
+    assert {it for it in found if it[1] != "Internal"} == {
+        ("shop-api", "Server", LATEST), ("shop-web", "Client", LATEST), ("shop-web", "Client", FAILED),
+    }
 
 
 @pytest.mark.parametrize("item, index, field, counted", USED)
@@ -177,7 +186,8 @@ def test_failed_jobs_have_their_reasons(panel):
 def test_the_slowest_steps_come_first(panel):
     found = panel("spanhook-steps")
     assert found[:3] == [
-        ("Test", "call / test (24, chromium)", 442.5 * SECOND), ("Build", "build", 184 * SECOND), ("Deploy", "deploy", 46 * SECOND),
+        ("Test", "call / test (24, chromium)", 442.5 * SECOND), ("Build", "build", 184 * SECOND),
+        ("Deploy", "deploy", 46 * SECOND),
     ]
     assert found == sorted(found, key=lambda it: -it[2]) and len(found) == 12
 
@@ -261,13 +271,15 @@ def test_api_errors_and_latency_are_told_by_build(panel):
     for *keys, requests, errors, median, high in found:
         assert (requests, errors) == pytest.approx(expected[tuple(keys)][:2])
         assert [it / milliseconds for it in (median, high)] == pytest.approx(expected[tuple(keys)][2:], rel=0.01)
-    assert {it[:3] for it in panel("spanhook-release-requests", LATEST)} == expected.keys() - {(FAILED, "shop-web", "Client")}
+    chosen_alone = {it[:3] for it in panel("spanhook-release-requests", LATEST)}
+    assert chosen_alone == expected.keys() - {(FAILED, "shop-web", "Client")}
 
 
 def test_everything_that_was_reported_of_a_build_is_listed(panel):
-    assert only(
-        panel("spanhook-release-events", LATEST), "name", "resource.cicd.pipeline.name", "attributes.cicd.pipeline.result", "attributes.build.bundle.size"
-    ) == [("webpack compile", None, None, 1_843_201), ("build acme/shop", "acme/shop", "success", None)]
+    columns = ["name", "resource.cicd.pipeline.name", "attributes.cicd.pipeline.result", "attributes.build.bundle.size"]
+    assert only(panel("spanhook-release-events", LATEST), *columns) == [
+        ("webpack compile", None, None, 1_843_201), ("build acme/shop", "acme/shop", "success", None),
+    ]
     assert only(panel("spanhook-release-failures"), "correlation_id", "name", "attributes.error.type") == [
         (FAILED, "webpack compile", "compile_error"), (FAILED, "build acme/shop", "failed"),
     ]
@@ -278,10 +290,11 @@ def test_everything_that_was_reported_of_a_build_is_listed(panel):
 
 
 def test_the_controls_offer_what_is_there(node):
-    (release,) = [options(node, saved("spanhook-release-controls"), 0, [], PERIOD)]
+    release = options(node, saved("spanhook-release-controls"), 0, [], PERIOD)
     assert set(release) == {*SHOP, "other-1", "other-2", MOBILE}
     labels = [it["label"] for it in state(saved("spanhook-controls"))["params"]["controls"]]
-    offered = {label: options(node, saved("spanhook-controls"), number, [], PERIOD) for number, label in enumerate(labels)}
+    runs = saved("spanhook-controls")
+    offered = {label: options(node, runs, number, [], PERIOD) for number, label in enumerate(labels)}
     assert offered["Provider"] == ["github"]
     assert set(offered["Pipeline"]) == {"CI", "acme/shop", "acme/other", "acme/shop-android"}
     assert set(offered["Correlation id"]) == set(release)

@@ -72,7 +72,10 @@ def chunks():
                 "as": ["median", "builds"],
             },
             formula("change", "datum.median == null ? null : datum.size / datum.median - 1"),
-            formula("told", "format(datum.size, ',') + (datum.change == null ? ', new' : ', ' + format(datum.change, '+.1%'))"),
+            formula(
+                "told",
+                "format(datum.size, ',') + (datum.change == null ? ', new' : ', ' + format(datum.change, '+.1%'))",
+            ),
             {"type": "collect", "sort": {"field": "size", "order": "descending"}},
         ],
     }
@@ -92,14 +95,22 @@ def chunks():
             {"scale": "y", "orient": "left"},
         ],
         [
-            mark("rect", "now", fill={"value": BLUE}, x={"scale": "x", "value": 0}, x2={"scale": "x", "field": "size"}, y=row, height={"scale": "y", "band": 1}, tooltip=tooltip),
+            mark(
+                "rect", "now", fill={"value": BLUE}, x={"scale": "x", "value": 0}, x2={"scale": "x", "field": "size"},
+                y=row, height={"scale": "y", "band": 1}, tooltip=tooltip,
+            ),
             mark(
                 "symbol", "sizes", fill={"value": GREY}, size={"value": 30}, x={"scale": "x", "field": "size"},
-                y={**row, "band": 0.5}, tooltip={"signal": "{build: datum.key, chunk: datum.name, size: format(datum.size, ',')}"},
+                y={**row, "band": 0.5},
+                tooltip={"signal": "{build: datum.key, chunk: datum.name, size: format(datum.size, ',')}"},
                 # Chunks that this build doesn't have have no row.
                 opacity={"signal": "datum.rank > 1 && indata('now', 'name', datum.name) ? 0.9 : 0"},
             ),
-            mark("text", "now", text={"field": "told"}, x={"scale": "x", "field": "size", "offset": 6}, y={**row, "band": 0.5}, baseline={"value": "middle"}, fill={"signal": f"datum.change > 0.02 ? '{RED}' : '{GREY}'"}),
+            mark(
+                "text", "now", text={"field": "told"}, x={"scale": "x", "field": "size", "offset": 6},
+                y={**row, "band": 0.5}, baseline={"value": "middle"},
+                fill={"signal": f"datum.change > 0.02 ? '{RED}' : '{GREY}'"},
+            ),
         ],
     )
 
@@ -123,8 +134,8 @@ def durations():
             {"scale": "y", "orient": "left", "title": "Seconds"},
         ],
         [mark(
-            "rect", "now", x={"scale": "x", "field": "id"}, width={"scale": "x", "band": 1}, y={"scale": "y", "field": "seconds"},
-            y2={"scale": "y", "value": 0}, tooltip=tooltip,
+            "rect", "now", x={"scale": "x", "field": "id"}, width={"scale": "x", "band": 1},
+            y={"scale": "y", "field": "seconds"}, y2={"scale": "y", "value": 0}, tooltip=tooltip,
             fill={"signal": f"datum.result == 'failure' ? '{RED}' : datum.rank == 1 ? '{BLUE}' : '{GREY}'"},
         )],
     )
@@ -162,19 +173,25 @@ def builds():
                 formula("chosen", "datum.chosen.value > 0"),
                 formula("project", "length(datum.project.buckets) ? datum.project.buckets[0].key : ''"),
                 formula("seconds", "datum.own.doc_count ? datum.own.length.value / 1e9 : null"),
-                formula("result", "datum.own.doc_count && length(datum.own.result.buckets) ? datum.own.result.buckets[0].key : ''"),
+                formula("result", "length(datum.own.result.buckets) ? datum.own.result.buckets[0].key : ''"),
             ],
         },
         {
             "name": "this",
             "source": "builds",
-            "transform": [{"type": "filter", "expr": "datum.chosen"}, *ranked("latest"), {"type": "filter", "expr": "datum.latest == 1"}],
+            "transform": [
+                {"type": "filter", "expr": "datum.chosen"}, *ranked("latest"),
+                {"type": "filter", "expr": "datum.latest == 1"},
+            ],
         },
         {
             "name": "near",
             "source": "builds",
             "transform": [
-                {"type": "lookup", "from": "this", "key": "project", "fields": ["project"], "values": ["id", "built"], "as": ["this", "until"]},
+                {
+                    "type": "lookup", "from": "this", "key": "project", "fields": ["project"],
+                    "values": ["id", "built"], "as": ["this", "until"],
+                },
                 # Of no project a build has no neighbours.
                 {"type": "filter", "expr": "datum.id == datum.this || (datum.project && datum.built < datum.until)"},
                 *ranked("rank"),

@@ -33,7 +33,8 @@ def table(id, title, index, query, metrics, buckets):
         "perPage": 20, "showPartialRows": False, "showMetricsAtAllLevels": False, "showTotal": False,
         "totalFunc": "sum", "percentageCol": "",
     }
-    return _visualization(id, title, "table", params, _aggregations(metrics, buckets, ["bucket"] * len(buckets)), index, query)
+    aggregations = _aggregations(metrics, buckets, ["bucket"] * len(buckets))
+    return _visualization(id, title, "table", params, aggregations, index, query)
 
 
 def controls(id, title, fields):
