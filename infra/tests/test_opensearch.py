@@ -3,14 +3,14 @@
 import fnmatch
 import json
 import re
+import runpy
 from pathlib import Path
 
+import jsonschema
 import pytest
+from dashboards import FOLDER, META, OBJECTS, PATTERNS, ROOT, searches, state
 
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "infra" / "opensearch"
 SNAPSHOTS = ROOT / "shared" / "core" / "tests"
-META = "opensearchDashboardsSavedObjectMeta"
 
 TEMPLATE, LOGS_TEMPLATE = (
     json.loads((FOLDER / name).read_text()) for name in ("index-template.json", "logs-index-template.json")
@@ -19,7 +19,6 @@ PIPELINE, LOGS_PIPELINE = (
     json.loads((FOLDER / name).read_text()) for name in ("ingest-pipeline.json", "logs-ingest-pipeline.json")
 )
 POLICY = json.loads((FOLDER / "ism-policy.json").read_text())["policy"]
-OBJECTS = [json.loads(line) for line in (FOLDER / "dashboard.ndjson").read_text().splitlines()]
 MAPPINGS = {
     "spanhook-spans": TEMPLATE["template"]["mappings"],
     "spanhook-logs": LOGS_TEMPLATE["template"]["mappings"],
@@ -53,12 +52,35 @@ def of_type(kind):
     return [it for it in OBJECTS if it["type"] == kind]
 
 
-def state(visualization):
-    return json.loads(visualization["attributes"]["visState"])
-
-
 def fields_of(item):
-    """(field, needs to be counted or sorted by)"""
+    """(index pattern, field, needs to be counted or sorted by)"""
+    if item["type"] == "visualization" and state(item)["type"] == "vega":
+        for index, body in searches(item):
+            (pattern,) = [id for id, title in PATTERNS.items() if title == index]
+            yield from ((pattern, *it) for it in fields_of_search(body))
+    else:
+        (pattern,) = {it["id"] for it in item["references"] if it["type"] == "index-pattern"} or {item["id"]}
+        yield from ((pattern, *it) for it in fields_of_object(item))
+
+
+def fields_of_search(body):
+    """Of a search as OpenSearch takes it."""
+    if isinstance(body, list):
+        for it in body:
+            yield from fields_of_search(it)
+    elif isinstance(body, dict):
+        for key, it in body.items():
+            if key == "exists":
+                yield it["field"], False
+            elif key in ("range", "prefix"):
+                yield from ((field, True) for field in it)
+            elif key == "field":
+                yield it, True
+            else:
+                yield from fields_of_search(it)
+
+
+def fields_of_object(item):
     attributes = item["attributes"]
     if item["type"] == "index-pattern":
         yield attributes["timeFieldName"], True
@@ -72,9 +94,7 @@ def fields_of(item):
     if item["type"] == "visualization":
         for control in state(item)["params"].get("controls", []):
             yield control["fieldName"], True
-        for aggregation in state(item)["aggs"]:
-            if "field" in aggregation["params"]:
-                yield aggregation["params"]["field"], True
+        yield from fields_of_search([it["params"] for it in state(item)["aggs"]])
     if META in attributes:
         query = json.loads(attributes[META]["searchSourceJSON"])["query"]
         assert query["language"] == "kuery"
@@ -82,17 +102,7 @@ def fields_of(item):
             yield name, False
 
 
-def index_of(item):
-    """The index pattern that an object reads."""
-    (index,) = {it["id"] for it in item["references"] if it["type"] == "index-pattern"} or {item["id"]}
-    return index
-
-
-USED = sorted({
-    (item["id"], index_of(item), *it)
-    for item in OBJECTS if item["type"] != "dashboard"
-    for it in fields_of(item)
-})
+USED = sorted({(item["id"], *it) for item in OBJECTS if item["type"] != "dashboard" for it in fields_of(item)})
 
 
 def emitted():
@@ -120,6 +130,11 @@ def test_a_field_of_the_dashboard_is_mapped(item, index, field, counted):
 @pytest.mark.parametrize("field", sorted({field for _, _, field, _ in USED if field.startswith(("attributes.", "resource."))}))
 def test_a_field_of_the_dashboard_is_emitted(field):
     assert field.partition(".")[2] in emitted()[field.partition(".")[0]]
+
+
+def test_the_committed_objects_are_what_the_script_makes(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    assert (FOLDER / "dashboard.ndjson").read_text() == runpy.run_path(str(FOLDER / "build.py"))["build"]()
 
 
 def test_ids_are_unique_and_references_resolve():
@@ -175,7 +190,8 @@ def test_runs_jobs_and_steps_are_told_apart_by_what_a_span_says_it_is():
 
 
 def test_no_file_names_a_provider():
-    text = "".join(path.read_text() for path in FOLDER.glob("*json")).lower()
+    files = [*FOLDER.glob("*json"), *FOLDER.rglob("*.py")]
+    text = "".join(path.read_text() for path in files).lower().replace("https://vega.github.io/", "")
     assert not [it for it in ("circleci", "gitlab", "github") if it in text]
 
 
@@ -190,13 +206,13 @@ def filters(dashboard_id):
 
 
 def test_the_dashboard_of_runs_filters_by_run_and_correlation_id():
-    assert {"resource.cicd.pipeline.run.id", "resource.correlation_id"} <= set(filters("spanhook"))
+    assert {"resource.cicd.pipeline.run.id", "correlation_id"} <= set(filters("spanhook"))
 
 
 def test_the_dashboard_of_releases_has_one_filter_that_spans_and_logs_both_have():
-    assert filters("spanhook-release") == ["resource.correlation_id"]
+    assert filters("spanhook-release") == ["correlation_id"]
     for index in FIELDS:
-        assert field_type(index, "resource.correlation_id") == "keyword"
+        assert field_type(index, "correlation_id") == "keyword"
 
 
 def test_sizes_can_be_added_up():
@@ -229,6 +245,15 @@ def test_all_files_mean_the_same_indices():
         assert fnmatch.fnmatch(f"{index}-2026.11.21", pattern)
 
 
+def test_the_policy_is_what_the_documentation_asks_for():
+    schema = json.loads((Path(__file__).parent / "ism-policy.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate({"policy": POLICY}, schema)
+    for broken in ({"default_state": None}, {"states": [{"name": "open"}]}, {"ism_template": [{"priority": 1}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"policy": POLICY | broken}, schema)
+
+
 def test_the_policy_ends_in_deletion():
     states = {it["name"]: it for it in POLICY["states"]}
     assert POLICY["default_state"] in states
@@ -237,20 +262,19 @@ def test_the_policy_ends_in_deletion():
     assert any("delete" in action for name in targets for action in states[name]["actions"])
 
 
-def test_the_pipeline_fills_what_the_exporter_leaves_out():
-    text = json.dumps(PIPELINE)
-    for field in ("@timestamp", "_id", "durationInNanos"):
-        assert field in text
-    assert FIELDS["spanhook-spans"]["durationInNanos"] == "long"
-    for field in re.findall(r"\{\{\{(\w+)\}\}\}|ctx\.(\w+)", text):
-        assert "".join(field) in FIELDS["spanhook-spans"]
-
-
-def test_a_log_record_has_its_id_of_fields_that_it_has():
-    (processor,) = LOGS_PIPELINE["processors"]
-    fields = set(re.findall(r"ctx\.(\w+)", json.dumps(processor))) - {"_id"}
-    assert fields == {"traceId", "spanId", "body"}
-    assert fields <= FIELDS["spanhook-logs"].keys()
+@pytest.mark.parametrize(
+    "pipeline, index, made",
+    [
+        (PIPELINE, "spanhook-spans", {"@timestamp", "_id", "durationInNanos", "correlation_id", "failed"}),
+        (LOGS_PIPELINE, "spanhook-logs", {"_id", "correlation_id"}),
+    ],
+)
+def test_the_pipelines_read_and_write_fields_that_are_mapped(pipeline, index, made):
+    text = json.dumps(pipeline)
+    written = set(re.findall(r'"field": "([^"]+)"', text)) | set(re.findall(r"ctx\.(\w+) = ", text))
+    assert written == made
+    read = {"".join(it) for it in re.findall(r"\{\{\{(\w+)\}\}\}|ctx\.(\w+)", text)}
+    assert read | written <= {*MAPPINGS[index]["properties"], "_id"}
 
 
 def test_no_emitted_attribute_is_a_value_and_a_group():

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import re
 import time
-import urllib.error
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,6 @@ from reported import (
     snapshot,
 )
 from test_clickhouse import OVERLAY, Run, otlp
-from test_collector import opensearch  # noqa: F401, a fixture
 from test_grafana import DASHBOARDS, expand
 
 RELEASE = {panel["title"]: panel for panel in DASHBOARDS["release.json"]["panels"]}
@@ -421,20 +419,6 @@ def test_no_signal_is_lost_when_clickhouse_is_down_and_the_collector_dies(tmp_pa
     with serve(clickhouse) as endpoint, collector(endpoint):
         for table, signal in zip(tables, SIGNALS, strict=True):
             until(lambda: clickhouse.value(f"SELECT count() FROM outage.{table}") == count(events, signal), 30)
-
-
-def test_opensearch_takes_spans_and_log_records_and_no_metrics(opensearch, tmp_path):
-    endpoint = f"http://127.0.0.1:{opensearch.server_port}"
-    event = snapshot("webpack-build-stats", ONE)
-    with Collector(tmp_path, "opensearch.yaml", program="otelcol-opensearch", OPENSEARCH_ENDPOINT=endpoint) as it:
-        post(it, [{**event, "metrics": []}])
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            post(it, [{"metrics": event["metrics"]}])
-    (span,) = event["traces"][0]["scopeSpans"][0]["spans"]
-    ids = (span["traceId"], span["spanId"])
-    assert {(index.rsplit("-", 1)[0], *of) for index, *of in opensearch.documents} == {
-        ("ss4o_traces-ci-default", *ids), ("ss4o_logs-ci-default", *ids)
-    }
 
 
 DOCS = Path(__file__).parents[2] / "docs"

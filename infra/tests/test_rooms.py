@@ -41,12 +41,12 @@ def listed():
 
 
 def code(path, text):
-    """A file without comments, the tests inside it, and addresses of repositories."""
+    """A file without comments, the tests inside it, and addresses of repositories and their pages."""
     if comments := COMMENTS.get(Path(path).suffix):
         text = comments.sub("", text)
     if path.endswith(".rs"):
         text = re.split(r"(?m)^#\[cfg\((?:all\()?test\b.*\]\nmod \w+ \{", text)[0]
-    return re.sub(r"(?i)(https?://|git@)?([\w-]+\.)*github(usercontent)?\.com[/:][\w./#?=%-]+", "", text)
+    return re.sub(r"(?i)(https?://|git@)?([\w-]+\.)*github(usercontent)?\.(com|io)[/:][\w./#?=%-]+", "", text)
 
 
 def test_code_loses_comments_tests_and_addresses_and_nothing_else():
@@ -61,6 +61,7 @@ mod more { GitHub }
     assert code("a.rs", rust).count("GitHub") == 2
     assert code("a.py", '# GitHub\nx = "GitHub"  # GitHub\n').count("GitHub") == 1
     assert "github" not in code("a.yaml", "- gomod: github.com/a/b v1\n")
+    assert "github" not in code("a.json", '"$schema": "https://vega.github.io/schema/vega/v5.json"')
     assert "github" in code("a.ts", 'host ?? "github.com"')
 
 

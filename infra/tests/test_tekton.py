@@ -123,9 +123,9 @@ def spans(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tool():
     """The binary of `spanhook`."""
-    path = os.environ.get("SPANHOOK_TOOL")
+    path = os.environ.get("SPANHOOK_BINARY")
     if not path:
-        pytest.skip("SPANHOOK_TOOL is unset: it names the binary of spanhook, with all its commands")
+        pytest.skip("SPANHOOK_BINARY is unset: it names the binary of spanhook, with all its commands")
     return Path(path)
 
 

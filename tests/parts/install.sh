@@ -2,14 +2,14 @@
 # Installs the real parts that the end-to-end tests run against, through ordinary package clients.
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
-# usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [cargo-lambda] [otel-cli] [python]
-#        [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver]
-# needs: bash, Go, Java 17, Maven, Python 3 with venv; apiserver a Debian
+# usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [opensearch] [vega] [cargo-lambda] [otel-cli]
+#        [python] [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver]
+# needs: bash, Go, Java 17 (JDK), Maven, Node.js with npm, Python 3 with venv; apiserver a Debian
 set -euo pipefail
 
 COLLECTOR=v0.161.0      # the builder; the components in collector/builder.yaml have the same version
 OPENSEARCH=v0.138.0     # the same of collector/opensearch.yaml
-MAVEN_DEPENDENCY=3.8.1  # fetches what sqs/pom.xml pins
+MAVEN_DEPENDENCY=3.8.1  # fetches what sqs/pom.xml and opensearch/pom.xml pin
 CARGO_LAMBDA=1.9.2
 ZIG=0.17.0              # cargo-lambda links with it, for arm64 too
 CHECKOV=3.3.30          # apart from the other Python tools: its pins and theirs differ
@@ -40,6 +40,8 @@ stamp_of() {
     action-lint) echo "$CHECK_JSONSCHEMA $SHELLCHECK" ;;
     python) cksum < "$here/../../infra/tests/requirements.txt" ;;
     sqs) echo "$MAVEN_DEPENDENCY $(cat "$here"/sqs/{pom.xml,elasticmq.conf,run.sh} | cksum)" ;;
+    opensearch) echo "$MAVEN_DEPENDENCY $(cat "$here"/opensearch/{pom.xml,Node.java,run.sh} | cksum)" ;;
+    vega) cat "$here"/vega/package{,-lock}.json | cksum ;;
     cargo-lambda) echo "$CARGO_LAMBDA $ZIG" ;;
     cargo-deny) echo "$CARGO_DENY" ;;
     cargo-shear) echo "$CARGO_SHEAR" ;;
@@ -89,22 +91,46 @@ install_aws-schema() {
   rm "$parts"/aws-schema/*.whl
 }
 
-install_sqs() {
-  mvn --batch-mode --quiet --file "$here/sqs/pom.xml" \
+# What a part's pom.xml names, into its lib.
+fetch_jars() { # part
+  mvn --batch-mode --quiet --file "$here/$1/pom.xml" \
     "org.apache.maven.plugins:maven-dependency-plugin:$MAVEN_DEPENDENCY:copy-dependencies" \
-    "-DoutputDirectory=$parts/sqs/lib"
-  # One start and stop records the classes that it loads: every later start takes half the time.
-  local log="$parts/sqs/first-start.log" pid i
+    "-DoutputDirectory=$parts/$1/lib"
+}
+
+# One start and stop records the classes that a server loads: every later start takes half the time.
+record_classes() { # part, what its log says once it is up, arguments of its run.sh
+  local part=$1 up=$2 log="$parts/$1/first-start.log" pid i
+  shift 2
   : > "$log"
-  "$here/sqs/run.sh" 0 "-XX:ArchiveClassesAtExit=$parts/sqs/classes.jsa" > "$log" 2>&1 9>&- & pid=$!
-  for ((i = 0; i < 300; i++)); do
-    if grep -q 'ElasticMQ server.*started' "$log"; then break; fi
+  "$here/$part/run.sh" "$@" "-XX:ArchiveClassesAtExit=$parts/$part/classes.jsa" > "$log" 2>&1 9>&- & pid=$!
+  for ((i = 0; i < 600; i++)); do
+    if grep -q "$up" "$log"; then break; fi
     if ! kill -0 "$pid" 2> /dev/null; then break; fi
     sleep 0.1
   done
   kill "$pid" 2> /dev/null || true
   wait "$pid" || true
-  grep -q 'ElasticMQ server.*started' "$log" || { cat "$log" >&2; return 1; }
+  grep -q "$up" "$log" || { cat "$log" >&2; return 1; }
+}
+
+install_sqs() {
+  fetch_jars sqs
+  record_classes sqs 'ElasticMQ server.*started' 0
+}
+
+install_opensearch() {
+  fetch_jars opensearch
+  javac -cp "$parts/opensearch/lib/*" -d "$parts/opensearch/node" "$here/opensearch/Node.java"
+  # In a folder the class would keep all others out of the record.
+  jar --create --file "$parts/opensearch/lib/node.jar" -C "$parts/opensearch/node" .
+  record_classes opensearch 'o.o.n.Node .*] started' 0 "$parts/opensearch/first-start"
+  rm -r "$parts/opensearch/first-start"
+}
+
+install_vega() {
+  cp "$here"/vega/package{,-lock}.json "$parts/vega/"
+  npm ci --prefix "$parts/vega" --ignore-scripts --silent --no-fund --no-audit
 }
 
 install_cargo-lambda() {
@@ -142,8 +168,8 @@ install_apiserver() {
   rm -r "$parts/apiserver" "$parts/apiserver.log"
 }
 
-[ $# -gt 0 ] || set -- collector collector-opensearch sqs cargo-lambda otel-cli python checkov aws-schema \
-  action-lint cargo-deny cargo-shear apiserver
+[ $# -gt 0 ] || set -- collector collector-opensearch sqs opensearch vega cargo-lambda otel-cli python checkov \
+  aws-schema action-lint cargo-deny cargo-shear apiserver
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"

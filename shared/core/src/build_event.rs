@@ -5,8 +5,8 @@
 //! | `type` | becomes |
 //! | --- | --- |
 //! | `ci_build_metadata` | span `build {project}`, histogram `cicd.pipeline.run.duration` |
-//! | `webpack_build_stats` | span `{bundler} compile`, gauges `build.*`, log record `build.bundle.stats` |
-//! | `artifact` | span `artifact {name}`, gauges `build.artifact.size` and `build.artifact.part.size` |
+//! | `webpack_build_stats` | span `{bundler} compile`, gauges `build.*`, log records `build.bundle.stats`, `build.asset`, `build.chunk` |
+//! | `artifact` | span `artifact {name}`, gauges `build.artifact.size` and `build.artifact.part.size`, log records `build.artifact.part` |
 //! | `measure` | a gauge of that name |
 //! | `mark` | span and log record of that name |
 //! | any other | a log record that holds the event |

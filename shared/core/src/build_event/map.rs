@@ -211,6 +211,18 @@ impl Subject<'_, '_> {
         batch.add_record(&self.resource, record);
     }
 
+    /// A part of what was built as a record too: a store that takes no metrics has it as a document.
+    fn part(
+        &self,
+        batch: &mut Batch,
+        event_name: &str,
+        name: String,
+        attributes: Attributes<'static>,
+        (place, span): (Place, SpanId),
+    ) {
+        self.log(batch, event_name, name, attributes, Some((place.trace, span)));
+    }
+
     fn build(&self, batch: &mut Batch) -> Result<(), BadEvents> {
         let place = self.place()?;
         let seconds = self
@@ -266,8 +278,10 @@ impl Subject<'_, '_> {
         self.gauge(batch, ("build.artifact.size", "By"), float(size), labels.clone(), at);
         for (part, size) in asset::largest(parts, MAX_PARTS) {
             let mut labels = labels.clone();
-            labels.set("build.artifact.part.name", part);
-            self.gauge(batch, ("build.artifact.part.size", "By"), float(size), labels, at);
+            labels.set("build.artifact.part.name", part.clone());
+            self.gauge(batch, ("build.artifact.part.size", "By"), float(size), labels.clone(), at);
+            labels.set("build.artifact.part.size", size);
+            self.part(batch, "build.artifact.part", part, labels, at);
         }
         batch.add_span(place.trace, &self.resource, span);
         Ok(())

@@ -196,6 +196,18 @@ fn one_bad_object_costs_no_other() {
 }
 
 #[test]
+fn a_batch_of_more_objects_than_are_mapped_is_kept_whole() {
+    let unfinished = json!({ "object": { "kind": "PipelineRun", "metadata": { "uid": "x" } } });
+    for (count, kept) in [(1000, false), (1001, true)] {
+        let many = batch(&vec![unfinished.clone(); count]);
+        let outcome = process(&(Provider::Kubernetes, many), &Settings::default());
+        let expected = Unmappable::TooMany(1000, "objects");
+        let found = matches!(outcome, Outcome::Quarantined { reason, .. } if reason == expected);
+        assert_eq!(found, kept, "{count}");
+    }
+}
+
+#[test]
 fn the_context_that_a_run_was_given_is_linked_or_adopted_by_all_below_it() {
     let mut run = object(TEKTON, "PipelineRun");
     let mut task = object(TEKTON, "TaskRun");

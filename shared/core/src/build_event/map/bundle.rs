@@ -67,6 +67,11 @@ impl Subject<'_, '_> {
         let at = (place, id);
         let duration = ("build.compile.duration", "s");
         self.gauge(batch, duration, milliseconds / 1000.0, labels.clone(), at);
+        if let Some(details) = event.get("details") {
+            let body = private::text(details, MAX_DETAILS);
+            let context = Some((place.trace, id));
+            self.log(batch, "build.bundle.stats", body, labels.clone(), context);
+        }
         // What a failed build left behind is not its size.
         if !failed {
             for (name, unit, count) in sizes {
@@ -75,11 +80,6 @@ impl Subject<'_, '_> {
                 self.gauge(batch, (name, unit), float(count), labels.clone(), at);
             }
             self.parts_of_bundle(batch, &labels, at);
-        }
-        if let Some(details) = event.get("details") {
-            let body = private::text(details, MAX_DETAILS);
-            let context = Some((place.trace, id));
-            self.log(batch, "build.bundle.stats", body, labels, context);
         }
         batch.add_span(place.trace, &self.resource, span);
         Ok(())
@@ -98,13 +98,15 @@ impl Subject<'_, '_> {
         let assets = listed(self.event, "largest_assets", asset, batch);
         for (name, size) in asset::largest(assets, MAX_PARTS) {
             let mut labels = labels.clone();
-            labels.set("build.asset.name", name);
-            self.gauge(batch, ("build.asset.size", "By"), float(size), labels, at);
+            labels.set("build.asset.name", name.clone());
+            self.gauge(batch, ("build.asset.size", "By"), float(size), labels.clone(), at);
+            labels.set("build.asset.size", size);
+            self.part(batch, "build.asset", name, labels, at);
         }
         let chunks = listed(self.event, "chunks", chunk, batch);
         for (name, chunk) in asset::largest(chunks, MAX_PARTS) {
             let mut labels = labels.clone();
-            labels.set("build.chunk.name", name);
+            labels.set("build.chunk.name", name.clone());
             labels.set("build.chunk.initial", chunk.initial);
             let modules = chunk.modules.map(|it| ("build.chunk.modules", "{module}", it));
             for (name, unit, count) in
@@ -112,6 +114,9 @@ impl Subject<'_, '_> {
             {
                 self.gauge(batch, (name, unit), float(count), labels.clone(), at);
             }
+            labels.set("build.chunk.size", chunk.size);
+            labels.set("build.chunk.modules", chunk.modules);
+            self.part(batch, "build.chunk", name, labels, at);
         }
     }
 }
