@@ -152,7 +152,8 @@ impl Running {
         data_limit: u64,
     ) -> Result<Self, Failure> {
         let common = WebhookSettings::parse(vars).map_err(failure)?;
-        let receivers = receivers(vars, common).await?;
+        let build_events = build_events_gate(vars).await?;
+        let receivers = receivers(vars, common, build_events.is_some()).await?;
         let settings = Arc::new(Settings::parse(vars).map_err(failure)?);
         let target = Target::open(vars).await.map_err(failure)?;
         let forwarding_to = target.as_ref().map(|it| shown(&it.settings.endpoint));
@@ -190,7 +191,7 @@ impl Running {
             };
             router = router.merge(webhook.into_routes(paths));
         }
-        if let Some(gate) = build_events_gate(vars).await? {
+        if let Some(gate) = build_events {
             let build_events = BuildEvents {
                 gate,
                 settings,
@@ -291,6 +292,9 @@ async fn gate(settings: Result<GateSettings, SettingsError>) -> Result<Gate, Fai
     Gate::open(settings.map_err(failure)?).await.map_err(failure)
 }
 
+/// What proves build events.
+const BUILD_EVENTS: &str = "BUILD_EVENTS_SIGNING_KEY, BUILD_EVENTS_TOKEN or OIDC_ISSUERS";
+
 /// Build events are taken when there is a way to prove who sends them.
 async fn build_events_gate(vars: &Vars) -> Result<Option<Gate>, Failure> {
     if !GateSettings::take_build_events(vars) {
@@ -299,8 +303,12 @@ async fn build_events_gate(vars: &Vars) -> Result<Option<Gate>, Failure> {
     gate(GateSettings::build_events(vars)).await.map(Some)
 }
 
-/// The providers that have a secret; at least one must.
-async fn receivers(vars: &Vars, common: WebhookSettings) -> Result<Vec<Receiver>, Failure> {
+/// The providers that have a secret; at least one must, unless build events come alone.
+async fn receivers(
+    vars: &Vars,
+    common: WebhookSettings,
+    build_events: bool,
+) -> Result<Vec<Receiver>, Failure> {
     let mut receivers = Vec::new();
     for provider in Provider::with_webhooks() {
         match Receiver::open(provider, vars, common).await {
@@ -309,10 +317,10 @@ async fn receivers(vars: &Vars, common: WebhookSettings) -> Result<Vec<Receiver>
             Err(error) => return Err(failure(error)),
         }
     }
-    if receivers.is_empty() {
+    if receivers.is_empty() && !build_events {
         let missing: Vec<_> = Provider::with_webhooks().map(secrets).collect();
         return Err(failure(format!(
-            "no webhook secret is set; set {} (or ALLOW_UNSIGNED=true to accept anybody's deliveries)",
+            "no webhook secret is set; set {}, or {BUILD_EVENTS} for build events (or ALLOW_UNSIGNED=true to accept anybody's deliveries)",
             missing.join(", or ")
         )));
     }
@@ -327,9 +335,8 @@ fn secrets(provider: Provider) -> String {
 
 /// A service without a secret is told apart from a wrong path.
 fn unconfigured(mut router: Router, configured: &[&'static str]) -> Router {
-    let build_events = "BUILD_EVENTS_SIGNING_KEY, BUILD_EVENTS_TOKEN or OIDC_ISSUERS";
     let webhooks = Provider::with_webhooks().map(|it| (it.as_str(), secrets(it)));
-    for (path, variables) in webhooks.chain([("build-events", build_events.to_owned())]) {
+    for (path, variables) in webhooks.chain([("build-events", BUILD_EVENTS.to_owned())]) {
         if !configured.contains(&path) {
             let detail = format!("{path} is not set up here; set {variables}");
             let answer = move || async move { problem(StatusCode::NOT_FOUND, &detail) };

@@ -20,6 +20,7 @@ fn variables() -> Vec<&'static Variable> {
         &report::TOKEN,
         &report::AUDIENCE,
         &ci::CORRELATION_ID,
+        &ci::BUILD_CORRELATION_ID,
         &ci::PROJECT,
         &github::JOB_ID,
     ];

@@ -48,6 +48,14 @@ pub(crate) static CORRELATION_ID: Variable = Variable::new(
     "joins what a job reports to a run; the CI system's run id where it is not set",
 );
 
+/// `BUILD_CORRELATION_ID`
+pub(crate) static BUILD_CORRELATION_ID: Variable = Variable::new(
+    "BUILD_CORRELATION_ID",
+    "",
+    "set BUILD_CORRELATION_ID to what names the build",
+    "the same, where `CORRELATION_ID` is not set: the name that builds of mobile apps have for it",
+);
+
 /// `SPANHOOK_PROJECT`
 pub(crate) static PROJECT: Variable = Variable::new(
     "SPANHOOK_PROJECT",
@@ -59,7 +67,7 @@ pub(crate) static PROJECT: Variable = Variable::new(
 /// The id that joins build events and webhook spans; none outside CI.
 pub(crate) fn correlation_id(vars: &Vars) -> Option<String> {
     let runs = Provider::ALL.into_iter().map(|it| it.room().job.run_variable);
-    let names = [CORRELATION_ID.name].into_iter().chain(runs);
+    let names = [CORRELATION_ID.name, BUILD_CORRELATION_ID.name].into_iter().chain(runs);
     names.into_iter().find_map(|name| var(vars, name)).map(ToOwned::to_owned)
 }
 
@@ -200,6 +208,10 @@ mod tests {
             correlation_id(&vars(&[("CORRELATION_ID", "rc-1"), ("CI_PIPELINE_ID", "7")])),
             Some("rc-1".into())
         );
+        let mobile = [("BUILD_CORRELATION_ID", "mobile-build-77"), ("CI_PIPELINE_ID", "7")];
+        assert_eq!(correlation_id(&vars(&mobile)), Some("mobile-build-77".into()));
+        let both = [mobile[0], ("CORRELATION_ID", "rc-1")];
+        assert_eq!(correlation_id(&vars(&both)), Some("rc-1".into()));
         assert_eq!(correlation_id(&vars(&[("GITHUB_RUN_ID", "8")])), Some("8".into()));
         assert_eq!(correlation_id(&Vars::new()), None);
     }

@@ -49,7 +49,7 @@ pub(crate) const HELP: &str = "Settings, from the environment:
   SPANHOOK_SIGNING_KEY  whsec_... key that signs the request; CircleCI's own token needs no setting
   SPANHOOK_AUDIENCE     audience of the OIDC token, where the job asks for one
   SPANHOOK_PROJECT      what is built, else the CI system's project
-  CORRELATION_ID        joins events to a run, else the CI system's run id
+  CORRELATION_ID        joins events to a run, else BUILD_CORRELATION_ID or the CI system's run id
 A problem is one line on standard error, and no failure unless --strict is given.";
 
 /// `SPANHOOK_ENDPOINT`

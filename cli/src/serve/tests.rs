@@ -6,10 +6,38 @@ use tempfile::TempDir;
 
 use super::{view::page::TraceSource, *};
 
+async fn started(data: &TempDir, pairs: &[(&str, &str)]) -> Result<Running, Failure> {
+    let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Running::start(&pairs.collect(), ([127, 0, 0, 1], 0).into(), data.path()).await
+}
+
 async fn running(data: &TempDir) -> Running {
-    let vars =
-        Vars::from([("CIRCLECI_HOOK_SECRET".to_owned(), "a-secret-of-the-tests".to_owned())]);
-    Running::start(&vars, ([127, 0, 0, 1], 0).into(), data.path()).await.unwrap()
+    started(data, &[("CIRCLECI_HOOK_SECRET", "a-secret-of-the-tests")]).await.unwrap()
+}
+
+#[tokio::test]
+async fn build_events_run_without_any_webhook() {
+    for pairs in [
+        &[("BUILD_EVENTS_TOKEN", "a-secret-of-the-tests")][..],
+        &[("OIDC_ISSUERS", "https://gitlab.example.com"), ("OIDC_AUDIENCE", "ours")],
+    ] {
+        let data = TempDir::new().unwrap();
+        let running = started(&data, pairs).await.unwrap();
+        assert!(running.welcome().contains("POST /build-events"), "{}", running.welcome());
+        let post = async |path: &str| {
+            let url = format!("http://{}{path}", running.address);
+            let answer = reqwest::Client::new().post(url).body("[]").send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        };
+        assert_eq!(post("/build-events").await.0, 401);
+        let (status, text) = post("/gitlab").await;
+        assert!(status == 404 && text.contains("gitlab is not set up here"), "{status} {text}");
+    }
+    let data = TempDir::new().unwrap();
+    let error = started(&data, &[]).await.err().unwrap().to_string();
+    for name in ["CIRCLECI_HOOK_SECRET", "TEKTON_PATH_SECRET", "BUILD_EVENTS_TOKEN"] {
+        assert!(error.contains(name), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -24,7 +24,8 @@ export function readContext(env: Environment): Context {
 /** The id that joins build events and webhook spans; undefined outside CI. */
 export function correlationId(options: Options): string | undefined {
   const env = environment(options);
-  return firstOf(options.correlationId, env.CORRELATION_ID, env.CI_PIPELINE_ID, env.CIRCLE_WORKFLOW_ID, env.GITHUB_RUN_ID);
+  const runs = [env.CI_PIPELINE_ID, env.CIRCLE_WORKFLOW_ID, env.GITHUB_RUN_ID];
+  return firstOf(options.correlationId, env.CORRELATION_ID, env.BUILD_CORRELATION_ID, ...runs);
 }
 
 function circleci(env: Environment): Context {

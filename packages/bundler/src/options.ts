@@ -5,7 +5,7 @@ export type Environment = Record<string, string | undefined>;
 export interface Options {
   /** Base URL of spanhook. Else `SPANHOOK_ENDPOINT`. Without it the plugin does nothing. */
   endpoint?: string;
-  /** Joins the event to a run. Else `CORRELATION_ID`, else the CI run id. */
+  /** Joins the event to a run. Else `CORRELATION_ID` or `BUILD_CORRELATION_ID`, else the CI run id. */
   correlationId?: string;
   /** Name of what is built. Else `SPANHOOK_PROJECT`, else the CI project path. */
   project?: string;

@@ -104,8 +104,10 @@ describe("the context", () => {
 });
 
 describe("the correlation id", () => {
-  it("is the option, then CORRELATION_ID, then the id of the CI run", () => {
-    const env = { ...gitlab, CORRELATION_ID: "mine" };
+  it("is the option, then CORRELATION_ID, then BUILD_CORRELATION_ID, then the id of the CI run", () => {
+    const mobile = { ...gitlab, BUILD_CORRELATION_ID: "mobile-build-77" };
+    const env = { ...mobile, CORRELATION_ID: "mine" };
+    assert.equal(correlationId({ env: mobile }), "mobile-build-77");
     assert.equal(correlationId({ correlationId: "option", env }), "option");
     assert.equal(correlationId({ env }), "mine");
     assert.equal(correlationId({ env: gitlab }), "2722508965");
