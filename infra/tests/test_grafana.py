@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from clickhouse import SQL, engine, generated, quoted
-from test_clickhouse import CHAIN, SECOND
+from runs import CHAIN, SECOND
 
 FOLDER = SQL.parent / "grafana"
 DASHBOARDS = {path.name: json.loads(path.read_text()) for path in sorted((FOLDER / "dashboards").glob("*.json"))}

@@ -29,7 +29,8 @@ from reported import (
     post,
     snapshot,
 )
-from test_clickhouse import OVERLAY, Run, otlp
+from runs import Run
+from test_clickhouse import OVERLAY, otlp
 from test_collector import opensearch  # noqa: F401, a fixture
 from test_grafana import DASHBOARDS, expand
 
