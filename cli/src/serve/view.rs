@@ -15,7 +15,10 @@ use opentelemetry_proto::tonic::{
     trace::v1,
 };
 use prost::Message;
-use serde::Serialize;
+use serde::{
+    Deserialize, Serialize,
+    de::{self, IntoDeserializer, value::StrDeserializer},
+};
 use spanhook_core::{
     message::{self, Content, OTLP, unpack},
     otlp::Signal,
@@ -79,20 +82,38 @@ fn as_text<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S
     serializer.collect_str(number)
 }
 
-/// What a span stands for, as it says itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+/// What a span stands for, in the words that it says itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
+    /// What happened in the repository and brought the run.
+    Event,
+    /// A pull request from its opening to its end.
+    PullRequest,
     /// The run.
     Run,
+    /// What carries the run out, where that is another object.
+    PipelineRun,
     /// A stage of it.
     Stage,
     /// A job.
     Job,
     /// The time that a job waited.
     Queue,
+    /// A try of a job before its last one.
+    Retry,
     /// A step of a job.
     Step,
+    /// The Pod that a job ran in.
+    Pod,
+    /// The time until a Pod had a node.
+    Schedule,
+    /// The pull of an image.
+    Pull,
+    /// A container of a Pod.
+    Container,
+    /// What else a run did, such as its promotions.
+    Activity,
     /// A job that did not run again: its earlier attempt counts.
     Marker,
     /// Anything else, such as what a job reported of itself.
@@ -103,15 +124,18 @@ impl Role {
     fn of(span: &v1::Span) -> Self {
         let said = span.attributes.iter().find(|it| it.key == KIND);
         let said = said.and_then(|it| it.value.clone()).map(value_text).unwrap_or_default();
-        match said.as_str() {
-            "run" => Self::Run,
-            "stage" => Self::Stage,
-            "job" => Self::Job,
-            "queue" => Self::Queue,
-            "step" => Self::Step,
-            "marker" => Self::Marker,
-            _ => Self::Other,
-        }
+        let word: StrDeserializer<'_, de::value::Error> = said.as_str().into_deserializer();
+        Self::deserialize(word).unwrap_or(Self::Other)
+    }
+
+    /// Whether nothing went on meanwhile.
+    fn is_wait(self) -> bool {
+        matches!(self, Self::Queue | Self::Schedule)
+    }
+
+    /// Whether it is a moment, or stands for what took no time of its own.
+    fn is_moment(self) -> bool {
+        matches!(self, Self::Event | Self::Marker)
     }
 }
 
@@ -363,16 +387,22 @@ fn value(attributes: &[(String, String)], key: &str) -> String {
 }
 
 fn summary(id: &str, rows: &[Row]) -> Summary {
-    let run = rows.iter().find(|row| row.role == Role::Run).or(rows.first());
+    let runs = || rows.iter().filter(|row| row.role == Role::Run);
+    // An event may have started several: what failed is what is looked for.
+    let run = runs().find(|row| row.failed).or_else(|| runs().next()).or(rows.first());
+    let mut pipelines: Vec<_> =
+        runs().map(|row| value(&row.attributes, CICD_PIPELINE_NAME)).collect();
+    pipelines.dedup();
     let get = |key: &str| value(run.map(|row| row.attributes.as_slice()).unwrap_or_default(), key);
     let (owner, repository) = (get(VCS_OWNER_NAME), get(VCS_REPOSITORY_NAME));
     let start = |row: &Row| if row.queued > 0 { row.queued } else { row.start };
     Summary {
         id: id.to_owned(),
         service: get(SERVICE_NAME),
-        pipeline: match get(CICD_PIPELINE_NAME) {
-            name if name.is_empty() => run.map(|row| row.name.clone()).unwrap_or_default(),
-            name => name,
+        pipeline: match (get(CICD_PIPELINE_NAME), &pipelines[..]) {
+            (_, [_, _, ..]) => pipelines.join(", "),
+            (name, _) if name.is_empty() => run.map(|row| row.name.clone()).unwrap_or_default(),
+            (name, _) => name,
         },
         repository: if owner.is_empty() { repository } else { format!("{owner}/{repository}") },
         reference: get(VCS_REF_HEAD_NAME),
@@ -449,11 +479,20 @@ mod tests {
             Role::of(&v1::Span { name: name.to_owned(), attributes, ..v1::Span::default() })
         };
         for (kind, role) in [
+            ("event", Role::Event),
+            ("pull_request", Role::PullRequest),
             ("run", Role::Run),
+            ("pipeline_run", Role::PipelineRun),
             ("stage", Role::Stage),
             ("job", Role::Job),
             ("queue", Role::Queue),
+            ("retry", Role::Retry),
             ("step", Role::Step),
+            ("pod", Role::Pod),
+            ("schedule", Role::Schedule),
+            ("pull", Role::Pull),
+            ("container", Role::Container),
+            ("activity", Role::Activity),
             ("marker", Role::Marker),
             ("ping", Role::Other),
         ] {

@@ -101,14 +101,19 @@ impl Canvas {
 
     fn row(&self, row: &Row) -> String {
         let (symbol, style) = match row.role {
-            Role::Run | Role::Job => mark(&row.result, row.failed, row.allowed_to_fail),
+            Role::Run | Role::PipelineRun | Role::Job => {
+                mark(&row.result, row.failed, row.allowed_to_fail)
+            }
             Role::Marker => ("↺", DIM),
+            Role::Event => ("◆", BLUE),
             _ if row.failed => ("✗", RED),
+            it if it.is_wait() => (" ", DIM),
+            Role::Pull => (" ", YELLOW),
             _ => (" ", BLUE),
         };
         let indent = "  ".repeat(row.depth.min(8));
         let name = pad(&clip(&format!("{indent}{}", printable(&row.name)), self.names), self.names);
-        let name = if row.role == Role::Run || row.role == Role::Stage {
+        let name = if matches!(row.role, Role::Run | Role::PipelineRun | Role::Stage) {
             self.paint(BOLD, &name)
         } else {
             name
@@ -126,10 +131,12 @@ impl Canvas {
             format!(" {}", printable(&row.error))
         };
         // What did not run has a place in time, and no duration.
-        let took = match row.role {
-            Role::Marker => String::new(),
-            _ if row.result == RunResult::Skip.as_str() => "skipped".to_owned(),
-            _ => duration(row.end - row.start),
+        let took = if row.role.is_moment() {
+            String::new()
+        } else if row.result == RunResult::Skip.as_str() {
+            "skipped".to_owned()
+        } else {
+            duration(row.end - row.start)
         };
         let took = format!("{took:>12}");
         let line = format!(
@@ -152,6 +159,10 @@ impl Canvas {
         let ends = eighths(row.end).max(begins * 8 + 1);
         let waits = if row.queued == 0 { begins } else { (eighths(row.queued) / 8).min(begins) };
         let (full, rest) = ((ends - begins * 8) / 8, (ends - begins * 8) % 8);
+        if row.role.is_wait() {
+            let width = full + usize::from(rest > 0);
+            return (waits, begins - waits, ("░".repeat(width), width));
+        }
         let mut bar = "█".repeat(full);
         if rest > 0 {
             bar.push(['▏', '▎', '▍', '▌', '▋', '▊', '▉'][rest - 1]);

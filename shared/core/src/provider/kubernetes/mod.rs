@@ -22,8 +22,11 @@ use crate::{
     mapping::public_url,
 };
 
-pub(super) const SAMPLES: Samples =
-    Samples { deliveries: samples!["kubernetes/batch-of-a-tekton-run.json"], build_events: &[] };
+pub(super) const SAMPLES: Samples = Samples {
+    deliveries: samples!["kubernetes/batch-of-a-pull-request.json"],
+    build_events: &[],
+    settings: &[("KUBERNETES_CLUSTER", "prod")],
+};
 
 pub(super) static ROOM: Room = Room {
     name: "kubernetes",
