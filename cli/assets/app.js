@@ -186,7 +186,7 @@ async function showTrace(id) {
     if (steps) steps.setAttribute("aria-pressed", unfolded());
     const list = visible();
     const rows = list.map(row);
-    const idle = run && !text && !failedOnly && !folded.has(run.id) ? notRun(run) : [];
+    const idle = run && !text && !failedOnly && !folded.has(run.id) ? list.flatMap(notRun) : [];
     falls.replaceChildren(el("div", { class: "axis" }, el("span", {}, `${list.length} rows`), el("div", { class: "ticks" }, ...ticks), el("span", { class: "took" }, took(total))), ...rows, ...idle);
     if (!rows.length) falls.append(el("div", { class: "row notrun" }, "Nothing matches."));
   }

@@ -25,7 +25,7 @@ use spanhook_core::{
     semconv::{
         ATTEMPT, CICD_PIPELINE_NAME, CICD_PIPELINE_RESULT, CICD_PIPELINE_RUN_URL_FULL,
         CICD_PIPELINE_TASK_NAME, CICD_PIPELINE_TASK_RUN_RESULT, ERROR_TYPE, KIND, PROVIDER,
-        SERVICE_NAME, VCS_OWNER_NAME, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
+        SERVICE_NAME, VCS_CHANGE_ID, VCS_OWNER_NAME, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
         VCS_REPOSITORY_NAME,
     },
 };
@@ -405,7 +405,11 @@ fn summary(id: &str, rows: &[Row]) -> Summary {
             (name, _) => name,
         },
         repository: if owner.is_empty() { repository } else { format!("{owner}/{repository}") },
-        reference: get(VCS_REF_HEAD_NAME),
+        // Of a pull request the branch is not always told.
+        reference: match (get(VCS_REF_HEAD_NAME), get(VCS_CHANGE_ID)) {
+            (name, change) if name.is_empty() && !change.is_empty() => format!("#{change}"),
+            (name, _) => name,
+        },
         revision: get(VCS_REF_HEAD_REVISION),
         url: get(CICD_PIPELINE_RUN_URL_FULL),
         attempt: get(ATTEMPT),
