@@ -175,6 +175,20 @@ def test_no_panel_names_a_provider(dashboard, panel):
     assert not [it for it in ("circleci", "gitlab", "github", "kubernetes", "tekton", "lighthouse") if it in text]
 
 
+@pytest.mark.parametrize("title", ["Where the time goes", "Latest runs", "Pipelines", "Longest waits"])
+def test_the_parts_of_the_wait_add_up_to_the_wait(title, spans):
+    clickhouse, period, _ = spans
+    clickhouse.use("generated")
+    (panel,) = (it for it in DASHBOARDS["first-command.json"]["panels"] if it["title"] == title)
+    rows = clickhouse.rows(expand(panel["targets"][0]["rawSql"], **period))
+    assert len(rows) >= 20
+    parts = [[row[part] for part in ("Webhook", "Queue", "Schedule", "Pull", "Start")] for row in rows]
+    assert all(it >= 0 for row in parts for it in row)
+    if "Total" in rows[0]:
+        for row, it in zip(rows, parts, strict=True):
+            assert sum(it) == pytest.approx(row["Total"])
+
+
 def test_a_trace_link_shows_each_span_of_a_trace_once(spans):
     clickhouse, period, _ = spans
     clickhouse.use("generated")

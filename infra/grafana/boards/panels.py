@@ -110,7 +110,7 @@ def stacked(title, description, sql, colors, unit=units.Short):
         panel(barchart.Panel(), title, description, sql, 12, unit)
         .color_scheme(colored(dashboard.FieldColorModeId.PALETTE_CLASSIC))
         .orientation(kinds.VizOrientation.HORIZONTAL).show_value(kinds.VisibilityMode.NEVER)
-        .stacking(kinds.StackingMode.NORMAL).full_highlight(True)
+        .stacking(kinds.StackingMode.NORMAL)
         .legend(
             common.VizLegendOptions().display_mode(kinds.LegendDisplayMode.LIST)
             .placement(kinds.LegendPlacement.BOTTOM).show_legend(True)

@@ -298,8 +298,9 @@ mod tests {
     fn two_runs_of_one_event_have_their_own_names_and_waits() {
         let id = |byte: u8| SpanId::new([byte; 8]).unwrap();
         let group = |name: &str, number: u8, began: Nanos| {
-            let mut resource = resource(name, "main");
-            resource.set(sc::CICD_PIPELINE_RUN_ID, name.to_owned());
+            let mut resource = Attributes::default();
+            resource.set(sc::CICD_PIPELINE_NAME, name.to_owned());
+            resource.set(sc::CICD_PIPELINE_RUN_ID, number.to_string());
             let mut run =
                 Span::new(id(number), None, format!("RUN {name}"), Kind::Server, (0, 100));
             run.attributes.set(sc::KIND, "run");
