@@ -17,12 +17,14 @@ use crate::terminal::{Failure, failure, print, provider};
   CircleCI  spanhook traceparent circleci $CIRCLE_WORKFLOW_ID $CIRCLE_WORKFLOW_JOB_ID >> \"$BASH_ENV\"
   GitLab    eval \"$(spanhook traceparent gitlab $CI_PIPELINE_ID $CI_JOB_ID --instance $CI_SERVER_HOST)\"
   GitHub    spanhook traceparent github $GITHUB_RUN_ID $GITHUB_RUN_ATTEMPT $SPANHOOK_JOB_ID --format github >> \"$GITHUB_ENV\"
-TRACE_IDS and the instance (CIRCLECI_HOST, GITLAB_HOST, GITHUB_HOST) must be set as for the webhook.")]
+  Tekton    eval \"$(spanhook traceparent tekton $(context.pipelineRun.uid) $(context.taskRun.uid) STEP)\"
+TRACE_IDS and the instance (CIRCLECI_HOST, GITLAB_HOST, GITHUB_HOST, KUBERNETES_CLUSTER) must be set as for the webhook.")]
 pub(crate) struct Traceparent {
     /// Whose job it is
     #[arg(value_parser = provider)]
     provider: Provider,
-    /// Workflow and job (`CircleCI`), pipeline and job (GitLab), run, attempt and check run (GitHub)
+    /// Workflow and job (`CircleCI`), pipeline and job (GitLab), run, attempt and check run (GitHub),
+    /// `PipelineRun`, `TaskRun`, step and attempt (Tekton)
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
     /// Form of the answer
