@@ -63,6 +63,8 @@ CASES = {
                                (0, 6, 0, 0, 0)),
     # Not all that is called a step is a command of a job.
     "a step of no job": (one(120).run(end=99).step("promote", 1, 9, "").job("build", 6, 98), (0, 6, 0, 0, 0)),
+    "a run that begins after its creation": (one(123).event(-9).run(end=99).pipeline_run(0, 98, waited=5)
+                                             .job("build", 6, 98), (4, 11, 0, 0, 0)),
     "a run of which nothing ran": (one(121).run(end=99), None),
     "a job whose run is not told": (one(122).job("build", 6, 98), None),
 }
@@ -77,13 +79,16 @@ def randomly(run_id):
     for _ in range(pick.randint(0, 2)):
         run.event(at())
     run.run(end=130)
+    if pick.random() < 0.3:
+        start = pick.uniform(0, 20)
+        run.pipeline_run(start, 129, waited=pick.uniform(0, start + 5))
     for number in range(pick.randint(1, 3)):
         job, pod = f"job{number}", f"pod{number}"
         run.job(job, *times(), pod=pick.choice([pod, ""]))
         if pick.random() < 0.3:
             run.retry(job, *times(), pod=f"{pod}-first")
         for _ in range(pick.randint(0, 2)):
-            run.step("step", *times(), job)
+            run.step("step", *sorted(pick.uniform(20, 130) for _ in range(2)), job)
         for name in (pod, f"{pod}-first"):
             if pick.random() < 0.7:
                 start, end = times()
@@ -125,7 +130,7 @@ def measured(run):
             if row["SpanAttributes"]["spanhook.kind"] == kind and all(it(row["SpanAttributes"]) for it in conditions)
         ]
 
-    (created,) = starts("run")
+    created = min(starts("run") + starts("queue", lambda it: "spanhook.job" not in it))
     steps = starts("step", lambda it: it["spanhook.job"])
     first = min(steps or starts("job", lambda it: it["cicd.pipeline.task.run.result"] != "skip"))
     happened = max((it for it in starts("event") if it <= created + SECOND), default=created)

@@ -58,7 +58,8 @@ FROM (
                 anyIf(telemetry.pipeline, kind = 'run') AS pipeline,
                 anyIf(telemetry.result, kind = 'run') AS result,
                 anyIf(telemetry.run_url, kind = 'run') AS run_url,
-                minIf(start, kind = 'run') AS run_start,
+                -- The wait of a run that begins after its creation is a span of its own.
+                minIf(start, kind = 'run' OR kind = 'queue' AND telemetry.job = '') AS run_start,
                 countIf(is_step) > 0 AS has_steps,
                 if(has_steps, minIf(start, is_step), minIf(start, is_job)) AS first_command,
                 if(has_steps,
@@ -77,7 +78,7 @@ FROM (
                     kind = 'step' AND job != '' AS is_step,
                     kind = 'job' AND result != 'skip' AS is_job
                 FROM ci_job_telemetry
-                WHERE kind IN ('run', 'job', 'retry', 'step', 'pod', 'schedule', 'pull')
+                WHERE kind IN ('run', 'queue', 'job', 'retry', 'step', 'pod', 'schedule', 'pull')
                     -- A run may go on for a while after it was created.
                     AND timestamp >= {from:DateTime} AND timestamp < {to:DateTime} + INTERVAL 1 DAY
                     AND ({repository:String} = '' OR repository = {repository:String})
