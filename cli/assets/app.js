@@ -121,13 +121,12 @@ async function showTrace(id) {
   document.title = `${trace.pipeline} · spanhook`;
   const start = ms(trace.start), total = Math.max(ms(trace.end) - start, 0.001);
   const at = (time) => ((ms(time) - start) / total) * 100;
-  // Of many jobs only those that failed begin with their steps shown.
+  // Of many jobs, and of many Pods, only those that failed begin with what is below them shown.
   const parents = new Set(), failedParents = new Set();
-  let job = null;
-  for (const span of trace.spans) {
-    if (span.role === "job") job = span;
-    if (span.role === "step" && job) (job.failed ? failedParents : parents).add(job.id);
-  }
+  trace.spans.forEach((span, at) => {
+    const leads = trace.spans[at + 1]?.depth > span.depth;
+    if (leads && ["job", "pod"].includes(span.role)) (span.failed ? failedParents : parents).add(span.id);
+  });
   const withSteps = [...parents, ...failedParents];
   const folded = new Set(trace.spans.length > 60 ? parents : []);
   let text = "", failedOnly = false, selected = null;
@@ -159,19 +158,19 @@ async function showTrace(id) {
       shown.push(span);
     }
     if (!text && !failedOnly) return shown;
-    return trace.spans.filter((it) => ["job", "step", "marker", "other"].includes(it.role) && (!failedOnly || it.failed) && it.name.toLowerCase().includes(text));
+    return trace.spans.filter((it) => !["event", "run", "pipeline_run", "stage"].includes(it.role) && (!failedOnly || it.failed) && it.name.toLowerCase().includes(text));
   }
   function row(span, index) {
     const bad = span.failed, allowed = bad && span.allowed_to_fail;
     const kind = allowed ? "allowed" : SYMBOLS[span.result] ? span.result : bad ? "failure" : "unknown";
-    const symbol = allowed ? "!" : span.role === "marker" ? "↺" : span.role === "stage" ? (bad ? "✗" : "") : SYMBOLS[span.result] || (bad ? "✗" : "");
+    const symbol = allowed ? "!" : span.role === "marker" ? "↺" : span.role === "event" ? "◆" : span.role === "stage" ? (bad ? "✗" : "") : SYMBOLS[span.result] || (bad ? "✗" : "");
     const parent = trace.spans[trace.spans.indexOf(span) + 1]?.depth > span.depth;
     const fold = parent ? el("span", { class: "fold", role: "button", "aria-label": folded.has(span.id) ? "Unfold" : "Fold", onclick: (event) => { event.stopPropagation(); folded.has(span.id) ? folded.delete(span.id) : folded.add(span.id); draw(); } }, folded.has(span.id) ? "▸" : "▾") : el("span", { class: "fold" });
     const queued = span.queued !== "0";
     const pieces = [];
     if (queued) pieces.push(el("i", { class: "piece wait", style: `left:${at(span.queued)}%;width:${at(span.start) - at(span.queued)}%` }));
     pieces.push(el("i", { class: "piece", style: `left:${Math.min(at(span.start), 99.8)}%;width:${at(span.end) - at(span.start)}%` }));
-    const length = span.role === "marker" ? "" : span.result === "skip" ? "skipped" : took(ms(span.end) - ms(span.start));
+    const length = ["marker", "event"].includes(span.role) ? "" : span.result === "skip" ? "skipped" : took(ms(span.end) - ms(span.start));
     const title = `${span.name}\n${length}${queued ? `, waited ${took(ms(span.start) - ms(span.queued))}` : ""}${span.error ? `\n${span.error}` : ""}`;
     return el("button", { type: "button", "data-span": span.id, class: `row ${span.role}${bad ? " bad" : ""}`, title, "aria-current": selected === span.id ? "true" : "false", onclick: () => { selected = span.id; details(span); draw(); } },
       el("span", { class: "name", style: `padding-left:${Math.min(span.depth, 8) * 14}px` }, fold, el("span", { class: `sym ${kind}`, "aria-label": span.result || (bad ? "failed" : "") }, symbol), el("span", { class: "label" }, span.name)),
@@ -187,7 +186,7 @@ async function showTrace(id) {
     if (steps) steps.setAttribute("aria-pressed", unfolded());
     const list = visible();
     const rows = list.map(row);
-    const idle = run && !text && !failedOnly && !folded.has(run.id) ? notRun(run) : [];
+    const idle = run && !text && !failedOnly && !folded.has(run.id) ? list.flatMap(notRun) : [];
     falls.replaceChildren(el("div", { class: "axis" }, el("span", {}, `${list.length} rows`), el("div", { class: "ticks" }, ...ticks), el("span", { class: "took" }, took(total))), ...rows, ...idle);
     if (!rows.length) falls.append(el("div", { class: "row notrun" }, "Nothing matches."));
   }

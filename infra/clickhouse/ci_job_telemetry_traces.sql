@@ -9,19 +9,19 @@ CREATE TABLE IF NOT EXISTS ci_job_telemetry_traces (
     span_id String CODEC(ZSTD(1)),
     parent_span_id String CODEC(ZSTD(1)),
     span_name LowCardinality(String) CODEC(ZSTD(1)),
-    kind LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'run, stage, job, queue, step or marker',
+    kind LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'what the span stands for: run, job, step and so on, as in docs/adding-a-provider.md',
     provider LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'the CI system, as in its spans',
-    instance LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'host of the run''s page',
+    instance LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'the cluster, else the host of the run''s page',
     service_name LowCardinality(String) CODEC(ZSTD(1)),
     repository LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'owner/name',
     pipeline LowCardinality(String) CODEC(ZSTD(1)),
     run_id String CODEC(ZSTD(1)),
     run_url String CODEC(ZSTD(1)),
-    job LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'also of queue time, a step and a marker: the job that they belong to',
+    job LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'also of what belongs to a job: its queue time, steps, tries, Pods',
     job_id String CODEC(ZSTD(1)),
     job_url String CODEC(ZSTD(1)),
     stage LowCardinality(String) CODEC(ZSTD(1)),
-    result LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'of runs and jobs',
+    result LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'of runs, jobs and tries of jobs',
     error_type LowCardinality(String) CODEC(ZSTD(1)),
     queue_duration_ns Nullable(UInt64) CODEC(ZSTD(1)) COMMENT 'NULL where the provider does not say',
     run_duration_ns Nullable(UInt64) CODEC(ZSTD(1))
@@ -36,6 +36,13 @@ CREATE TABLE IF NOT EXISTS ci_job_telemetry_traces (
     change_id String CODEC(ZSTD(1)) COMMENT 'merge or pull request',
     trigger LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'of runs: what began them',
     attempt UInt16 CODEC(ZSTD(1)) COMMENT 'of runs and jobs: 1 for the first try, 0 where it is not known',
+    namespace LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'this and what follows: of what runs in a cluster',
+    node LowCardinality(String) CODEC(ZSTD(1)),
+    pod String CODEC(ZSTD(1)) COMMENT 'its name: also of a job and of a try, which have one',
+    container LowCardinality(String) CODEC(ZSTD(1)),
+    image LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'its name without a tag',
+    image_size Nullable(UInt64) CODEC(ZSTD(1)) COMMENT 'of a pull, in bytes',
+    pull_duration_ns Nullable(UInt64) CODEC(ZSTD(1)) COMMENT 'of a pull without the time that it waited for others',
     inserted_at DateTime64(3) DEFAULT now64(3) CODEC(Delta, ZSTD(1)),
     -- One run by its ids, without a read of the whole table.
     INDEX idx_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1,
@@ -60,7 +67,9 @@ AS WITH
     if(span_kind = 'run', '.pipeline', '.job') AS subject,
     -- The Map holds texts only; an attribute that is not there is the empty text, and so NULL.
     toFloat64OrNull(SpanAttributes[concat(ci, subject, '.queued_duration')]) AS queued_seconds,
-    toFloat64OrNull(SpanAttributes[concat(ci, subject, '.duration')]) AS work_seconds
+    toFloat64OrNull(SpanAttributes[concat(ci, subject, '.duration')]) AS work_seconds,
+    toFloat64OrNull(SpanAttributes['k8s.image.pull.duration']) AS pull_seconds,
+    ResourceAttributes['k8s.cluster.name'] AS cluster
 SELECT
     Timestamp AS timestamp,
     addNanoseconds(Timestamp, Duration) AS end_timestamp,
@@ -71,7 +80,7 @@ SELECT
     SpanName AS span_name,
     span_kind AS kind,
     ci AS provider,
-    extract(run_url, '^https?://([^/]+)') AS instance,
+    if(cluster = '', extract(run_url, '^https?://([^/]+)'), cluster) AS instance,
     ServiceName AS service_name,
     trim(BOTH '/' FROM concat(
         ResourceAttributes['vcs.owner.name'], '/', ResourceAttributes['vcs.repository.name']
@@ -83,7 +92,10 @@ SELECT
     SpanAttributes['cicd.pipeline.task.run.id'] AS job_id,
     SpanAttributes['cicd.pipeline.task.run.url.full'] AS job_url,
     SpanAttributes['spanhook.stage'] AS stage,
-    SpanAttributes[if(span_kind = 'run', 'cicd.pipeline.result', 'cicd.pipeline.task.run.result')] AS result,
+    SpanAttributes[multiIf(
+        span_kind IN ('run', 'pipeline_run'), 'cicd.pipeline.result',
+        span_kind = 'retry', concat(ci, '.try.result'),
+        'cicd.pipeline.task.run.result')] AS result,
     SpanAttributes['error.type'] AS error_type,
     if(span_kind = 'queue',
         toNullable(Duration),
@@ -100,14 +112,22 @@ SELECT
     ResourceAttributes['vcs.ref.head.revision'] AS revision,
     ResourceAttributes['vcs.change.id'] AS change_id,
     SpanAttributes['spanhook.trigger'] AS trigger,
-    toUInt16OrZero(SpanAttributes['spanhook.attempt']) AS attempt
+    toUInt16OrZero(SpanAttributes['spanhook.attempt']) AS attempt,
+    ResourceAttributes['k8s.namespace.name'] AS namespace,
+    SpanAttributes['k8s.node.name'] AS node,
+    SpanAttributes['k8s.pod.name'] AS pod,
+    SpanAttributes['k8s.container.name'] AS container,
+    SpanAttributes['container.image.name'] AS image,
+    toUInt64OrNull(SpanAttributes['k8s.image.size']) AS image_size,
+    accurateCastOrNull(round(pull_seconds * 1e9), 'UInt64') AS pull_duration_ns
 FROM otel_traces
--- Without a run it is spanhook's own telemetry, or a ping. With a correlation id it is a build
--- event: its attributes are the sender's, who is no CI server, and it has tables of its own.
+-- Without a provider it is spanhook's own telemetry. With a correlation id it is a build event: its
+-- attributes are the sender's, who is no CI server, and it has tables of its own. What brought a run
+-- (an event, a pull request) has no run's id: the runs are in its trace.
 WHERE ScopeName = 'spanhook'
     AND ResourceAttributes['correlation_id'] = ''
-    AND ResourceAttributes['cicd.pipeline.run.id'] != ''
-    AND span_kind != '';
+    AND ResourceAttributes['spanhook.provider'] != ''
+    AND span_kind NOT IN ('', 'ping');
 
 -- What people and dashboards query: each span once, also before a merge.
 CREATE VIEW IF NOT EXISTS ci_job_telemetry AS SELECT * FROM ci_job_telemetry_traces FINAL;

@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from boards import failures, health, overview, pipeline, release, runners
+from boards import failures, first_command, health, overview, pipeline, release, runners
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 FOLDER = pathlib.Path(__file__).parent / "dashboards"
@@ -11,7 +11,7 @@ FOLDER = pathlib.Path(__file__).parent / "dashboards"
 
 def build():
     """The dashboards by file name."""
-    made = [it.make().build() for it in (overview, pipeline, runners, failures, health, release)]
+    made = [it.make().build() for it in (overview, pipeline, first_command, runners, failures, health, release)]
     return {
         f"{it.uid.removeprefix('spanhook-')}.json": JSONEncoder(indent=2).encode(it) + "\n"
         for it in made

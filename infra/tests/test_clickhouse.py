@@ -2,142 +2,14 @@
 
 import json
 import random
+import re
 import time
 
 import pytest
 from clickhouse import CI_QUERIES, QUERIES, SQL, engine, generated, query, serve, statements
 from collector import START as SPANS_START
 from collector import Collector, run_points, until
-
-SECOND = 10**9
-WEEK = 7 * 24 * 3600
-# A Monday in the past, so that nothing here depends on the clock.
-START = 1_780_272_000
-PERIOD = {"from": START - WEEK, "to": START + WEEK, "repository": "", "pipeline": ""}
-
-
-class Run:
-    """Spans of one run as rows of otel_traces, with the attributes that spanhook sets."""
-
-    def __init__(self, run_id, provider="gitlab", name="shop", revision="a" * 40, at=0):
-        self.trace, self.at, self.rows, self.provider = f"{run_id:032x}", START + at, [], provider
-        self.resource = {
-            "service.name": "ci",
-            "spanhook.provider": provider,
-            "cicd.pipeline.name": f"acme/{name}",
-            "cicd.pipeline.run.id": str(run_id),
-            "cicd.pipeline.run.url.full": f"https://{provider}.example.com:8443/acme/{name}/runs/{run_id}",
-            # Where the code is, not where the run was.
-            "vcs.provider.name": "github",
-            "vcs.owner.name": "acme",
-            "vcs.repository.name": name,
-            "vcs.ref.head.name": "main",
-            "vcs.ref.head.type": "branch",
-            "vcs.ref.head.revision": revision,
-            "vcs.change.id": "12",
-        }
-
-    def add(self, name, start, end, attributes, kind="Internal", worker=None, link="", error="", parent=1):
-        span_id = f"{len(self.rows) + 1:016x}"
-        if error:
-            attributes = {**attributes, "error.type": error}
-        self.rows.append({
-            "Timestamp": int((self.at + start) * SECOND),
-            "TraceId": self.trace,
-            "SpanId": span_id,
-            "ParentSpanId": "" if kind == "Server" else f"{parent:016x}",
-            "TraceState": "",
-            "SpanName": name,
-            "SpanKind": kind,
-            "ServiceName": self.resource["service.name"],
-            "ResourceAttributes": {**self.resource, **(worker or {})},
-            "ScopeName": "spanhook",
-            "ScopeVersion": "0.1.0",
-            "SpanAttributes": attributes,
-            "Duration": int((end - start) * SECOND),
-            "StatusCode": "Error" if error else "Unset",
-            "StatusMessage": error,
-            "Events.Timestamp": [],
-            "Events.Name": [],
-            "Events.Attributes": [],
-            "Links.TraceId": [self.trace] if link else [],
-            "Links.SpanId": [link] if link else [],
-            "Links.TraceState": [""] if link else [],
-            "Links.Attributes": [{}] if link else [],
-        })
-        return span_id
-
-    def run(self, end, result="success", **more):
-        attributes = {
-            "spanhook.kind": "run",
-            "spanhook.trigger": "push",
-            "cicd.pipeline.action.name": "RUN",
-            "cicd.pipeline.result": result,
-            f"{self.provider}.pipeline.duration": str(end - 4),
-            f"{self.provider}.pipeline.queued_duration": "4",
-        }
-        self.add(f"RUN {self.resource['cicd.pipeline.name']}", 0, end, attributes, kind="Server", **more)
-        return self
-
-    def stage(self, name, start, end):
-        self.add(name, start, end, {"spanhook.kind": "stage", "spanhook.stage": name})
-        return self
-
-    def job(self, name, start, end, result="success", stage="test", queued=None, runner=None, **more):
-        job_id = f"{self.trace[-4:]}{len(self.rows)}"
-        attributes = {
-            "spanhook.kind": "job",
-            "spanhook.stage": stage,
-            "cicd.pipeline.task.name": name,
-            "cicd.pipeline.task.run.id": job_id,
-            "cicd.pipeline.task.run.url.full": f"https://{self.provider}.example.com/acme/shop/jobs/{job_id}",
-            "cicd.pipeline.task.run.result": result,
-        }
-        worker = {
-            "cicd.worker.id": "7",
-            "cicd.worker.name": runner,
-            f"{self.provider}.runner.type": "group_type",
-            f"{self.provider}.runner.tags": '["linux","docker"]',
-        }
-        if queued is not None:
-            attributes |= {f"{self.provider}.job.queued_duration": str(queued), "spanhook.attempt": "2"}
-        if result != "success":
-            more.setdefault("error", "script_failure")
-        job = self.add(name, start, end, attributes, worker=worker if runner else None, **more)
-        if queued is not None:
-            waited = {"spanhook.kind": "queue", "spanhook.stage": stage, "spanhook.job": name}
-            self.add(f"queue {name}", start - queued, start, waited, link=job)
-        return self
-
-    def step(self, name, start, end, job, **more):
-        """A step of the job that was added last."""
-        parent = max(at for at, row in enumerate(self.rows, 1) if row["SpanAttributes"]["spanhook.kind"] == "job")
-        self.add(name, start, end, {"spanhook.kind": "step", "spanhook.job": job}, parent=parent, **more)
-        return self
-
-
-# build and lint start at once, test needs build, deploy needs test: lint is off the critical path.
-def chain(provider="gitlab"):
-    return (
-        Run(1, provider).run(end=100).stage("build", 4, 30).stage("test", 32, 80).stage("deploy", 81, 100)
-        .job("build", 4, 30, stage="build", queued=4, runner="fast")
-        .job("lint", 4, 20, stage="build", queued=3, runner="fast")
-        .job("test", 32, 80, queued=1.5, runner="slow")
-        .step("Set up job", 32, 33, "test").step("Run make", 33, 80, "test")
-        .job("deploy", 81, 100, stage="deploy", queued=0.5, runner="fast")
-    )
-
-
-CHAIN = chain()
-FLAKY_BEFORE = Run(2, at=1000).run(end=60, result="failure", error="script_failure").job("e2e", 5, 60, "failure")
-FLAKY_AFTER = Run(3, at=2000).run(end=60).job("e2e", 5, 60)
-BROKEN = (
-    Run(4, revision="b" * 40, at=3000).run(end=60, result="failure", error="script_failure")
-    .job("unit", 5, 60, "failure").job("e2e", 5, 9, "error", error="runner_system_failure")
-)
-SLOW = Run(5, "circleci", name="site", at=4000).job("render", 0, 3600).job("check", 0, 10)
-OLD = Run(6, at=-WEEK).run(end=50)
-RUNS = [CHAIN, FLAKY_BEFORE, FLAKY_AFTER, BROKEN, SLOW, OLD]
+from runs import BROKEN, CHAIN, CLUSTER, FLAKY_BEFORE, PERIOD, RUNS, SECOND, SLOW, WEEK, Run, chain, cluster
 
 
 @pytest.fixture(scope="module")
@@ -173,13 +45,17 @@ def test_every_span_of_a_run_has_its_kind(known):
     known.use("known")
     kinds = known.rows("SELECT kind, count() AS n FROM ci_job_telemetry GROUP BY kind ORDER BY kind")
     assert {row["kind"]: row["n"] for row in kinds} == {
-        "job": 10, "queue": 4, "run": 5, "stage": 3, "step": 2,
+        "event": 1, "job": 12, "pipeline_run": 1, "pod": 3, "pull": 2, "queue": 7, "retry": 1, "run": 6,
+        "schedule": 2, "stage": 3, "step": 4,
     }
 
 
 def test_a_job_row_has_every_typed_column(known):
     known.use("known")
-    (row,) = known.rows("SELECT * FROM ci_job_telemetry WHERE kind = 'job' AND job = 'test'")
+    (row,) = known.rows(
+        "SELECT * FROM ci_job_telemetry WHERE kind = 'job' AND job = 'test' AND trace_id = {trace:String}",
+        trace=CHAIN.trace,
+    )
     assert row.pop("inserted_at")
     assert row == {
         "timestamp": "2026-06-01 00:00:32.000000000",
@@ -215,6 +91,13 @@ def test_a_job_row_has_every_typed_column(known):
         "change_id": "12",
         "trigger": "",
         "attempt": 2,
+        "namespace": "",
+        "node": "",
+        "pod": "",
+        "container": "",
+        "image": "",
+        "image_size": None,
+        "pull_duration_ns": None,
     }
 
 
@@ -234,7 +117,8 @@ def test_a_step_and_queue_time_know_their_job_and_are_none(known):
     known.use("known")
     rows = known.rows(
         "SELECT kind, span_name, job, job_id, queue_duration_ns FROM ci_job_telemetry"
-        " WHERE kind IN ('step', 'queue') AND job = 'test' ORDER BY timestamp"
+        " WHERE kind IN ('step', 'queue') AND job = 'test' AND trace_id = {trace:String} ORDER BY timestamp",
+        trace=CHAIN.trace,
     )
     assert [list(row.values()) for row in rows] == [
         ["queue", "queue test", "test", "", 1_500_000_000],
@@ -259,7 +143,7 @@ def test_one_provider_more_needs_no_new_query(name):
         clickhouse.create(provider)
         clickhouse.create_tables()
         failed = Run(2, provider, at=1000).run(end=60, result="failure").job("test", 5, 60, "failure")
-        clickhouse.insert("otel_traces", chain(provider).rows + failed.rows)
+        clickhouse.insert("otel_traces", chain(provider).rows + failed.rows + cluster(provider).rows)
         answers.append(clickhouse.rows(query(name), **{**PERIOD, "trace_id": CHAIN.trace}))
     ours, theirs = answers
     assert ours and json.loads(json.dumps(ours).replace("gitlab", "tomorrow")) == theirs
@@ -300,13 +184,33 @@ def test_the_tables_may_be_created_again():
     assert clickhouse.value("SELECT count() FROM ci_job_telemetry") == len(CHAIN.rows)
 
 
+def test_tables_without_the_columns_of_a_cluster_are_upgraded_as_the_readme_says():
+    clickhouse = engine()
+    clickhouse.create("upgraded")
+    clickhouse.create_tables()
+    every = "SELECT name, type FROM system.columns WHERE database = 'upgraded' AND table = 'ci_job_telemetry' ORDER BY name"
+    columns = clickhouse.rows(every)
+    readme = (SQL / "README.md").read_text()
+    (upgrade,) = (block for block in re.findall(r"```sql\n(.*?)```", readme, re.DOTALL) if "ADD COLUMN" in block)
+    added = re.findall(r"ADD COLUMN (\w+)", upgrade)
+    drop_views, alter = statements(upgrade)[:2], statements(upgrade)[2]
+    for statement in drop_views:
+        clickhouse.execute(statement)
+    clickhouse.execute("ALTER TABLE ci_job_telemetry_traces " + ", ".join(f"DROP COLUMN {name}" for name in added))
+    clickhouse.execute(alter)
+    clickhouse.apply(SQL / "ci_job_telemetry_traces.sql")
+    clickhouse.insert("otel_traces", CLUSTER.rows)
+    assert clickhouse.rows(every) == columns
+    assert clickhouse.value("SELECT uniqExact(node) FROM ci_job_telemetry WHERE kind = 'pod'") == 2
+
+
 def test_what_is_not_a_ci_run_stays_out():
     clickhouse = engine()
     clickhouse.create("others")
     clickhouse.create_tables()
     own, ping, foreign = Run(1).run(1).rows[0], Run(2).run(1).rows[0], Run(3).run(1).rows[0]
-    for row in (own, ping):
-        row["ResourceAttributes"] = {"service.name": "spanhook"}
+    own["ResourceAttributes"] = {"service.name": "spanhook"}
+    ping["SpanAttributes"] = {"spanhook.kind": "ping"}
     foreign["ScopeName"] = "otel-cli"
     clickhouse.insert("otel_traces", [own, ping, foreign])
     assert clickhouse.value("SELECT count() FROM ci_job_telemetry") == 0
@@ -320,14 +224,54 @@ def test_the_slowest_job_is_the_one_that_was_made_slow(ask):
 
 
 def test_queue_time_is_told_by_runner(ask):
-    slow, fast = sorted(ask("queue_time_by_runner"), key=lambda row: row["jobs"])
+    slow, fast = sorted(ask("queue_time_by_runner", repository="acme/shop"), key=lambda row: row["jobs"])
     assert (slow["runner_name"], slow["jobs"], slow["max_queue_seconds"]) == ("slow", 1, 1.5)
     assert (fast["runner_name"], fast["jobs"], fast["p50_queue_seconds"]) == ("fast", 3, 3)
     assert fast["tags"] == ["docker", "linux"]
 
 
+def test_in_a_cluster_the_namespace_stands_for_the_runner(ask):
+    (row,) = ask("queue_time_by_runner", repository="acme/api")
+    assert (row["runner_name"], row["namespace"], row["jobs"], row["max_queue_seconds"]) == ("", "ci", 2, 1)
+
+
+def test_what_carries_a_run_out_and_what_is_tried_again_count_no_run_and_no_job_twice(ask, known):
+    period = {"repository": "acme/api", "to": PERIOD["to"]}
+    (week,) = ask("week_over_week", **period)
+    assert (week["runs"], week["success_rate"]) == (1, 1)
+    jobs = {row["job"]: (row["jobs"], row["max_seconds"]) for row in ask("slowest_jobs", **period)}
+    assert jobs == {"build": (1, 116), "test": (1, 177)}
+    assert ask("failure_reasons", **period) == []
+    assert [row["job"] for row in ask("critical_path", trace_id=CLUSTER.trace)] == ["build", "test"]
+
+
+def test_a_job_that_passed_when_it_was_tried_again_is_flaky(ask):
+    (flaky,) = ask("flaky_jobs", repository="acme/api")
+    assert (flaky["job"], flaky["failed_jobs"], flaky["successful_jobs"]) == ("test", 1, 1)
+    assert flaky["latest_failed_job_url"] and flaky["latest_failed_trace_id"] == CLUSTER.trace
+
+
+def test_images_are_ranked_by_the_pure_time_of_their_pulls(ask):
+    (image,) = ask("image_pulls")
+    assert (image["image"], image["pulls"], image["failures"]) == ("docker.io/library/golang", 2, 1)
+    assert (image["bytes"], image["max_seconds"], image["waited_seconds"]) == (300_000_000, 15, 5)
+    assert image["slowest_trace_id"] == CLUSTER.trace
+
+
+def test_pods_that_had_a_node_at_once_count_where_scheduling_is_measured(ask):
+    rows = {row["node"]: (row["instance"], row["namespace"], row["pods"], row["max_seconds"], row["failures"])
+            for row in ask("scheduling")}
+    assert rows == {"node-1": ("prod", "ci", 1, 4, 0), "node-2": ("prod", "ci", 2, 1, 1)}
+
+
+def test_an_event_is_in_the_tables_without_a_run_of_its_own(ask, known):
+    known.use("known")
+    events = known.rows("SELECT trace_id, run_id, repository, trigger FROM ci_job_telemetry WHERE kind = 'event'")
+    assert events == [{"trace_id": CLUSTER.trace, "run_id": "", "repository": "acme/api", "trigger": "push"}]
+
+
 def test_a_flaky_job_is_found_and_a_broken_one_is_not(ask):
-    (flaky,) = ask("flaky_jobs")
+    (flaky,) = ask("flaky_jobs", repository="acme/shop")
     assert (flaky["job"], flaky["flaky_revisions"], flaky["latest_failed_trace_id"]) == ("e2e", 1, FLAKY_BEFORE.trace)
     assert (flaky["failed_jobs"], flaky["successful_jobs"]) == (1, 1)
 

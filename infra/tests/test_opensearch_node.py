@@ -84,6 +84,7 @@ def node(tmp_path_factory):
                 assert answer["status"] == "accepted" and "unread" not in answer
                 for name in DELIVERIES:
                     assert serve.github(sample(f"github/workflow-{name}"))["status"] == "accepted"
+                assert serve.cluster(sample("kubernetes/batch-of-a-tekton-run"))["status"] == "accepted"
                 post(collector, [{"traces": REQUESTS}])
             until(lambda: serve.queued() == 0)
             assert "ERROR" not in serve.log() and "error" not in collector.log()
@@ -190,6 +191,11 @@ def test_the_slowest_steps_come_first(panel):
         ("Deploy", "deploy", 46 * SECOND),
     ]
     assert found == sorted(found, key=lambda it: -it[2]) and len(found) == 12
+
+
+def test_the_slowest_pulls_and_scheduling_of_a_cluster_are_told(panel):
+    assert panel("spanhook-pulls") == [("golang", 27.25)]
+    assert panel("spanhook-scheduling") == [("node-1", "ci", SECOND)]
 
 
 def test_spans_are_listed_in_order(panel):

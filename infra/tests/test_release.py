@@ -28,7 +28,8 @@ from reported import (
     post,
     snapshot,
 )
-from test_clickhouse import OVERLAY, Run, otlp
+from runs import Run
+from test_clickhouse import OVERLAY, otlp
 from test_grafana import DASHBOARDS, expand
 
 RELEASE = {panel["title"]: panel for panel in DASHBOARDS["release.json"]["panels"]}

@@ -15,30 +15,51 @@ SECOND = ["job-build-reused", "job-test-attempt-2", "job-deploy-attempt-2", "run
 DAY = {"from": "2026-11-02 00:00:00", "to": "2026-11-03 00:00:00", "repository": "", "pipeline": ""}
 
 
-@pytest.fixture(scope="module")
-def mapped():
-    """The rows of the run."""
+# A pull request whose run Lighthouse began and Tekton carried out, by all that tell of it: its second task comes from
+# Tekton itself.
+PULL_REQUEST = [
+    "lighthouse/pull-request-that-starts-a-run", "kubernetes/batch-of-a-pull-request", "tekton/taskrun-of-a-pull-request",
+]
+
+
+def rows_of(*names):
+    """The rows of these samples."""
     generate = os.environ.get("SPANHOOK_GENERATE_SPANS")
     if not generate:
         pytest.skip("SPANHOOK_GENERATE_SPANS is unset: it names the example generate-spans")
-    files = [EVENTS / "github" / f"workflow-{name}.json" for name in FIRST + SECOND]
+    files = [EVENTS / f"{name}.json" for name in names]
     lines = subprocess.run([generate, *files], check=True, capture_output=True, text=True).stdout.splitlines()
     return [json.loads(line) for line in lines]
 
 
-@pytest.fixture(scope="module")
-def ask(mapped):
+def stored(database, rows):
+    """Asks a database that holds these rows."""
     clickhouse = engine()
-    clickhouse.create("samples")
+    clickhouse.create(database)
     clickhouse.create_tables()
     for _ in range(2):  # each delivery came twice
-        clickhouse.insert("otel_traces", mapped)
+        clickhouse.insert("otel_traces", rows)
 
     def ask(sql, **params):
-        clickhouse.use("samples")
+        clickhouse.use(database)
         return clickhouse.rows(sql, **params)
 
     return ask
+
+
+@pytest.fixture(scope="module")
+def mapped():
+    return rows_of(*(f"github/workflow-{name}" for name in FIRST + SECOND))
+
+
+@pytest.fixture(scope="module")
+def ask(mapped):
+    return stored("samples", mapped)
+
+
+@pytest.fixture(scope="module")
+def ask_cluster():
+    return stored("cluster_samples", rows_of(*PULL_REQUEST))
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +136,47 @@ def test_the_slowest_step_is_told_with_its_job(ask):
 
 
 @pytest.mark.parametrize("name", sorted(CI_QUERIES))
-def test_every_query_answers_for_the_run(name, ask, traces):
+def test_every_query_answers_for_a_run(name, ask, ask_cluster, traces):
+    # Not every run has Pods.
+    ask = ask_cluster if name in ("image_pulls", "scheduling") else ask
     assert ask(query(name), **{**DAY, "to": "2026-11-09 00:00:00", "trace_id": traces[1]})
 
 
 @pytest.mark.parametrize("path", sorted(SQL.rglob("*.sql")), ids=lambda it: it.name)
 def test_no_statement_names_a_provider(path):
     text = " ".join(statements(path.read_text())).lower()
-    assert not [it for it in ("circleci", "gitlab", "github") if it in text]
+    assert not [it for it in ("circleci", "gitlab", "github", "kubernetes", "tekton", "lighthouse") if it in text]
+
+
+def test_what_three_providers_tell_of_a_run_is_one_trace_and_one_run(ask_cluster):
+    (trace,) = ask_cluster("SELECT trace_id, groupUniqArray(provider) AS providers FROM ci_job_telemetry GROUP BY trace_id")
+    assert sorted(trace["providers"]) == ["kubernetes", "lighthouse", "tekton"]
+    assert counts(ask_cluster("SELECT kind, count() AS n FROM ci_job_telemetry GROUP BY kind")) == {
+        "event": 1, "run": 1, "pipeline_run": 1, "job": 2, "queue": 2, "step": 5,
+        "pod": 2, "schedule": 2, "pull": 3, "container": 5,
+    }
+    ids = ask_cluster("SELECT DISTINCT run_id, repository, pipeline FROM ci_job_telemetry WHERE kind != 'event'")
+    assert ids == [{"run_id": "acme-shop-pr-57-pr-m4t8q", "repository": "Acme/shop", "pipeline": "pr"}]
+
+
+def test_what_carries_a_run_out_is_no_second_one(ask_cluster):
+    (week,) = ask_cluster(query("week_over_week"), **{**DAY, "to": "2026-11-09 00:00:00"})
+    assert (week["runs"], week["success_rate"], week["p50_seconds"]) == (1, 0, 291)
+    (reason,) = ask_cluster(query("failure_reasons"), **DAY)
+    assert (reason["error_type"], reason["result"], reason["jobs"]) == ("OOMKilled", "failure", 1)
+    jobs = {row["job"]: row["jobs"] for row in ask_cluster(query("slowest_jobs"), **DAY)}
+    assert jobs == {"from-build-pack": 1, "lint": 1}
+
+
+def test_the_way_from_the_pull_request_to_its_first_command_is_known(ask_cluster):
+    (run,) = ask_cluster(query("push_to_first_command"), **DAY)
+    # The other task had to wait for a node, and began later.
+    assert run["job"] == "lint"
+    parts = [run[f"{part}_seconds"] for part in ("webhook", "queue", "schedule", "pull", "start")]
+    assert parts == pytest.approx([3, 5, 2, 6.812 + 11.204, 31 - 8 - 6.812 - 11.204])
+    assert run["total_seconds"] == sum(parts) == 33
+    images = {row["image"]: (row["bytes"], row["max_seconds"]) for row in ask_cluster(query("image_pulls"), **DAY)}
+    assert images["docker.io/library/golang"] == (306_857_691, pytest.approx(12.804))
+    assert [(row["node"], row["max_seconds"]) for row in ask_cluster(query("scheduling"), **DAY)] == [
+        ("node-7", 35), ("node-2", 2),
+    ]

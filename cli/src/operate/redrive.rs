@@ -38,8 +38,8 @@ use letters::Letters;
 #[command(
     after_help = "Your role needs sqs:ReceiveMessage, DeleteMessage and ChangeMessageVisibility on the dead-letter
 queue and sqs:SendMessage on the queue; the queue's own policy lets you in as OperatorRoleArn.
-Quarantined deliveries are mapped again with the settings of the environment (CIRCLECI_*, GITLAB_*,
-TRACE_IDS): set them as for the webhook functions."
+Quarantined deliveries are mapped again with the settings of the environment (TRACE_IDS, those of
+its provider): set them as for the webhook functions."
 )]
 pub(crate) struct Redrive {
     /// Dead-letter queue to read from

@@ -57,11 +57,13 @@ impl Demo {
             })
             .collect();
         vars.insert("BUILD_EVENTS_SIGNING_KEY".to_owned(), format!("whsec_{key}"));
+        let samples = Provider::ALL.map(Provider::samples);
+        let settings = samples.iter().flat_map(|it| it.settings);
+        vars.extend(settings.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())));
         let running =
             Running::start(&vars, ([127, 0, 0, 1], self.port).into(), folder.path()).await?;
         let url = format!("http://{}", running.address);
 
-        let samples = Provider::ALL.map(Provider::samples);
         let all = samples.iter().map(|it| it.deliveries.len() + it.build_events.len());
         print(format!("Sending {} signed samples to {url}\n\n", all.sum::<usize>()));
         let sender = Sender::new(&vars).map_err(failure)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod measure;
 pub(crate) mod page;
+pub(crate) mod role;
 pub(crate) mod waterfall;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry};
@@ -21,8 +22,8 @@ use spanhook_core::{
     otlp::Signal,
     semconv::{
         ATTEMPT, CICD_PIPELINE_NAME, CICD_PIPELINE_RESULT, CICD_PIPELINE_RUN_URL_FULL,
-        CICD_PIPELINE_TASK_NAME, CICD_PIPELINE_TASK_RUN_RESULT, ERROR_TYPE, KIND, PROVIDER,
-        SERVICE_NAME, VCS_OWNER_NAME, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
+        CICD_PIPELINE_TASK_NAME, CICD_PIPELINE_TASK_RUN_RESULT, ERROR_TYPE, PROVIDER, SERVICE_NAME,
+        VCS_CHANGE_ID, VCS_OWNER_NAME, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
         VCS_REPOSITORY_NAME,
     },
 };
@@ -30,6 +31,7 @@ use spanhook_core::{
 use spanhook_service::queue::Received;
 
 use measure::{Measure, measures};
+use role::Role;
 
 /// One trace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,42 +79,6 @@ pub(crate) struct Summary {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn as_text<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(number)
-}
-
-/// What a span stands for, as it says itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Role {
-    /// The run.
-    Run,
-    /// A stage of it.
-    Stage,
-    /// A job.
-    Job,
-    /// The time that a job waited.
-    Queue,
-    /// A step of a job.
-    Step,
-    /// A job that did not run again: its earlier attempt counts.
-    Marker,
-    /// Anything else, such as what a job reported of itself.
-    Other,
-}
-
-impl Role {
-    fn of(span: &v1::Span) -> Self {
-        let said = span.attributes.iter().find(|it| it.key == KIND);
-        let said = said.and_then(|it| it.value.clone()).map(value_text).unwrap_or_default();
-        match said.as_str() {
-            "run" => Self::Run,
-            "stage" => Self::Stage,
-            "job" => Self::Job,
-            "queue" => Self::Queue,
-            "step" => Self::Step,
-            "marker" => Self::Marker,
-            _ => Self::Other,
-        }
-    }
 }
 
 /// One span in the tree.
@@ -363,19 +329,29 @@ fn value(attributes: &[(String, String)], key: &str) -> String {
 }
 
 fn summary(id: &str, rows: &[Row]) -> Summary {
-    let run = rows.iter().find(|row| row.role == Role::Run).or(rows.first());
+    let runs = || rows.iter().filter(|row| row.role == Role::Run);
+    // An event may have started several: what failed is what is looked for.
+    let run = runs().find(|row| row.failed).or_else(|| runs().next()).or(rows.first());
+    let mut pipelines: Vec<_> =
+        runs().map(|row| value(&row.attributes, CICD_PIPELINE_NAME)).collect();
+    pipelines.dedup();
     let get = |key: &str| value(run.map(|row| row.attributes.as_slice()).unwrap_or_default(), key);
     let (owner, repository) = (get(VCS_OWNER_NAME), get(VCS_REPOSITORY_NAME));
     let start = |row: &Row| if row.queued > 0 { row.queued } else { row.start };
     Summary {
         id: id.to_owned(),
         service: get(SERVICE_NAME),
-        pipeline: match get(CICD_PIPELINE_NAME) {
-            name if name.is_empty() => run.map(|row| row.name.clone()).unwrap_or_default(),
-            name => name,
+        pipeline: match (get(CICD_PIPELINE_NAME), &pipelines[..]) {
+            (_, [_, _, ..]) => pipelines.join(", "),
+            (name, _) if name.is_empty() => run.map(|row| row.name.clone()).unwrap_or_default(),
+            (name, _) => name,
         },
         repository: if owner.is_empty() { repository } else { format!("{owner}/{repository}") },
-        reference: get(VCS_REF_HEAD_NAME),
+        // Of a pull request the branch is not always told.
+        reference: match (get(VCS_REF_HEAD_NAME), get(VCS_CHANGE_ID)) {
+            (name, change) if name.is_empty() && !change.is_empty() => format!("#{change}"),
+            (name, _) => name,
+        },
         revision: get(VCS_REF_HEAD_REVISION),
         url: get(CICD_PIPELINE_RUN_URL_FULL),
         attempt: get(ATTEMPT),
@@ -437,30 +413,6 @@ pub(crate) fn duration(nanos: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_span_stands_for_it_says_and_no_name_does() {
-        let pair = |key: &str, text: &str| KeyValue {
-            key: key.to_owned(),
-            value: Some(AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) }),
-            ..KeyValue::default()
-        };
-        let of = |name: &str, attributes: Vec<KeyValue>| {
-            Role::of(&v1::Span { name: name.to_owned(), attributes, ..v1::Span::default() })
-        };
-        for (kind, role) in [
-            ("run", Role::Run),
-            ("stage", Role::Stage),
-            ("job", Role::Job),
-            ("queue", Role::Queue),
-            ("step", Role::Step),
-            ("marker", Role::Marker),
-            ("ping", Role::Other),
-        ] {
-            assert_eq!(of("anything", vec![pair(KIND, kind)]), role, "{kind}");
-        }
-        assert_eq!(of("queue build", vec![pair("cicd.pipeline.task.run.id", "1")]), Role::Other);
-    }
 
     #[test]
     fn of_many_messages_only_as_many_are_decoded_as_memory_allows() {

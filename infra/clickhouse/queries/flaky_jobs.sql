@@ -1,4 +1,5 @@
 -- Which jobs both failed and succeeded on the same revision?
+-- A job that passed when it was tried again is one of them, also where its tries are no jobs.
 -- from, to: the period; repository: '' for all.
 SELECT
     repository,
@@ -19,10 +20,11 @@ FROM (
         countIf(result IN ('failure', 'error', 'timeout')) AS failures,
         countIf(result = 'success') AS successes,
         max(timestamp) AS last_seen,
-        argMaxIf(job_url, timestamp, result != 'success') AS failed_job_url,
+        -- A try has no page of its own.
+        argMax(job_url, (job_url != '', result != 'success', timestamp)) AS failed_job_url,
         argMaxIf(trace_id, timestamp, result != 'success') AS failed_trace_id
     FROM ci_job_telemetry
-    WHERE kind = 'job'
+    WHERE kind IN ('job', 'retry')
         AND revision != ''
         AND timestamp >= {from:DateTime} AND timestamp < {to:DateTime}
         AND ({repository:String} = '' OR repository = {repository:String})

@@ -11,8 +11,8 @@ def make():
     flaky = f"""(SELECT repository, pipeline, job, revision, countIf({FAILED}) AS failures,
         countIf(result = 'success') AS successes, max(timestamp) AS last_seen,
         argMaxIf(trace_id, timestamp, {FAILED}) AS failed_trace,
-        argMaxIf(job_url, timestamp, {FAILED}) AS failed_url
-        FROM ci_job_telemetry WHERE {SELECTED} AND kind = 'job' AND revision != ''
+        argMax(job_url, (job_url != '', {FAILED}, timestamp)) AS failed_url
+        FROM ci_job_telemetry WHERE {SELECTED} AND kind IN ('job', 'retry') AND revision != ''
         GROUP BY repository, pipeline, job, revision HAVING failures > 0 AND successes > 0)"""
     return board(
         "spanhook-failures", "CI failures and flakiness", "What fails, why, and what only fails sometimes.",
@@ -33,7 +33,7 @@ def make():
                     f"SELECT sum(duration_ns) / 1e9 FROM ci_job_telemetry WHERE {failed}", units.Seconds,
                 ),
                 stat(
-                    "Flaky jobs", "Jobs that both failed and succeeded on one revision.",
+                    "Flaky jobs", "Jobs that both failed and succeeded on one revision, or when they were tried again.",
                     f"SELECT uniqExact(repository, pipeline, job) FROM {flaky}", thresholds=GREEN_RED,
                 ),
             ]),

@@ -66,8 +66,8 @@ def stat(title, description, sql, unit=units.Short, thresholds=PLAIN, width=6):
     )
 
 
-def series(title, description, sql, unit=units.Short, label=None, bars=False):
-    """Lines, or stacked bars; `label` is the column that tells the series apart."""
+def series(title, description, sql, unit=units.Short, label=None, bars=False, colors=None):
+    """Lines, or stacked bars; `label` is the column that tells the series apart, `colors` are those of series."""
     it = (
         panel(timeseries.Panel(), title, description, sql, 12, unit, TIME_SERIES)
         .color_scheme(colored(dashboard.FieldColorModeId.PALETTE_CLASSIC)).min(0)
@@ -86,7 +86,11 @@ def series(title, description, sql, unit=units.Short, label=None, bars=False):
         it.line_width(2).fill_opacity(10).show_points(kinds.VisibilityMode.AUTO).span_nulls(True)
     if label:
         it.display_name(f"${{__field.labels.{label}}}")
-    for name, color in COLORS.items() if label == "result" else ():
+    return painted(it, COLORS if label == "result" else colors or {})
+
+
+def painted(it, colors):
+    for name, color in colors.items():
         override(it, name, color={"mode": "fixed", "fixedColor": color})
     return it
 
@@ -98,6 +102,22 @@ def bars(title, description, sql, unit=units.Short):
         .orientation(kinds.VizOrientation.HORIZONTAL).show_value(kinds.VisibilityMode.AUTO)
         .legend(common.VizLegendOptions().show_legend(False))
     )
+
+
+def stacked(title, description, sql, colors, unit=units.Short):
+    """Bars of several parts, each with its colour."""
+    it = (
+        panel(barchart.Panel(), title, description, sql, 12, unit)
+        .color_scheme(colored(dashboard.FieldColorModeId.PALETTE_CLASSIC))
+        .orientation(kinds.VizOrientation.HORIZONTAL).show_value(kinds.VisibilityMode.NEVER)
+        .stacking(kinds.StackingMode.NORMAL)
+        .legend(
+            common.VizLegendOptions().display_mode(kinds.LegendDisplayMode.LIST)
+            .placement(kinds.LegendPlacement.BOTTOM).show_legend(True)
+        )
+        .tooltip(common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI).sort(kinds.SortOrder.NONE))
+    )
+    return painted(it, colors)
 
 
 def table(title, description, sql, units_of=None, links=None, hidden=(), width=24):

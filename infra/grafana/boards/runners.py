@@ -9,6 +9,8 @@ from .sql import JOB_LINKS, PIPELINE_LINK, SELECTED, SUCCESS_RATE, VARIABLES, se
 def make():
     waited = f"{SELECTED} AND kind = 'job' AND queue_duration_ns IS NOT NULL"
     ran = f"{SELECTED} AND kind = 'job' AND runner_name != ''"
+    # In a cluster any node may run a job: its namespace stands for the runner.
+    kind = "if(runner_type = '', namespace, runner_type)"
     wait_note = " Not every provider tells it."
     return board(
         "spanhook-runners", "CI runners and queues", "How long jobs wait, and on which runners they run.",
@@ -36,12 +38,12 @@ def make():
             ]),
             (8, [
                 series(
-                    "Queue time, p95 by runner type", "A rise on one type asks for more runners of it.",
-                    f"""SELECT $__timeInterval(timestamp) AS time, runner_type,
+                    "Queue time, p95 by runner type", "A rise on one type asks for more runners of it. In a cluster by namespace.",
+                    f"""SELECT $__timeInterval(timestamp) AS time, {kind} AS runners,
                         {seconds(0.95, 'queue_duration_ns')} AS p95
                         FROM ci_job_telemetry WHERE {waited}
-                        GROUP BY time, runner_type ORDER BY time, runner_type""",
-                    unit=units.Seconds, label="runner_type",
+                        GROUP BY time, runners ORDER BY time, runners""",
+                    unit=units.Seconds, label="runners",
                 ),
                 series(
                     "Jobs at work", "Mean number of jobs that ran at once, by the time they started.",
@@ -53,14 +55,14 @@ def make():
                 ),
             ]),
             (10, [table(
-                "Runners", "The runners whose jobs waited longest." + wait_note,
-                f"""SELECT runner_type AS Type, runner_name AS Runner, runner_id AS Id,
+                "Runners", "The runners, in a cluster the namespaces, whose jobs waited longest." + wait_note,
+                f"""SELECT {kind} AS Type, runner_name AS Runner, runner_id AS Id,
                     arrayStringConcat(arraySort(groupUniqArrayArray(runner_tags)), ', ') AS Tags,
                     count() AS Jobs, {SUCCESS_RATE} AS `Success rate`,
                     {seconds(0.5, 'queue_duration_ns')} AS `Queue p50`,
                     {seconds(0.95, 'queue_duration_ns')} AS `Queue p95`, sum(duration_ns) / 1e9 AS Busy
-                    FROM ci_job_telemetry WHERE {ran}
-                    GROUP BY runner_type, runner_name, runner_id ORDER BY `Queue p95` DESC LIMIT 100""",
+                    FROM ci_job_telemetry WHERE {SELECTED} AND kind = 'job' AND (runner_name != '' OR namespace != '')
+                    GROUP BY Type, runner_name, runner_id ORDER BY `Queue p95` DESC LIMIT 100""",
                 units_of={"Success rate": units.PercentUnit, "Queue p50": units.Seconds, "Queue p95": units.Seconds, "Busy": units.Seconds},
             )]),
             (9, [table(

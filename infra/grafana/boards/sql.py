@@ -32,6 +32,8 @@ def query(name):
     lines = (QUERIES / f"{name}.sql").read_text().splitlines()
     sql = "\n".join(line for line in lines if not line.strip().startswith("--")).rstrip(";\n")
     for parameter, value in {
+        "({repository:String} = '' OR repository = {repository:String})": REPOSITORY,
+        "({pipeline:String} = '' OR pipeline = {pipeline:String})": PIPELINE,
         "{correlation_id:String}": CORRELATION_ID,
         "{from:DateTime}": "$__fromTime",
         "{to:DateTime}": "$__toTime",
@@ -42,11 +44,13 @@ def query(name):
 
 def choice(name, label, conditions, several=True):
     """A variable of the values of a column."""
+    # What is no run and no job, such as an event, may have no pipeline.
+    conditions = ["$__timeFilter(timestamp)", "kind IN ('run', 'job')", *conditions]
     # Without FINAL: a span that is stored twice adds no new value.
     return variable(
         name, label,
         f"SELECT DISTINCT {name} FROM ci_job_telemetry_traces"
-        f" WHERE {' AND '.join(['$__timeFilter(timestamp)', *conditions])} ORDER BY {name}",
+        f" WHERE {' AND '.join(conditions)} ORDER BY {name}",
         several,
     )
 

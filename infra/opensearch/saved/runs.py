@@ -57,6 +57,16 @@ def make():
         "Mean duration", of("avg", "durationInNanos", "Mean duration"),
         [terms("name", 15, "Step"), terms("attributes.spanhook.job", 10, "Job")],
     )
+    pulls = bars(
+        "spanhook-pulls", "spanhook: slowest image pulls", SPANS, "attributes.spanhook.kind: pull",
+        "Mean pure pull time (s)", of("avg", "attributes.k8s.image.pull.duration", "Mean pure pull time (s)"),
+        [terms("attributes.container.image.name", 15, "Image")],
+    )
+    scheduling = bars(
+        "spanhook-scheduling", "spanhook: slowest scheduling", SPANS, "attributes.spanhook.kind: schedule",
+        "Mean time until a Pod had a node", of("avg", "durationInNanos", "Mean time until a Pod had a node"),
+        [terms("attributes.k8s.node.name", 15, "Node"), terms("resource.k8s.namespace.name", 10, "Namespace")],
+    )
     spans = search("spanhook-spans-of-a-run", "spanhook: spans", SPANS, ALL, [
         "resource.spanhook.provider", "resource.cicd.pipeline.name", "name", "attributes.spanhook.kind",
         "attributes.spanhook.attempt", "attributes.cicd.pipeline.task.run.result", "attributes.cicd.pipeline.result",
@@ -64,9 +74,9 @@ def make():
     ], ["startTime", "asc"])
     return [
         index_pattern(SPANS, "ss4o_traces-ci-*", "startTime", FORMATS),
-        filters, results, durations, failures, steps, spans,
+        filters, results, durations, failures, steps, pulls, scheduling, spans,
         dashboard(
             "spanhook", "CI runs", "Spans that spanhook made of CI webhooks, one run or all of them.", "now-7d",
-            [(7, [filters]), (14, [results, durations]), (12, [failures, steps]), (24, [spans])],
+            [(7, [filters]), (14, [results, durations]), (12, [failures, steps]), (12, [pulls, scheduling]), (24, [spans])],
         ),
     ]

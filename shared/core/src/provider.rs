@@ -141,6 +141,8 @@ pub struct Samples {
     pub deliveries: &'static [Sample],
     /// What a job of theirs reported of its build.
     pub build_events: &'static [Sample],
+    /// Variables with which they belong together, and to other providers' samples.
+    pub settings: &'static [(&'static str, &'static str)],
 }
 
 /// The issuer of jobs' `OpenID` Connect tokens.

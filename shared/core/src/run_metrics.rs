@@ -41,16 +41,14 @@ const LASTING: [&str; 5] = [
 pub fn of<'a>(traces: &[Trace<'a>]) -> Vec<metric::Group<'a>> {
     let mut groups = Vec::new();
     for trace in traces {
-        let run = of_kind(trace, "run").next();
-        let jobs: HashMap<_, _> = of_kind(trace, "job").map(|it| (it.id, &it.name)).collect();
-        // Where jobs have deliveries of their own, a run's may still have stages.
-        let worked = of_kind(trace, "job").chain(of_kind(trace, "stage"));
-        let began = worked.map(|it| it.start).min();
+        let jobs: HashMap<_, _> = of_kind(trace, "job").map(|(_, it)| (it.id, &it.name)).collect();
+        let runs = runs(trace);
         for group in &trace.groups {
-            let pipeline = Pipeline::new(&group.resource, run);
+            let run = &runs[group.resource.text(sc::CICD_PIPELINE_RUN_ID)];
+            let pipeline = Pipeline::new(&group.resource, run.span);
             for span in &group.spans {
                 match span.attributes.text(sc::KIND) {
-                    "run" => pipeline.run(trace.id, span, began, &mut groups),
+                    "run" => pipeline.run(trace.id, span, run.began, &mut groups),
                     "queue" => pipeline.queue(trace.id, span, &jobs, &mut groups),
                     _ => {}
                 }
@@ -60,9 +58,39 @@ pub fn of<'a>(traces: &[Trace<'a>]) -> Vec<metric::Group<'a>> {
     groups
 }
 
-fn of_kind<'t, 'a>(trace: &'t Trace<'a>, kind: &'t str) -> impl Iterator<Item = &'t Span<'a>> {
-    let spans = trace.groups.iter().flat_map(|it| &it.spans);
-    spans.filter(move |it| it.attributes.text(sc::KIND) == kind)
+/// The spans that stand for it, each with the id of its run.
+fn of_kind<'t, 'a>(
+    trace: &'t Trace<'a>,
+    kind: &'t str,
+) -> impl Iterator<Item = (&'t str, &'t Span<'a>)> {
+    let spans = trace.groups.iter().flat_map(|group| {
+        let run = group.resource.text(sc::CICD_PIPELINE_RUN_ID);
+        group.spans.iter().map(move |it| (run, it))
+    });
+    spans.filter(move |(_, it)| it.attributes.text(sc::KIND) == kind)
+}
+
+/// What a delivery tells of one of a trace's runs: an event in a repository may start several.
+#[derive(Default)]
+struct Run<'t, 'a> {
+    span: Option<&'t Span<'a>>,
+    /// When its first job began.
+    began: Option<Nanos>,
+}
+
+/// By their ids.
+fn runs<'t, 'a>(trace: &'t Trace<'a>) -> HashMap<&'t str, Run<'t, 'a>> {
+    let ids = trace.groups.iter().map(|it| it.resource.text(sc::CICD_PIPELINE_RUN_ID));
+    let mut runs: HashMap<_, _> = ids.map(|it| (it, Run::default())).collect();
+    for (id, span) in of_kind(trace, "run") {
+        runs.entry(id).or_default().span.get_or_insert(span);
+    }
+    // Where jobs have deliveries of their own, a run's may still have stages.
+    for (id, span) in of_kind(trace, "job").chain(of_kind(trace, "stage")) {
+        let began = &mut runs.entry(id).or_default().began;
+        *began = Some(began.map_or(span.start, |it| it.min(span.start)));
+    }
+    runs
 }
 
 /// What is measured.
@@ -264,6 +292,37 @@ mod tests {
             let found = named(name, reference, run);
             assert_eq!(found, (service.to_owned(), expected.to_owned()), "{name} {run:?}");
         }
+    }
+
+    #[test]
+    fn two_runs_of_one_event_have_their_own_names_and_waits() {
+        let id = |byte: u8| SpanId::new([byte; 8]).unwrap();
+        let group = |name: &str, number: u8, began: Nanos| {
+            let mut resource = Attributes::default();
+            resource.set(sc::CICD_PIPELINE_NAME, name.to_owned());
+            resource.set(sc::CICD_PIPELINE_RUN_ID, number.to_string());
+            let mut run =
+                Span::new(id(number), None, format!("RUN {name}"), Kind::Server, (0, 100));
+            run.attributes.set(sc::KIND, "run");
+            let times = (began * 1_000_000_000, 200_000_000_000);
+            let mut job = Span::new(id(number + 10), None, "job", Kind::Internal, times);
+            job.attributes.set(sc::KIND, "job");
+            run.end = 100_000_000_000;
+            Group { resource, spans: vec![run, job] }
+        };
+        let groups = vec![group("unit", 1, 10), group("lint", 2, 30)];
+        let trace = Trace { id: TraceId::new([1; 16]).unwrap(), groups };
+        let found: Vec<_> = of(&[trace])
+            .iter()
+            .map(|group| {
+                let values: Vec<_> = group.metrics[0].points.iter().map(|it| it.value).collect();
+                (group.resource.text(sc::CICD_PIPELINE_NAME).to_owned(), values)
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [("unit".to_owned(), vec![10.0, 90.0]), ("lint".to_owned(), vec![30.0, 70.0])]
+        );
     }
 
     #[test]

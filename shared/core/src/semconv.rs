@@ -44,8 +44,8 @@ pub const PROVIDER: &str = "spanhook.provider";
 /// the app that came of them. No convention says it.
 pub const CORRELATION_ID: &str = "correlation_id";
 
-/// What a span stands for: `run`, `stage`, `job`, `queue`, `step`, `marker` or `ping`, so that no
-/// query has to guess that from a name. No convention says it.
+/// What a span stands for, such as `run` or `job`, so that no query has to guess that from a name.
+/// No convention says it; `docs/adding-a-provider.md` lists the words.
 pub const KIND: &str = "spanhook.kind";
 
 /// The stage of a job, of its queue time, and of a stage itself.

@@ -111,6 +111,21 @@ fn githubs_samples_give_these_metrics() {
     insta::assert_snapshot!(of_samples(Provider::Github));
 }
 
+#[test]
+fn a_clusters_samples_give_these_metrics() {
+    insta::assert_snapshot!(of_samples(Provider::Kubernetes));
+}
+
+#[test]
+fn tektons_samples_give_these_metrics() {
+    insta::assert_snapshot!(of_samples(Provider::Tekton));
+}
+
+#[test]
+fn lighthouses_samples_give_these_metrics() {
+    insta::assert_snapshot!(of_samples(Provider::Lighthouse));
+}
+
 /// Every sample that gives something, with what it gives.
 fn all(rules: &ProjectRules, settings: &Settings) -> Vec<(String, Accepted)> {
     let of = |provider: Provider| {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use spanhook_core::semconv::RunResult;
 
-use super::{Role, Row, Trace, duration, not_run};
+use super::{Row, Trace, duration, not_run, role::Role};
 use crate::terminal::printable;
 
 const RESET: &str = "\x1b[0m";
@@ -101,14 +101,19 @@ impl Canvas {
 
     fn row(&self, row: &Row) -> String {
         let (symbol, style) = match row.role {
-            Role::Run | Role::Job => mark(&row.result, row.failed, row.allowed_to_fail),
+            Role::Run | Role::PipelineRun | Role::Job => {
+                mark(&row.result, row.failed, row.allowed_to_fail)
+            }
             Role::Marker => ("↺", DIM),
+            Role::Event => ("◆", BLUE),
             _ if row.failed => ("✗", RED),
+            it if it.is_wait() => (" ", DIM),
+            Role::Pull => (" ", YELLOW),
             _ => (" ", BLUE),
         };
         let indent = "  ".repeat(row.depth.min(8));
         let name = pad(&clip(&format!("{indent}{}", printable(&row.name)), self.names), self.names);
-        let name = if row.role == Role::Run || row.role == Role::Stage {
+        let name = if matches!(row.role, Role::Run | Role::PipelineRun | Role::Stage) {
             self.paint(BOLD, &name)
         } else {
             name
@@ -126,10 +131,12 @@ impl Canvas {
             format!(" {}", printable(&row.error))
         };
         // What did not run has a place in time, and no duration.
-        let took = match row.role {
-            Role::Marker => String::new(),
-            _ if row.result == RunResult::Skip.as_str() => "skipped".to_owned(),
-            _ => duration(row.end - row.start),
+        let took = if row.role.is_moment() {
+            String::new()
+        } else if row.result == RunResult::Skip.as_str() {
+            "skipped".to_owned()
+        } else {
+            duration(row.end - row.start)
         };
         let took = format!("{took:>12}");
         let line = format!(
@@ -152,6 +159,10 @@ impl Canvas {
         let ends = eighths(row.end).max(begins * 8 + 1);
         let waits = if row.queued == 0 { begins } else { (eighths(row.queued) / 8).min(begins) };
         let (full, rest) = ((ends - begins * 8) / 8, (ends - begins * 8) % 8);
+        if row.role.is_wait() {
+            let width = full + usize::from(rest > 0);
+            return (waits, begins - waits, ("░".repeat(width), width));
+        }
         let mut bar = "█".repeat(full);
         if rest > 0 {
             bar.push(['▏', '▎', '▍', '▌', '▋', '▊', '▉'][rest - 1]);
@@ -198,7 +209,10 @@ mod tests {
     const FAILED: &str = include_str!("../../../../events/gitlab/pipeline-failed.json");
 
     fn trace(deliveries: &[&str]) -> Trace {
-        let (settings, rules) = (Settings::default(), ProjectRules::default());
+        let samples = Provider::ALL.map(Provider::samples);
+        let vars = samples.iter().flat_map(|it| it.settings);
+        let vars = vars.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let (settings, rules) = (Settings::parse(&vars).unwrap(), ProjectRules::default());
         let messages = |body: &&str| {
             let provider = Provider::of_payload(&serde_json::from_str(body).unwrap()).unwrap();
             let delivery = Delivery { headers: &HeaderMap::new(), body: body.as_bytes() };
@@ -240,6 +254,29 @@ mod tests {
             include_str!("../../../../events/github/workflow-run-attempt-2.json"),
         ]);
         insta::assert_snapshot!(render(&run, 100, false));
+    }
+
+    /// A run of a cluster by all that tell of it.
+    const CLUSTER: [&str; 3] = [
+        include_str!("../../../../events/kubernetes/batch-of-a-pull-request.json"),
+        include_str!("../../../../events/tekton/taskrun-of-a-pull-request.json"),
+        include_str!("../../../../events/lighthouse/pull-request-that-starts-a-run.json"),
+    ];
+
+    #[test]
+    fn a_run_of_a_cluster_is_drawn_from_the_event_to_pulls_and_steps() {
+        insta::assert_snapshot!(render(&trace(&CLUSTER), 100, false));
+    }
+
+    #[test]
+    fn of_several_runs_of_one_event_the_one_that_failed_is_told() {
+        let other = CLUSTER[0]
+            .replace("acme-shop-pr-57-pr-m4t8q", "acme-shop-pr-57-integration-q8t4m")
+            .replace(r#"/job": "pr""#, r#"/job": "integration""#)
+            .replace(r#""state": "failure""#, r#""state": "success""#);
+        let both = trace(&[&other, CLUSTER[0], CLUSTER[2]]).summary;
+        assert_eq!((&*both.pipeline, &*both.result), ("integration, pr", "failure"));
+        assert_eq!(both.reference, "#57");
     }
 
     #[test]

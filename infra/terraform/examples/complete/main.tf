@@ -1,4 +1,4 @@
-# spanhook for CircleCI, GitLab and GitHub, with alarms by mail. The documents with settings and secrets are put into
+# spanhook for every provider, with alarms by mail: leave out of `settings` what you don't have. The documents with settings and secrets are put into
 # SSM by hand, so that no value is ever in Terraform's state:
 #
 #   aws ssm put-parameter --type SecureString --name /spanhook/circleci-webhook --value file://circleci.env
@@ -44,7 +44,7 @@ module "spanhook" {
   packages           = "${path.module}/../../../../target/lambda"
   collector_endpoint = var.collector_endpoint
 
-  settings = { for name in ["circleci-webhook", "gitlab-webhook", "github-webhook", "traceparent", "forwarder", "shared"] : name => "${local.parameters}/${name}" }
+  settings = { for name in ["circleci-webhook", "gitlab-webhook", "github-webhook", "lighthouse-webhook", "tekton-webhook", "kubernetes-webhook", "traceparent", "forwarder", "shared"] : name => "${local.parameters}/${name}" }
 
   alarm_topic_arn = aws_sns_topic.alarms.arn
 }

@@ -1,4 +1,4 @@
 output "urls" {
-  description = "What is pasted into CircleCI, GitLab and GitHub, and asked by jobs"
+  description = "What is pasted into the providers and the relay, and asked by jobs"
   value       = module.spanhook.urls
 }

@@ -26,6 +26,7 @@ pub(super) const SAMPLES: Samples = Samples {
         "circleci/workflow-completed-github-app.json",
     ],
     build_events: &[],
+    settings: &[],
 };
 
 pub(super) static ROOM: Room = Room {

@@ -35,6 +35,7 @@ pub(super) const SAMPLES: Samples = Samples {
         "github/workflow-run-attempt-2.json",
     ],
     build_events: &[],
+    settings: &[],
 };
 
 pub(super) static ROOM: Room = Room {

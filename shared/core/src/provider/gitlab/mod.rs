@@ -27,6 +27,7 @@ pub(super) const SAMPLES: Samples = Samples {
         "gitlab/pipeline-child-success.json",
     ],
     build_events: samples!["build-events/bundle-of-a-gitlab-job.json"],
+    settings: &[],
 };
 
 pub(super) static ROOM: Room = Room {

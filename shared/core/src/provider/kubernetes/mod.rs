@@ -23,8 +23,11 @@ use crate::{
     settings::Vars,
 };
 
-pub(super) const SAMPLES: Samples =
-    Samples { deliveries: samples!["kubernetes/batch-of-a-tekton-run.json"], build_events: &[] };
+pub(super) const SAMPLES: Samples = Samples {
+    deliveries: samples!["kubernetes/batch-of-a-pull-request.json"],
+    build_events: &[],
+    settings: &[("KUBERNETES_CLUSTER", "prod")],
+};
 
 pub(super) static ROOM: Room = Room {
     name: "kubernetes",

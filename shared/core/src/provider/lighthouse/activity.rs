@@ -134,7 +134,10 @@ impl Activity<'_> {
     ) -> Vec<Span<'static>> {
         let id = self.id(&[name, index]);
         let Some((mut task, outcome)) = self.part(&stage.part, id, above) else {
-            not_run.push(self.not_run("job not run", &stage.part));
+            let mut event = self.not_run("job not run", &stage.part);
+            event.attributes.set(sc::CICD_PIPELINE_TASK_NAME, stage.part.name.cow());
+            event.attributes.set("reason", stage.part.status.cow());
+            not_run.push(event);
             return Vec::new();
         };
         task.attributes.set(sc::KIND, "job");

@@ -27,12 +27,10 @@ use crate::{
 };
 
 pub(super) const SAMPLES: Samples = Samples {
-    deliveries: samples![
-        "lighthouse/push.json",
-        "lighthouse/activity-failure.json",
-        "lighthouse/pull-request-merged.json",
-    ],
+    deliveries: samples!["lighthouse/pull-request-that-starts-a-run.json"],
     build_events: &[],
+    // The event is the root of what the cluster's objects tell.
+    settings: &[("LIGHTHOUSE_SOURCES", "both")],
 };
 
 pub(super) static ROOM: Room = Room {

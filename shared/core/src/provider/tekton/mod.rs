@@ -19,8 +19,9 @@ use crate::{
 };
 
 pub(super) const SAMPLES: Samples = Samples {
-    deliveries: samples!["tekton/taskrun-failed.json", "tekton/pipelinerun-failed.json"],
+    deliveries: samples!["tekton/taskrun-of-a-pull-request.json"],
     build_events: &[],
+    settings: &[],
 };
 
 pub(super) static ROOM: Room = Room {

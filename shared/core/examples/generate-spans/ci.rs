@@ -1,194 +1,26 @@
-//! Rows of the exporter's table `otel_traces`, of deliveries that are mapped and encoded as the
-//! functions do it: so many spans of made-up runs of every provider, or those of sample deliveries.
-//!
-//! usage: `cargo run --release -p spanhook-core --example generate-spans -- 1000000 > spans.jsonl`
-//! or `… --example generate-spans -- events/github/workflow-run-failed.json … > spans.jsonl`
-
-use std::{
-    io::{BufWriter, Write, stdout},
-    process::ExitCode,
-};
+//! A company's CI, made up: deliveries as each provider sends them.
 
 use fastrand::Rng;
-use http::HeaderMap;
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
-    common::v1::{AnyValue, KeyValue, any_value::Value as Any},
-    trace::v1::{ResourceSpans, Span},
-};
-use prost::Message as _;
-use serde_json::{Map, Value, json};
-use spanhook_core::{
-    delivery::{Delivery, Outcome},
-    message::{Content, unpack},
-    otlp::Signal,
-    provider::Provider,
-    rules::ProjectRules,
-    settings::Settings,
-};
+use serde_json::{Value, json};
+use spanhook_core::provider::Provider;
 
 const REPOSITORIES: usize = 40;
 const RUNNERS: u32 = 25;
 /// Runs are spread over so many days before now.
 const DAYS: i64 = 28;
 
-fn main() -> ExitCode {
-    let mut out = BufWriter::new(stdout().lock());
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let written = match arguments.as_slice() {
-        [] => Err("usage: generate-spans NUMBER, or generate-spans FILE...".into()),
-        [count] if count.parse::<usize>().is_ok() => {
-            count.parse().map_err(Into::into).and_then(|count| made_up(count, &mut out))
-        }
-        files => files.iter().try_for_each(|it| sample(it, &mut out)),
-    };
-    match written.and_then(|()| out.flush().map_err(Into::into)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "generate-spans: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-type Written = Result<(), Box<dyn std::error::Error>>;
-
-/// The spans of so many made-up runs that there are `count` of them.
-fn made_up(count: usize, out: &mut impl Write) -> Written {
-    let mut ci = Ci { random: Rng::with_seed(7), next: 1_000_000 };
-    let mut written = 0;
-    while written < count {
-        let deliveries = match ci.random.u8(..) {
-            0..100 => vec![ci.gitlab()],
-            100..180 => ci.github(),
-            _ => ci.circleci(),
-        };
-        for (provider, delivery) in deliveries {
-            written += write(provider, &delivery, out)?;
-        }
-    }
-    Ok(())
-}
-
-/// The spans of a file with a delivery.
-fn sample(path: &str, out: &mut impl Write) -> Written {
-    let read = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
-    let delivery = serde_json::from_slice(&read).map_err(|error| format!("{path}: {error}"))?;
-    let provider = Provider::of_payload(&delivery).ok_or(format!("{path}: of no provider"))?;
-    write(provider, &delivery, out).map(|_| ())
-}
-
-/// How many rows a delivery gave.
-fn write(
-    provider: Provider,
-    delivery: &Value,
-    out: &mut impl Write,
-) -> Result<usize, Box<dyn std::error::Error>> {
-    let rows = delivered(provider, delivery, &Settings::default());
-    for row in &rows {
-        serde_json::to_writer(&mut *out, row)?;
-        out.write_all(b"\n")?;
-    }
-    Ok(rows.len())
-}
-
-/// The rows of one delivery.
-fn delivered(provider: Provider, delivery: &Value, settings: &Settings) -> Vec<Value> {
-    let body = delivery.to_string();
-    let delivery = Delivery { headers: &HeaderMap::new(), body: body.as_bytes() };
-    let outcome = delivery.process(provider, settings, &ProjectRules::default());
-    let Outcome::Accepted(accepted) = outcome else { return Vec::new() };
-    let requests = accepted.messages.iter().filter_map(|message| {
-        let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
-        match unpack(&message.body, attribute("encoding"), attribute("signal")) {
-            Ok(Content::Otlp(Signal::Traces, raw)) => {
-                ExportTraceServiceRequest::decode(raw.as_slice()).ok()
-            }
-            _ => None,
-        }
-    });
-    requests.flat_map(|request| request.resource_spans).flat_map(rows).collect()
-}
-
-/// The rows of one resource, as the Collector's exporter writes them.
-fn rows(group: ResourceSpans) -> Vec<Value> {
-    let resource = attributes(group.resource.map(|it| it.attributes).unwrap_or_default());
-    let service = resource.get("service.name").cloned().unwrap_or_default();
-    let mut rows = Vec::new();
-    for scope in group.scope_spans {
-        let (name, version) = scope.scope.map(|it| (it.name, it.version)).unwrap_or_default();
-        for span in scope.spans {
-            rows.push(row(span, &resource, &service, (&name, &version)));
-        }
-    }
-    rows
-}
-
-fn row(span: Span, resource: &Map<String, Value>, service: &Value, scope: (&str, &str)) -> Value {
-    let status = span.status.unwrap_or_default();
-    json!({
-        "Timestamp": span.start_time_unix_nano,
-        "TraceId": hex(&span.trace_id),
-        "SpanId": hex(&span.span_id),
-        "ParentSpanId": hex(&span.parent_span_id),
-        "TraceState": span.trace_state,
-        "SpanName": span.name,
-        "SpanKind": if span.kind == 2 { "Server" } else { "Internal" },
-        "ServiceName": service,
-        "ResourceAttributes": resource,
-        "ScopeName": scope.0,
-        "ScopeVersion": scope.1,
-        "SpanAttributes": attributes(span.attributes),
-        "Duration": span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano),
-        "StatusCode": if status.code == 2 { "Error" } else { "Unset" },
-        "StatusMessage": status.message,
-        "Events.Timestamp": span.events.iter().map(|it| it.time_unix_nano).collect::<Vec<_>>(),
-        "Events.Name": span.events.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(),
-        "Events.Attributes":
-            span.events.iter().map(|it| attributes(it.attributes.clone())).collect::<Vec<_>>(),
-        "Links.TraceId": span.links.iter().map(|it| hex(&it.trace_id)).collect::<Vec<_>>(),
-        "Links.SpanId": span.links.iter().map(|it| hex(&it.span_id)).collect::<Vec<_>>(),
-        "Links.TraceState": span.links.iter().map(|it| it.trace_state.as_str()).collect::<Vec<_>>(),
-        "Links.Attributes":
-            span.links.iter().map(|it| attributes(it.attributes.clone())).collect::<Vec<_>>(),
-    })
-}
-
-/// The exporter's maps hold text only.
-fn attributes(pairs: Vec<KeyValue>) -> Map<String, Value> {
-    pairs.into_iter().map(|pair| (pair.key, text(pair.value).into())).collect()
-}
-
-fn text(value: Option<AnyValue>) -> String {
-    match value.and_then(|it| it.value) {
-        Some(Any::StringValue(text)) => text,
-        Some(Any::IntValue(number)) => number.to_string(),
-        Some(Any::DoubleValue(number)) => number.to_string(),
-        Some(Any::BoolValue(flag)) => flag.to_string(),
-        Some(Any::ArrayValue(list)) => {
-            let texts: Vec<_> = list.values.into_iter().map(|it| text(Some(it))).collect();
-            json!(texts).to_string()
-        }
-        _ => String::new(),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A company's CI: forty repositories, failures, retries, queues.
-struct Ci {
-    random: Rng,
+pub(crate) struct Ci {
+    pub(crate) random: Rng,
     next: u64,
 }
 
-struct Job {
+pub(crate) struct Job {
     name: &'static str,
     id: u64,
     queued: f64,
-    seconds: f64,
-    failure: Option<&'static str>,
+    pub(crate) seconds: f64,
+    pub(crate) failure: Option<&'static str>,
 }
 
 /// The steps of a GitHub job before and after its own.
@@ -201,12 +33,17 @@ const STAGES: [(&str, &[&str]); 3] = [
 ];
 
 impl Ci {
+    /// The same one at every call.
+    pub(crate) fn new() -> Self {
+        Self { random: Rng::with_seed(7), next: 1_000_000 }
+    }
+
     fn id(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
-    fn uuid(&mut self) -> String {
+    pub(crate) fn uuid(&mut self) -> String {
         uuid::Builder::from_random_bytes(self.random.u128(..).to_be_bytes()).into_uuid().to_string()
     }
 
@@ -215,7 +52,7 @@ impl Ci {
         20.0 * (4.0 * self.random.f64() * self.random.f64()).exp()
     }
 
-    fn job(&mut self, name: &'static str) -> Job {
+    pub(crate) fn job(&mut self, name: &'static str) -> Job {
         let failed = self.random.u8(..) < 14;
         let reasons =
             ["script_failure", "script_failure", "runner_system_failure", "job_execution_timeout"];
@@ -224,26 +61,26 @@ impl Ci {
         Job { name, id: self.id(), queued, seconds: self.seconds(), failure }
     }
 
-    fn repository(&mut self) -> (String, String) {
+    pub(crate) fn repository(&mut self) -> (String, String) {
         let number = self.random.usize(..REPOSITORIES);
         (format!("acme/team{}", number % 5), format!("repo{number}"))
     }
 
     /// Half of the runs repeat one of a repository's last few revisions, so that a job may have
     /// both outcomes at one revision.
-    fn revision(&mut self, repository: &str) -> String {
+    pub(crate) fn revision(&mut self, repository: &str) -> String {
         let nth = if self.random.bool() { self.random.u64(..5) } else { self.id() };
         let digest = Rng::with_seed(nth ^ repository.len() as u64).u128(..);
         format!("{digest:032x}{nth:08x}")
     }
 
-    fn start(&mut self) -> jiff::Timestamp {
+    pub(crate) fn start(&mut self) -> jiff::Timestamp {
         let now = jiff::Timestamp::now();
         let ago = self.random.i64(3_600..DAYS * 86_400);
         now.checked_sub(jiff::SignedDuration::from_secs(ago)).unwrap_or(now)
     }
 
-    fn gitlab(&mut self) -> (Provider, Value) {
+    pub(crate) fn gitlab(&mut self) -> (Provider, Value) {
         let (owner, name) = self.repository();
         let (pipeline, created) = (self.id(), self.start());
         let at = |offset: f64| later(created, offset).strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
@@ -288,7 +125,7 @@ impl Ci {
         (Provider::Gitlab, delivery)
     }
 
-    fn circleci(&mut self) -> Vec<(Provider, Value)> {
+    pub(crate) fn circleci(&mut self) -> Vec<(Provider, Value)> {
         let (owner, name) = self.repository();
         let (workflow, created) = (self.uuid(), self.start());
         let revision = self.revision(&name);
@@ -331,7 +168,7 @@ impl Ci {
 
     /// A run's jobs, each with its steps, and the run; sometimes its failed jobs again, for which
     /// GitHub makes new records of the others too.
-    fn github(&mut self) -> Vec<(Provider, Value)> {
+    pub(crate) fn github(&mut self) -> Vec<(Provider, Value)> {
         let (owner, name) = self.repository();
         let (run, created) = (self.id(), self.start());
         let revision = self.revision(&name);
@@ -395,7 +232,7 @@ impl Ci {
     }
 }
 
-fn later(start: jiff::Timestamp, seconds: f64) -> jiff::Timestamp {
+pub(crate) fn later(start: jiff::Timestamp, seconds: f64) -> jiff::Timestamp {
     let passed = jiff::SignedDuration::try_from_secs_f64(seconds).unwrap_or_default();
     start.checked_add(passed).unwrap_or(start)
 }
