@@ -38,7 +38,7 @@ FROM scratch AS relay
 COPY --from=build-relay /spanhook-relay /
 COPY --from=build-relay /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 USER 65532:65532
-EXPOSE 8080
+EXPOSE 8080 8081
 ENTRYPOINT ["/spanhook-relay"]
 
 FROM scratch
