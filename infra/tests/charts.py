@@ -33,7 +33,7 @@ FULL = {
         "config": {
             "GITLAB_HOST": "gitlab.example.com",
             "MAX_BODY_BYTES": 10485760,
-            "OIDC_ISSUERS": ["https://gitlab.example.com", {"issuer": "https://gitlab.internal", "provider": "gitlab", "jwks": {"keys": [{"kty": "RSA"}]}}],
+            "OIDC_ISSUERS": ["https://gitlab.example.com", {"issuer": "https://gitlab.internal", "provider": "gitlab", "jwks_url": "https://gitlab.example.com/keys"}],
             "OIDC_AUDIENCE": "https://ci.example.com",
             "PROJECT_RULES": {"allow": ["acme/*"]},
             "ACCESS": [{"projects": "acme/*", "by": ["oidc"]}],
@@ -129,9 +129,7 @@ VALUES = {
 
 def binary():
     """Helm of the parts; without it the test is skipped."""
-    parts = os.environ.get("SPANHOOK_PARTS")
-    found = shutil.which("helm", path=f"{parts}/bin") if parts else None
-    if not (found := found or shutil.which("helm")):
+    if not (found := shutil.which("helm", path=f"{os.environ.get('SPANHOOK_PARTS')}/bin:{os.environ['PATH']}")):
         pytest.skip("helm is not here: tests/parts/install.sh helm")
     return found
 

@@ -229,9 +229,8 @@ def test_addresses_in_settings_are_opened_without_saying_them_again():
         return {(it, port) for it, end in ends.items() for port in (80, 443, 4317, 8443) if allowed(manifests, OWN["serve"], end, port)}
 
     assert opened({"OIDC_ISSUERS": "https://a.example.com, https://b.example.com:8443"}) == {("a.example.com", 443), ("b.example.com", 8443)}
-    described = [{"issuer": "https://a.example.com", "jwks_url": "https://c.example.com/keys"}, {"issuer": "https://b.example.com", "jwks": {}}]
-    # A mapping that is empty is no key set, and serve refuses it.
-    assert ("c.example.com", 443) in opened({"TEKTON_OIDC_ISSUERS": described})
+    described = [{"issuer": "https://a.example.com", "jwks_url": "https://c.example.com/keys"}, {"issuer": "https://b.example.com", "jwks": {"keys": []}}]
+    assert opened({"TEKTON_OIDC_ISSUERS": described}) == {("c.example.com", 443)}
     assert opened({"KUBERNETES_OIDC_ISSUERS": '[{"issuer": "https://a.example.com", "subjects": ["x"]}]'}) == {("a.example.com", 443)}
     assert opened({"TELEMETRY_OTLP_ENDPOINT": "http://10.1.2.3:4317"}) == {("ip", 4317)}
     assert opened({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a.example.com/v1/traces"}) == {("a.example.com", 80)}
