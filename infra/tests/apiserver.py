@@ -33,6 +33,14 @@ def binaries():
     return found
 
 
+def definitions():
+    """Custom resources whose schemas others publish."""
+    found = sorted((Path(os.environ["SPANHOOK_PARTS"]) / "crds").glob("*.yaml"))
+    if not found:
+        pytest.skip("no definitions are below SPANHOOK_PARTS: tests/parts/install.sh crds")
+    return [it.read_text() for it in found]
+
+
 class ApiServer:
     def __init__(self, folder):
         self.folder = Path(folder)
@@ -121,8 +129,9 @@ class ApiServer:
         names = {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"}
         spec = {"group": group, "scope": "Namespaced", "names": names, "versions": served}
         metadata = {"name": f"{plural}.{group}"}
-        if group.endswith(".k8s.io"):
-            metadata["annotations"] = {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/gateway-api"}
-        definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": metadata, "spec": spec}
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(definition))
-        self.kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=60s")
+        self.define(json.dumps({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": metadata, "spec": spec}))
+
+    def define(self, definition):
+        """Installs a custom kind by its definition."""
+        self.kubectl("create", "-f", "-", stdin=definition)
+        self.kubectl("wait", "--for=condition=Established", f"crd/{yaml.safe_load(definition)['metadata']['name']}", "--timeout=60s")
