@@ -109,6 +109,13 @@ def test_a_release_is_installed_applied_again_and_taken_away(server, release, na
     assert [it["metadata"]["name"] for it in server.objects("secrets", "-n", NAMESPACE)] == []
 
 
+def test_a_release_changes_into_any_other(server, release):
+    release("install", VALUES["minimal"])
+    for name in ("full", "namespaces", "full-cilium", "with-collector", "minimal"):
+        release("upgrade", VALUES[name])
+        assert kept(server).keys() == ids(applied(server)), name
+
+
 def test_pods_that_are_not_restricted_are_refused_there(server):
     open_one = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
     done = server.kubectl("create", "--dry-run=server", "-n", NAMESPACE, "-f", "-", stdin=json.dumps(open_one), check=False)
