@@ -1,19 +1,19 @@
 # syntax=docker/dockerfile:1
 # `spanhook serve` in an image that holds nothing else: no shell, no package manager, no root.
 
-# The versions are `rust-version` of Cargo.toml.
-FROM rust:1.95-slim-trixie AS build
+# The versions are `rust-version` of Cargo.toml. What Alpine builds is static, so no image needs a C library.
+FROM rust:1.95-alpine AS build
+# aws-lc-sys asks for linux/random.h.
+RUN apk add --no-cache linux-headers
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --package spanhook \
- && mkdir -p /image /empty \
- && cp target/release/spanhook /image/
-# The binary needs the C library it was linked with and, for HTTPS to a Collector, the public roots.
-RUN cp --parents -L $(ldd /image/spanhook | grep -o '/[^ ]*') /etc/ssl/certs/ca-certificates.crt /image/
+ && cp target/release/spanhook / \
+ && mkdir /empty
 
-# `docker build --target job --output . .` writes `spanhook` for CI jobs: static, so it runs in any Linux image.
+# `docker build --target job --output . .` writes `spanhook` for CI jobs, which runs in any Linux image.
 FROM rust:1.95-alpine AS build-job
 WORKDIR /src
 COPY . .
@@ -38,11 +38,13 @@ FROM scratch AS relay
 COPY --from=build-relay /spanhook-relay /
 COPY --from=build-relay /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 USER 65532:65532
-EXPOSE 8080
+EXPOSE 8080 8081
 ENTRYPOINT ["/spanhook-relay"]
 
 FROM scratch
-COPY --from=build /image /
+COPY --from=build /spanhook /
+# The public roots, for HTTPS to a Collector.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 # The queue. A fresh named volume takes the owner of this folder; Kubernetes uses fsGroup.
 COPY --from=build --chown=65532:65532 /empty /data
 USER 65532:65532

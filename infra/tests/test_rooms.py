@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 # tests, which name whom they test.
 ROOMS = re.compile(
     r"shared/core/src/provider/|functions/github-webhook/|action/|cli/src/operate/redeliver|events/|docs/|.*\.md$"
-    r"|template\.yaml$|infra/(terraform|kubernetes)/|(.*/)?(tests?|examples)/|.*(package-lock\.json|Cargo\.lock|go\.sum)$"
+    r"|template\.yaml$|infra/(terraform|helm)/|(.*/)?(tests?|examples)/|.*(package-lock\.json|Cargo\.lock|go\.sum)$"
 )
 
 # The code that names it all the same. GitHub is the measure: a provider may be in eight files besides its room.

