@@ -50,6 +50,7 @@ pub fn parts_alone() -> Parts {
 /// A program of this workspace, which its own tests have built.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
+    // Tests are a folder below.
     let test = std::env::current_exe().unwrap();
     let path = test.parent().and_then(Path::parent).unwrap().join(name);
     assert!(path.exists(), "{} is not there: cargo build -p {name}", path.display());

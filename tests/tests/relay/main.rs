@@ -1,5 +1,8 @@
 //! From the objects of a real API server through `spanhook-relay` and `spanhook serve` to the
 //! Collector's file: whatever happens on the way, the same spans arrive.
+//!
+//! The two programs are those that the workspace's tests have built. Before these tests alone:
+//! `cargo build -p spanhook -p spanhook-relay`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod apiserver;

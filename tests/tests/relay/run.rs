@@ -22,8 +22,8 @@ pub(crate) struct Run {
     end: End,
     began: Timestamp,
     job: Value,
-    pipeline_run: Value,
-    task_run: Value,
+    pipeline: Value,
+    task: Value,
     /// As it was last.
     pub(crate) pod: Value,
 }
@@ -92,7 +92,7 @@ impl Run {
             {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(began, 2)},
         ]});
         let pod = server.create(&pod).await;
-        Self { name: name.to_owned(), end, began, job, pipeline_run, task_run, pod }
+        Self { name: name.to_owned(), end, began, job, pipeline: pipeline_run, task: task_run, pod }
     }
 
     /// What its kubelet tells of images.
@@ -159,13 +159,13 @@ impl Run {
             of_task["steps"] = json!([{"name": "compile", "container": "step-compile", "terminationReason": why, "terminated":
                 {"exitCode": code, "reason": why, "startedAt": at(self.began, 10), "finishedAt": at(self.began, 50)}}]);
         }
-        server.write_status(&self.task_run, &of_task).await;
-        server.write_status(&self.pipeline_run, &done(52)).await;
+        server.write_status(&self.task, &of_task).await;
+        server.write_status(&self.pipeline, &done(52)).await;
         let of_job = json!({"state": state, "completionTime": at(self.began, 53), "reportURL": "https://d.example.com/#/x"});
         server.write_status(&self.job, &of_job).await;
         let mut metadata = json!({"name": format!("{}-1", self.name)});
         for field in ["namespace", "labels", "annotations"] {
-            metadata[field] = self.pipeline_run["metadata"][field].clone();
+            metadata[field] = self.pipeline["metadata"][field].clone();
         }
         let word = if status == "True" { "Succeeded" } else { "Failed" };
         server
@@ -182,7 +182,7 @@ impl Run {
     pub(crate) fn custom_run(&self) -> Value {
         let mut metadata = json!({"name": format!("{}-approve", self.name)});
         for field in ["namespace", "labels", "annotations", "ownerReferences"] {
-            metadata[field] = self.task_run["metadata"][field].clone();
+            metadata[field] = self.task["metadata"][field].clone();
         }
         metadata["labels"]["tekton.dev/pipelineTask"] = "approve".into();
         json!({"apiVersion": "tekton.dev/v1beta1", "kind": "CustomRun", "metadata": metadata,
