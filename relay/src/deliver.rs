@@ -69,8 +69,9 @@ impl Deliver {
         let mut parts = vec![batch];
         while let Some(batch) = parts.pop() {
             let kinds: Vec<_> = batch.kinds().collect();
-            if self.is_taken(&batch).await {
-                self.count(Metric::Sent, &kinds);
+            let taken = self.send(&batch).await;
+            if let Some(metric) = taken {
+                self.count(metric, &kinds);
                 let now = self.post.clock.since_epoch().as_secs();
                 self.metrics.set(Metric::LastSent, &[], now);
             } else if let Some([front, behind]) = batch.halves() {
@@ -90,7 +91,8 @@ impl Deliver {
         }
     }
 
-    async fn is_taken(&self, batch: &Batch) -> bool {
+    /// Sends a batch until it is taken, and says as what; none where it is too large.
+    async fn send(&self, batch: &Batch) -> Option<Metric> {
         let json = HeaderValue::from_static("application/json");
         let headers: HeaderMap = [(header::CONTENT_TYPE, json)].into_iter().collect();
         let message = Message::signed("/kubernetes", headers, batch.json().into());
@@ -102,9 +104,16 @@ impl Deliver {
             match answer.verdict {
                 Verdict::Taken => {
                     tracing::debug!(items, "batch sent");
-                    return true;
+                    return Some(Metric::Sent);
                 }
-                Verdict::Refused => return false,
+                Verdict::Quarantined => {
+                    tracing::error!(
+                        items,
+                        "spanhook can't read the batch and keeps it in its dead-letter queue; run the same version of both, then `spanhook redrive`"
+                    );
+                    return Some(Metric::Quarantined);
+                }
+                Verdict::Refused => return None,
                 Verdict::Later { after } => {
                     failures += 1;
                     let pause = after.unwrap_or_default().max(self.pace.pause(failures));

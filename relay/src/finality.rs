@@ -5,22 +5,37 @@ use serde_json::Value;
 
 use crate::kind::Kind;
 
-/// Whether its spans can be made: what comes later changes none of them.
+/// Whether its spans can be made: what comes later changes none of them. It is sent once, so this
+/// must not be true before spanhook makes spans of it.
 #[must_use]
 pub fn is_final(kind: Kind, object: &Value) -> bool {
     let status = &object["status"];
     match kind {
-        Kind::LighthouseJob => time(&status["completionTime"]).is_some(),
+        Kind::LighthouseJob => {
+            let ended = ["success", "failure", "aborted", "error"];
+            time(&status["completionTime"]).is_some() && is_one_of(&status["state"], &ended)
+        }
         // Not by completionTime: whose controller runs a CustomRun may leave it out.
         Kind::PipelineRun | Kind::TaskRun | Kind::CustomRun => end(status).is_some(),
-        Kind::PipelineActivity => !matches!(
-            object["spec"]["status"].as_str().unwrap_or_default(),
-            "" | "Pending" | "Running" | "WaitingForApproval"
-        ),
-        // One that waits for an image may do so until it is deleted.
-        Kind::Pod => matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")),
+        Kind::PipelineActivity => {
+            let spec = &object["spec"];
+            let ended =
+                ["Succeeded", "Failed", "Error", "Aborted", "Cancelled", "NotExecuted", "TimedOut"];
+            let times = ["startedTimestamp", "completedTimestamp"];
+            is_one_of(&spec["status"], &ended) && times.iter().any(|it| time(&spec[it]).is_some())
+        }
+        // One that waits for an image may do so until it is deleted. One that was given up may have
+        // containers that still run.
+        Kind::Pod => {
+            is_one_of(&status["phase"], &["Succeeded", "Failed"])
+                && !containers(status).any(|it| it["state"]["running"].is_object())
+        }
         Kind::Event => true,
     }
+}
+
+fn is_one_of(value: &Value, words: &[&str]) -> bool {
+    value.as_str().is_some_and(|it| words.contains(&it))
 }
 
 /// The condition that tells how a run ended.
@@ -43,12 +58,18 @@ pub fn finished_at(kind: Kind, object: &Value) -> Option<Timestamp> {
     }
 }
 
+fn list<'v>(status: &'v Value, name: &str) -> &'v [Value] {
+    status[name].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn containers(status: &Value) -> impl Iterator<Item = &Value> {
+    list(status, "initContainerStatuses").iter().chain(list(status, "containerStatuses"))
+}
+
 fn pod_finished_at(status: &Value) -> Option<Timestamp> {
-    let list = |name: &str| status[name].as_array().map(Vec::as_slice).unwrap_or_default();
-    let containers = list("initContainerStatuses").iter().chain(list("containerStatuses"));
-    let ends = containers.map(|it| time(&it["state"]["terminated"]["finishedAt"]));
+    let ends = containers(status).map(|it| time(&it["state"]["terminated"]["finishedAt"]));
     // An evicted Pod has no containers: its conditions say when it was given up.
-    let changes = list("conditions").iter().map(|it| time(&it["lastTransitionTime"]));
+    let changes = list(status, "conditions").iter().map(|it| time(&it["lastTransitionTime"]));
     ends.flatten().max().or_else(|| changes.flatten().max()).or_else(|| time(&status["startTime"]))
 }
 
@@ -82,15 +103,16 @@ mod tests {
             ]);
             json!({"status": {"completionTime": at, "conditions": conditions}})
         };
+        let job = |state: &str, at: &str| json!({"status": {"state": state, "completionTime": at}});
+        let activity = |status: &str| json!({"spec": {"status": status, "startedTimestamp": at}});
+        let given_up = |state: Value| json!({"status": {"phase": "Failed", "containerStatuses": [{"state": state}, {}]}});
         for (kind, object, expected) in [
             (Kind::LighthouseJob, json!({"status": {"state": "pending"}}), false),
-            (Kind::LighthouseJob, json!({"status": {"completionTime": at}}), true),
-            (Kind::LighthouseJob, json!({"status": {"completionTime": null}}), false),
-            (
-                Kind::LighthouseJob,
-                json!({"status": {"completionTime": "0001-01-01T00:00:00Z"}}),
-                false,
-            ),
+            (Kind::LighthouseJob, job("success", at), true),
+            (Kind::LighthouseJob, job("aborted", at), true),
+            (Kind::LighthouseJob, job("pending", at), false),
+            (Kind::LighthouseJob, job("failure", "0001-01-01T00:00:00Z"), false),
+            (Kind::LighthouseJob, json!({"status": {"state": "success"}}), false),
             (Kind::PipelineRun, json!({}), false),
             (Kind::PipelineRun, run("Unknown", at.into()), false),
             (Kind::PipelineRun, run("True", at.into()), true),
@@ -98,10 +120,14 @@ mod tests {
             (Kind::CustomRun, run("False", Value::Null), true),
             (Kind::CustomRun, run("True", at.into()), true),
             (Kind::PipelineActivity, json!({"spec": {}}), false),
-            (Kind::PipelineActivity, json!({"spec": {"status": "Pending"}}), false),
-            (Kind::PipelineActivity, json!({"spec": {"status": "WaitingForApproval"}}), false),
-            (Kind::PipelineActivity, json!({"spec": {"status": "Running"}}), false),
-            (Kind::PipelineActivity, json!({"spec": {"status": "TimedOut"}}), true),
+            (Kind::PipelineActivity, activity("Pending"), false),
+            (Kind::PipelineActivity, activity("WaitingForApproval"), false),
+            (Kind::PipelineActivity, activity("Running"), false),
+            (Kind::PipelineActivity, activity("of tomorrow"), false),
+            (Kind::PipelineActivity, activity("TimedOut"), true),
+            (Kind::PipelineActivity, json!({"spec": {"status": "TimedOut"}}), false),
+            (Kind::Pod, given_up(json!({"running": {}})), false),
+            (Kind::Pod, given_up(json!({"terminated": {}})), true),
             (Kind::Pod, json!({"status": {"phase": "Pending"}}), false),
             (Kind::Pod, json!({"status": {"phase": "Running"}}), false),
             (Kind::Pod, json!({"status": {"phase": "Unknown"}}), false),

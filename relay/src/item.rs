@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::kind::Kind;
 
@@ -28,13 +28,13 @@ pub struct Item {
 }
 
 #[derive(Serialize)]
-struct Wire<'i> {
+struct Wire<'i, O> {
     #[serde(rename = "type")]
     change: Change,
     observed_at: String,
-    object: &'i Value,
+    object: &'i O,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pod: Option<&'i Value>,
+    pod: Option<&'i RawValue>,
 }
 
 impl Item {
@@ -44,8 +44,8 @@ impl Item {
         kind: Kind,
         change: Change,
         at: Timestamp,
-        object: &Value,
-        pod: Option<&Value>,
+        object: &impl Serialize,
+        pod: Option<&RawValue>,
     ) -> Self {
         let wire = Wire { change, observed_at: format!("{at:.3}"), object, pod };
         // Keys are texts and values are JSON: there is nothing that can't be written.

@@ -2,6 +2,9 @@
 
 use kube::{api::ApiResource, runtime::watcher};
 
+/// How many objects of a list are asked for at a time.
+const PAGE: u32 = 100;
+
 /// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -100,10 +103,13 @@ impl Kind {
     /// <https://tekton.dev/docs/pipelines/labels/>
     #[must_use]
     pub fn selection(self) -> watcher::Config {
+        // A page is in memory whole, of every kind at the same time, and a PipelineRun may have a
+        // megabyte.
+        let pages = watcher::Config::default().page_size(PAGE);
         match self {
-            Self::Pod => watcher::Config::default().labels("tekton.dev/taskRun"),
-            Self::Event => watcher::Config::default().fields("involvedObject.kind=Pod"),
-            _ => watcher::Config::default(),
+            Self::Pod => pages.labels("tekton.dev/taskRun"),
+            Self::Event => pages.fields("involvedObject.kind=Pod"),
+            _ => pages,
         }
     }
 }

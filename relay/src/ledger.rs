@@ -5,9 +5,12 @@
 
 use std::{collections::HashMap, num::NonZeroUsize};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lru::LruCache;
-use serde_json::Value;
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 
 use crate::{
     finality::{finished_at, is_final},
@@ -19,7 +22,7 @@ use crate::{
 /// How many ids of sent objects are kept: some 10 MB.
 const SENT: NonZeroUsize = bound(100_000);
 
-/// How many Pods' metadata are kept for Events that come late: some 10 MB.
+/// How many Pods' metadata are kept for Events that come late: some 15 MB.
 const PODS: NonZeroUsize = bound(10_000);
 
 /// How many unknown Pods may have Events that wait for them. Most of these Pods are none of
@@ -41,9 +44,10 @@ pub type Scope = Option<String>;
 pub struct Ledger {
     /// What ended before this is left out: another process has sent it.
     since: Timestamp,
+    backfill: SignedDuration,
     sent: LruCache<String, ()>,
     /// What goes along with the Events of a Pod.
-    pods: LruCache<String, Value>,
+    pods: LruCache<String, Box<RawValue>>,
     /// Pods that have not ended, as they were last seen.
     open: HashMap<String, OpenPod>,
     /// Events by the Pod that has not been seen.
@@ -56,22 +60,28 @@ struct OpenPod {
     /// Whether the list that is read now, if one is, has it.
     listed: bool,
     /// What is sent if it is deleted.
-    object: Value,
+    object: Box<RawValue>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     uid: String,
     change: Change,
-    event: Value,
+    event: Box<RawValue>,
+}
+
+/// As text: read, it would take four times as much.
+fn text(pruned: &Value) -> Box<RawValue> {
+    to_raw_value(pruned).unwrap_or_default()
 }
 
 impl Ledger {
-    /// A relay that has sent nothing.
+    /// A relay that starts now, and has sent nothing.
     #[must_use]
-    pub fn new(since: Timestamp) -> Self {
+    pub fn new(now: Timestamp, backfill: SignedDuration) -> Self {
         Self {
-            since,
+            since: now.saturating_sub(backfill).unwrap_or(Timestamp::MIN),
+            backfill,
             sent: LruCache::new(SENT),
             pods: LruCache::new(PODS),
             open: HashMap::new(),
@@ -90,6 +100,8 @@ impl Ledger {
         now: Timestamp,
     ) -> Vec<Item> {
         let Some(uid) = object["metadata"]["uid"].as_str() else { return Vec::new() };
+        // A clock that was ahead at the start and was set right must not make the past of all.
+        self.since = self.since.min(now.saturating_sub(self.backfill).unwrap_or(Timestamp::MIN));
         let pruned = || prune(kind, api_version, object);
         match kind {
             Kind::Event => self.event(uid, change, object, pruned, now).into_iter().collect(),
@@ -135,7 +147,7 @@ impl Ledger {
             return (!self.settle(uid, change))
                 .then(|| Item::new(Kind::Pod, change, now, &pruned(), None));
         }
-        let open = OpenPod { scope: scope.clone(), listed: true, object: pruned() };
+        let open = OpenPod { scope: scope.clone(), listed: true, object: text(&pruned()) };
         self.open.insert(uid.to_owned(), open);
         None
     }
@@ -189,7 +201,7 @@ impl Ledger {
             self.sent.put(uid.to_owned(), ());
             return Some(item);
         }
-        let waiting = Waiting { uid: uid.to_owned(), change, event: pruned() };
+        let waiting = Waiting { uid: uid.to_owned(), change, event: text(&pruned()) };
         let events = self.waiting.get_or_insert_mut(of.to_owned(), Vec::new);
         // A repeated Event is told of again with a higher count.
         events.retain(|it| it.uid != uid);
@@ -201,7 +213,7 @@ impl Ledger {
 
     /// Remembers a Pod, and sends what waited for it.
     fn meet(&mut self, uid: &str, pod: &Value, now: Timestamp) -> Vec<Item> {
-        let known = of_pod(pod);
+        let known = text(&of_pod(pod));
         let waiting = self.waiting.pop(uid).unwrap_or_default();
         let items = waiting.into_iter().map(|it| {
             self.sent.put(it.uid, ());

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use relay::{
     options::Options,
     relay::{Relay, init_logs, until_signal},
@@ -10,7 +9,7 @@ use relay::{
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
-    let options = Options::parse().with_environment();
+    let options = Options::read().with_environment();
     init_logs();
     match Relay::start(options).await {
         Ok(relay) => {

@@ -13,6 +13,8 @@ use std::{
 pub enum Metric {
     /// Items that the receiver took, by kind.
     Sent,
+    /// Items that the receiver could not read and keeps for an operator, by kind.
+    Quarantined,
     /// Items that the receiver refused for good, by kind.
     Dropped,
     /// Requests with batches, by the receiver's answer.
@@ -32,8 +34,9 @@ pub enum Metric {
 }
 
 impl Metric {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Sent,
+        Self::Quarantined,
         Self::Dropped,
         Self::Posts,
         Self::Queued,
@@ -48,6 +51,9 @@ impl Metric {
     fn describe(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Sent => ("items_sent_total", "counter", "Items that the receiver took."),
+            Self::Quarantined => {
+                ("items_quarantined_total", "counter", "Items in the receiver's dead-letter queue.")
+            }
             Self::Dropped => {
                 ("items_dropped_total", "counter", "Items that the receiver refused for good.")
             }

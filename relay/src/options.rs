@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{
+    Arg, CommandFactory, FromArgMatches, Parser,
+    builder::{OsStr, Resettable},
+};
 use jiff::SignedDuration;
 use reqwest::Url;
 
@@ -53,6 +56,22 @@ pub struct Options {
     pub flush: Duration,
 }
 
+impl Options {
+    /// Reads the command line and the environment, or ends the process with what is wrong. A variable
+    /// that is empty counts as not set, as it does at spanhook: charts write those that have no value.
+    #[must_use]
+    pub fn read() -> Self {
+        let matches = command(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+fn command(command: clap::Command) -> clap::Command {
+    let is_empty =
+        |it: &Arg| it.get_env().and_then(std::env::var_os).is_some_and(|it| it.is_empty());
+    command.mut_args(|it| if is_empty(&it) { it.env(Resettable::<OsStr>::Reset) } else { it })
+}
+
 fn endpoint(text: &str) -> Result<Url, String> {
     let url = text.parse::<Url>().ok().filter(|it| matches!(it.scheme(), "http" | "https"));
     let bare =
@@ -77,8 +96,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -101,8 +118,9 @@ mod tests {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert_eq!(endpoint("https://x.example/base").unwrap().path(), "/base");
+        assert_eq!(endpoint(" https://x.example \n").unwrap().as_str(), "https://x.example/");
         for wrong in
-            ["x.example", "ftp://x.example", "https://u:p@x.example", "https://x.example?a=b"]
+            ["", "x.example", "ftp://x.example", "https://u:p@x.example", "https://x.example?a=b"]
         {
             assert!(endpoint(wrong).is_err(), "{wrong}");
         }

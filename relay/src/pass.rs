@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     metrics::{Metric, Metrics},
-    post::{Answer, Message, Pace, Post, Verdict},
+    post::{Answer, Message, Pace, Post, Verdict, advice},
     prune::cloud_event,
 };
 
@@ -101,10 +101,14 @@ impl Passing {
         let status = answer.as_ref().and_then(|it| it.status);
         let status = status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         self.pass.metrics.add(Metric::Passed, &[("path", path), ("status", status.as_str())], 1);
-        let Some(Answer { status: Some(_), content: (kind, body), .. }) = answer else {
+        let Some(Answer { status: Some(_), verdict, content: (kind, body) }) = answer else {
             tracing::warn!(path, "a delivery could not be passed on");
             return (status, "spanhook can't be reached; send it again\n").into_response();
         };
+        if status.is_success() && matches!(verdict, Verdict::Later { .. }) {
+            tracing::warn!(path, %status, "a delivery was not taken: {}", advice(status));
+            return (StatusCode::BAD_GATEWAY, "what answers is not spanhook\n").into_response();
+        }
         if !status.is_success() {
             tracing::warn!(path, %status, "a delivery was refused");
         }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{Client, Url};
+use serde::Deserialize;
 use spanhook_export::{clock::Clock, innermost};
 use uuid::Uuid;
 
@@ -48,6 +49,8 @@ impl Message {
 pub enum Verdict {
     /// It has it.
     Taken,
+    /// It has it where an operator looks for what can't be read.
+    Quarantined,
     /// Never: the body is too large.
     Refused,
     /// Not now, or not until an operator mends something. Nothing is wrong with the body.
@@ -57,14 +60,27 @@ pub enum Verdict {
     },
 }
 
+/// What spanhook says of all that it has taken.
+#[derive(Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum Said {
+    Accepted {},
+    Ignored {},
+    Quarantined {},
+}
+
 /// What an answer means. Only that a body is too large is final: spanhook refuses none for another
 /// reason, and an operator who gave the wrong key or address is to lose nothing by it. (A proxy says
-/// 400 to who speaks HTTP where it expects HTTPS.)
+/// 400 to who speaks HTTP where it expects HTTPS, and 200 with a page where people log in.)
 #[must_use]
-pub fn judge(status: StatusCode, after: Option<Duration>) -> Verdict {
+pub fn judge(status: StatusCode, body: &[u8], after: Option<Duration>) -> Verdict {
     match status {
-        it if it.is_success() => Verdict::Taken,
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::Refused,
+        it if it.is_success() => match serde_json::from_slice(body) {
+            Ok(Said::Accepted {} | Said::Ignored {}) => Verdict::Taken,
+            Ok(Said::Quarantined {}) => Verdict::Quarantined,
+            Err(_) => Verdict::Later { after },
+        },
         _ => Verdict::Later { after },
     }
 }
@@ -81,6 +97,9 @@ pub fn advice(status: StatusCode) -> &'static str {
             "SPANHOOK_ENDPOINT is no address of spanhook, or KUBERNETES_SIGNING_KEY is not set there"
         }
         it if it.is_redirection() => "set SPANHOOK_ENDPOINT to the address it redirects to",
+        it if it.is_success() => {
+            "what answers is not spanhook; SPANHOOK_ENDPOINT is not its address, or something in front of it answers itself"
+        }
         _ => "it is asked again",
     }
 }
@@ -139,7 +158,7 @@ impl Post {
                         break;
                     }
                 }
-                let verdict = judge(status, after);
+                let verdict = judge(status, &body, after);
                 Answer { status: Some(status), verdict, content: (kind, body.into()) }
             }
             Err(error) => Answer {
@@ -196,8 +215,6 @@ mod tests {
     fn only_a_body_that_is_too_large_is_refused_for_good() {
         let later = Verdict::Later { after: None };
         for (status, expected) in [
-            (200, Verdict::Taken),
-            (202, Verdict::Taken),
             (301, later.clone()),
             (400, later.clone()),
             (401, later.clone()),
@@ -210,7 +227,27 @@ mod tests {
             (500, later.clone()),
             (503, later),
         ] {
-            assert_eq!(judge(StatusCode::from_u16(status).unwrap(), None), expected, "{status}");
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(judge(status, br#"{"status":"accepted"}"#, None), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn only_what_spanhook_itself_says_it_has_is_taken() {
+        let later = Verdict::Later { after: None };
+        for (body, expected) in [
+            (r#"{"status":"accepted","spans":3,"trace_id":"00"}"#, Verdict::Taken),
+            (r#"{"status":"ignored","reason":"none is final"}"#, Verdict::Taken),
+            (r#"{"status":"quarantined","reason":"no event"}"#, Verdict::Quarantined),
+            ("", later.clone()),
+            ("ok", later.clone()),
+            ("<!DOCTYPE html><title>Log in</title>", later.clone()),
+            (r#"{"status":"ok"}"#, later.clone()),
+            (r#"{"status":"accepted","spans":"#, later),
+        ] {
+            for status in [StatusCode::OK, StatusCode::ACCEPTED] {
+                assert_eq!(judge(status, body.as_bytes(), None), expected, "{status} {body}");
+            }
         }
     }
 

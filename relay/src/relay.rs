@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::Router;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use reqwest::Url;
 use spanhook_core::settings::var;
@@ -161,12 +161,12 @@ impl Relay {
         };
 
         let (outbox, items) = mpsc::channel(QUEUE);
-        let now = clock.since_epoch();
-        let since = now.saturating_sub(options.backfill).try_into().unwrap_or_default();
-        let since = Timestamp::from_duration(since).unwrap_or_default();
+        let now = clock.since_epoch().try_into().unwrap_or_default();
+        let now = Timestamp::from_duration(now).unwrap_or_default();
+        let backfill = options.backfill.try_into().unwrap_or(SignedDuration::MAX);
         let condition_outbox = outbox.downgrade();
         let shared = Shared {
-            ledger: Arc::new(Mutex::new(Ledger::new(since))),
+            ledger: Arc::new(Mutex::new(Ledger::new(now, backfill))),
             outbox,
             metrics: Arc::clone(&metrics),
             clock,

@@ -64,3 +64,29 @@ async fn metrics(State(condition): State<Condition>) -> Response {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, condition.metrics.text()).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::Kind;
+
+    #[tokio::test]
+    async fn a_part_that_has_ended_alone_fails_the_probe_that_starts_the_relay_again() {
+        let (outbox, items) = mpsc::channel(1);
+        let condition = Condition {
+            outbox: outbox.downgrade(),
+            settled: Kind::ALL.map(|_| watch::channel(true).1).into(),
+            metrics: Arc::default(),
+        };
+        let probe = async || healthz(State(condition.clone())).await.status();
+        let mut watches = Kind::ALL.map(|_| outbox.clone()).to_vec();
+        drop(outbox);
+        assert_eq!(probe().await, StatusCode::OK);
+        drop(watches.pop());
+        assert_eq!(probe().await, StatusCode::SERVICE_UNAVAILABLE, "one watch of seven");
+        watches.push(watches[0].clone());
+        assert_eq!(probe().await, StatusCode::OK);
+        drop(items);
+        assert_eq!(probe().await, StatusCode::SERVICE_UNAVAILABLE, "sending");
+    }
+}

@@ -16,6 +16,16 @@ use support::{
     until,
 };
 
+const EMPTY: [&str; 7] = [
+    "KUBERNETES_CLUSTER",
+    "KUBERNETES_NAMESPACES",
+    "KUBERNETES_SIGNING_KEY_FILE",
+    "RELAY_BACKFILL",
+    "RELAY_DELIVERIES",
+    "RELAY_FLUSH",
+    "RELAY_LISTEN",
+];
+
 fn relay() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spanhook-relay"));
     // Nothing of the machine that the test runs on.
@@ -51,7 +61,8 @@ async fn on_sigterm_the_process_sends_what_it_has_and_ends_well() {
         .env("KUBECONFIG", &kubeconfig)
         .env("KUBERNETES_SIGNING_KEY", KEY)
         .env("SPANHOOK_ENDPOINT", sink.url())
-        .env("KUBERNETES_NAMESPACES", "")
+        // As a chart writes what has no value.
+        .envs(EMPTY.map(|it| (it, "")))
         .env("LOG_LEVEL", "debug")
         .arg(format!("--listen=127.0.0.1:{port}"))
         .args(["--backfill=87600h", "--batch-wait=1h"])
@@ -86,6 +97,6 @@ fn what_is_missing_is_told_in_one_line() {
     let lines = lines(&output);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0]["message"].as_str().unwrap().contains("set KUBECONFIG"), "{lines:?}");
-    let output = relay().output().unwrap();
+    let output = relay().env("SPANHOOK_ENDPOINT", "").output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("--endpoint <URL>"));
 }

@@ -1,15 +1,23 @@
 //! What must hold for every object: nothing that is not named leaves, and batches keep their bounds.
 
-use jiff::Timestamp;
+use http::HeaderMap;
+use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 use relay::{
     batch::{Batch, MAX_BYTES, MAX_ITEMS},
+    finality::is_final,
     item::{Change, Item},
     kind::Kind,
     ledger::Ledger,
     prune::{MAX_TEXT, cloud_event, prune},
 };
 use serde_json::{Map, Value, json};
+use spanhook_core::{
+    delivery::{Delivery, Outcome},
+    provider::Provider,
+    rules::ProjectRules,
+    settings::Settings,
+};
 
 /// Every text of these objects that must not leave begins with it.
 const SECRET: &str = "s3cr3t-";
@@ -118,7 +126,7 @@ proptest! {
             prop_assert!(!text.contains(SECRET), "{text}");
         }
         // Beside an Event goes no more of a Pod than its metadata.
-        let mut ledger = Ledger::new(Timestamp::UNIX_EPOCH);
+        let mut ledger = Ledger::new(Timestamp::UNIX_EPOCH, SignedDuration::ZERO);
         let event = json!({"metadata": {"uid": "e"}, "reason": "Pulled", "involvedObject": {"uid": "u"}});
         let mut items = Vec::new();
         for (kind, object) in [(Kind::Pod, &object), (Kind::Event, &event)] {
@@ -190,7 +198,7 @@ proptest! {
 
     #[test]
     fn no_final_object_is_sent_twice(seen in vec((0_usize..6, any::<bool>(), 0_usize..3), 0..200)) {
-        let mut ledger = Ledger::new(Timestamp::UNIX_EPOCH);
+        let mut ledger = Ledger::new(Timestamp::UNIX_EPOCH, SignedDuration::ZERO);
         let mut sent = std::collections::BTreeMap::<usize, usize>::new();
         let mut deleted = std::collections::BTreeSet::new();
         for (index, done, change) in seen {
@@ -231,4 +239,91 @@ fn texts_are_cut() {
     for field in ["description", "state"] {
         assert!(pruned["status"][field].as_str().unwrap().len() <= MAX_TEXT, "{field}");
     }
+}
+
+/// What spanhook makes of one object.
+fn gives_spans(change: &str, object: &Value) -> bool {
+    let item = json!({"type": change, "observed_at": "2026-11-21T10:00:00Z", "object": object});
+    let (headers, body) = (HeaderMap::new(), json!({"items": [item]}).to_string());
+    let delivery = Delivery { headers: &headers, body: body.as_bytes() };
+    let (settings, rules) = (Settings::default(), ProjectRules::default());
+    matches!(delivery.process(Provider::Kubernetes, &settings, &rules), Outcome::Accepted(_))
+}
+
+/// An object is sent once: one that spanhook finds unfinished would be lost.
+#[test]
+fn what_the_relay_takes_for_final_gives_spans_and_the_other_way_round() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events/kubernetes");
+    let (mut finals, mut others) = (0, 0);
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let batch: Value = serde_json::from_str(&text).unwrap();
+        for item in batch["items"].as_array().into_iter().flatten() {
+            let object = &item["object"];
+            let kind = object["kind"].as_str().and_then(Kind::named);
+            let Some(kind) = kind.filter(|it| *it != Kind::Event) else { continue };
+            if object["metadata"]["uid"].is_null() {
+                continue;
+            }
+            check(kind, object);
+            let is_final = is_final(kind, object);
+            (finals, others) = (finals + u8::from(is_final), others + u8::from(!is_final));
+        }
+    }
+    assert!(finals > 20 && others > 3, "{finals} {others}");
+}
+
+fn check(kind: Kind, object: &Value) {
+    // Of one without its end, spanhook would have to make one up.
+    let waits = kind == Kind::LighthouseJob && object["status"]["completionTime"].is_null();
+    let expected = gives_spans("ADDED", object) && !waits;
+    assert_eq!(is_final(kind, object), expected, "{object}");
+}
+
+fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    proptest::sample::select(words)
+        .prop_map(|it| if it.is_empty() { Value::Null } else { it.into() })
+}
+
+proptest! {
+    #[test]
+    fn of_any_object_the_relay_and_spanhook_think_alike_whether_it_is_final(
+        kind in proptest::sample::select(&Kind::ALL[..6]),
+        state in one_of(&["", "pending", "success", "failure", "aborted", "error", "running", "Succeeded", "Failed",
+            "Error", "Aborted", "Cancelled", "NotExecuted", "TimedOut", "Pending", "Running", "Unknown", "WaitingForApproval"]),
+        succeeded in one_of(&["", "True", "False", "Unknown"]),
+        times in proptest::array::uniform4(one_of(&["", "0001-01-01T00:00:00Z", "2026-11-21T10:00:00Z"])),
+        container in one_of(&["", "running", "waiting", "terminated"]),
+    ) {
+        let containers = container.as_str().map(|it| json!([{"name": "c", "state": {it: {}}}]));
+        let object = json!({
+            "kind": kind.as_str(),
+            "metadata": {"name": "n", "uid": "u", "creationTimestamp": "2026-11-21T09:00:00Z"},
+            // An activity without a promotion has nothing to tell.
+            "spec": {"status": state, "startedTimestamp": times[0], "completedTimestamp": times[1],
+                "steps": [{"kind": "Promote", "promote": {"status": "Succeeded"}}]},
+            "status": {"state": state, "phase": state, "startTime": times[2], "completionTime": times[3],
+                "conditions": [{"type": "Succeeded", "status": succeeded}], "containerStatuses": containers},
+        });
+        if !(kind == Kind::LighthouseJob && times[3] == "0001-01-01T00:00:00Z") {
+            check(kind, &object);
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_was_ahead_at_the_start_does_not_make_everything_old() {
+    let time = |text: &str| text.parse::<Timestamp>().unwrap();
+    let mut ledger = Ledger::new(time("2036-01-01T00:00:00Z"), SignedDuration::from_hours(1));
+    let ended = |uid: &str| {
+        json!({"metadata": {"uid": uid}, "status": {"completionTime": "2026-11-21T10:00:00Z",
+            "conditions": [{"type": "Succeeded", "status": "True"}]}})
+    };
+    let mut observe = |object: &Value, now: &str| {
+        let object = ("tekton.dev/v1", object);
+        ledger.observe(&None, Kind::TaskRun, Change::Added, object, time(now)).len()
+    };
+    assert_eq!(observe(&ended("a"), "2036-01-01T00:00:01Z"), 0);
+    assert_eq!(observe(&ended("b"), "2026-11-21T10:00:01Z"), 1, "the clock was set right");
+    assert_eq!(observe(&ended("c"), "2036-01-01T00:00:02Z"), 1, "and is wrong again");
 }

@@ -104,6 +104,36 @@ async fn a_wrong_key_loses_nothing_until_it_is_mended() {
 }
 
 #[tokio::test]
+async fn a_page_that_says_200_is_not_taken_for_spanhook() {
+    let (cluster, sink) = (Cluster::start().await, Sink::start().await);
+    sink.answer(3, 200, "<!DOCTYPE html><title>Log in</title>");
+    cluster.put(&run("TaskRun", "task", true));
+    let relay = relay_with(&cluster, &sink, &["--deliveries=127.0.0.1:0"]).await;
+    until("the object", || sink.set().len() == 1).await;
+    let (_, metrics) = get(&relay, "/metrics").await;
+    assert!(metrics.contains(r#"posts_total{status="200"} 3"#), "{metrics}");
+    assert!(metrics.contains(r#"items_sent_total{kind="TaskRun"} 1"#), "{metrics}");
+    // Nor does a sender of deliveries hear of it.
+    sink.answer(9, 200, "<!DOCTYPE html><title>Log in</title>");
+    let answer = Client::new().post(delivery(&relay, "/lighthouse")).body("{}").send().await;
+    assert_eq!(answer.unwrap().status().as_u16(), 502);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn what_spanhook_can_not_read_is_counted_as_that_and_not_sent_again() {
+    let (cluster, sink) = (Cluster::start().await, Sink::start().await);
+    sink.answer(1, 202, r#"{"status":"quarantined","reason":"the body is no event"}"#);
+    cluster.put(&run("TaskRun", "task", true));
+    let relay = relay(&cluster, &sink).await;
+    until_metric(&relay, r#"items_quarantined_total{kind="TaskRun"} 1"#).await;
+    let (_, metrics) = get(&relay, "/metrics").await;
+    assert!(!metrics.contains("items_sent_total{"), "{metrics}");
+    assert_eq!(sink.got().requests.len(), 1);
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn a_relay_that_is_asked_to_stop_sends_what_it_has() {
     let (cluster, sink) = (Cluster::start().await, Sink::start().await);
     let relay = relay_with(&cluster, &sink, &["--batch-wait=1h"]).await;
@@ -158,7 +188,7 @@ async fn cloud_events_of_tekton_are_pruned_signed_and_passed_on() {
             .unwrap();
         assert_eq!(
             (answer.status().as_u16(), answer.text().await.unwrap().as_str()),
-            (202, "accepted")
+            (202, support::sink::ACCEPTED)
         );
     }
     for body in ["", "{}", "[]", r#"{"taskRun": 1}"#, "not JSON"] {

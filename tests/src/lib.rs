@@ -41,6 +41,22 @@ pub fn parts() -> Parts {
     Parts { parts: folder("SPANHOOK_PARTS"), functions: folder("SPANHOOK_FUNCTIONS") }
 }
 
+/// The same for a test without functions.
+#[must_use]
+pub fn parts_alone() -> Parts {
+    Parts { parts: folder("SPANHOOK_PARTS"), functions: PathBuf::new() }
+}
+
+/// A program of this workspace, which its own tests have built.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    // Tests are a folder below.
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).unwrap().join(name);
+    assert!(path.exists(), "{} is not there: cargo build -p {name}", path.display());
+    path
+}
+
 /// The folder of recorded payloads.
 #[must_use]
 pub fn fixtures() -> PathBuf {

@@ -1,7 +1,6 @@
 //! A relay between a cluster and a receiver that are both made up.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses a part, and fails by panicking")]
 
-pub(crate) mod apiserver;
 pub(crate) mod cluster;
 pub(crate) mod objects;
 pub(crate) mod sink;

@@ -22,6 +22,9 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use super::KEY;
 
+/// As spanhook says it.
+pub(crate) const ACCEPTED: &str = r#"{"status":"accepted","spans":1,"trace_id":null}"#;
+
 pub(crate) struct Sink {
     address: SocketAddr,
     server: Option<(JoinHandle<()>, watch::Sender<bool>)>,
@@ -36,6 +39,7 @@ pub(crate) struct Got {
     pub(crate) requests: Vec<(String, String, HeaderMap, Bytes)>,
     /// So many requests get this status.
     failing: (u32, u16),
+    saying: &'static str,
     /// A text that no body may hold, as a firewall may think.
     poison: Option<String>,
 }
@@ -68,7 +72,13 @@ impl Sink {
 
     /// Answers the next requests with an error.
     pub(crate) fn fail(&self, times: u32, status: u16) {
-        self.got().failing = (times, status);
+        self.answer(times, status, "made up");
+    }
+
+    /// Answers the next requests so, and takes nothing.
+    pub(crate) fn answer(&self, times: u32, status: u16, body: &'static str) {
+        let mut got = self.got();
+        (got.failing, got.saying) = ((times, status), body);
     }
 
     pub(crate) fn poison(&self, text: &str) {
@@ -127,10 +137,10 @@ async fn take(
     got.requests.push((path.clone(), id, headers.clone(), body.clone()));
     if got.failing.0 > 0 {
         got.failing.0 -= 1;
-        return (StatusCode::from_u16(got.failing.1).unwrap(), "made up");
+        return (StatusCode::from_u16(got.failing.1).unwrap(), got.saying);
     }
     if path.starts_with("/lighthouse") {
-        return (StatusCode::ACCEPTED, "lighthouse's own signature is spanhook's to check");
+        return (StatusCode::ACCEPTED, r#"{"status":"accepted","note":"whose signature it is"}"#);
     }
     let proof = WebhookHeaders {
         id: header("webhook-id"),
@@ -149,5 +159,5 @@ async fn take(
     if path == "/kubernetes" {
         got.batches.push(serde_json::from_str(text).unwrap());
     }
-    (StatusCode::ACCEPTED, "accepted")
+    (StatusCode::ACCEPTED, ACCEPTED)
 }
