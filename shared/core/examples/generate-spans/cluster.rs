@@ -28,7 +28,8 @@ struct Run<'c> {
     /// Labels and annotations of everything in it.
     labels: Value,
     annotations: Value,
-    pipeline_run: (String, String),
+    /// Name and UID of the PipelineRun.
+    above: (String, String),
     items: Vec<Value>,
 }
 
@@ -129,8 +130,8 @@ impl<'c> Run<'c> {
         name: String,
     ) -> Self {
         let namespace = NAMESPACES[ci.random.usize(..NAMESPACES.len())];
-        let pipeline_run = (name, ci.uuid());
-        Self { ci, created, namespace, labels, annotations, pipeline_run, items: Vec::new() }
+        let above = (name, ci.uuid());
+        Self { ci, created, namespace, labels, annotations, above, items: Vec::new() }
     }
 
     /// A time in whole seconds, as the API server has them.
@@ -174,7 +175,7 @@ impl<'c> Run<'c> {
     /// The PipelineRun with its tasks, two of them side by side: when it ended, and whether badly.
     fn pipeline_run(&mut self, made: f64, job: Option<&str>) -> (f64, bool) {
         let began = made + (2.0 * self.ci.random.f64()).floor();
-        let (name, uid) = self.pipeline_run.clone();
+        let (name, uid) = self.above.clone();
         let (first, mut failed) = self.task(TASKS[0], began, job.is_some());
         let mut end = first;
         if !failed {
@@ -194,9 +195,9 @@ impl<'c> Run<'c> {
 
     /// A TaskRun with its tries, each in a Pod: when it ended, and whether badly.
     fn task(&mut self, task: &str, made: f64, pods: bool) -> (f64, bool) {
-        let name = format!("{}-{task}", self.pipeline_run.0);
+        let name = format!("{}-{task}", self.above.0);
         let uid = self.ci.uuid();
-        let pipeline_run = self.pipeline_run.clone();
+        let pipeline_run = self.above.clone();
         let labels = [
             ("tekton.dev/pipelineRun", pipeline_run.0.as_str()),
             ("tekton.dev/pipelineRunUID", pipeline_run.1.as_str()),
@@ -274,7 +275,7 @@ impl<'c> Run<'c> {
                     "containerStatuses": containers } });
             self.add("Pod", object);
             if let Some(pure) = pull {
-                self.pulled(metadata, (image, size), (pure, whole), made + waited + 1.0 + whole);
+                self.pulled(&metadata, (image, size), (pure, whole), made + waited + 1.0 + whole);
             }
         }
         (json!(steps), end)
@@ -283,7 +284,7 @@ impl<'c> Run<'c> {
     /// The event of a pull that is done, with the Pod that it is of.
     fn pulled(
         &mut self,
-        pod: Value,
+        pod: &Value,
         (image, size): (&str, u64),
         (pure, whole): (f64, f64),
         at: f64,
