@@ -74,8 +74,10 @@ SELECT
     SpanAttributes['artifact.version'] AS artifact_version,
     toUInt64OrNull(SpanAttributes['build.artifact.size']) AS artifact_size
 FROM otel_traces
+-- With a provider it is a span of a run, which has the same correlation id, and may have such a name.
 WHERE ScopeName = 'spanhook'
     AND ResourceAttributes['correlation_id'] != ''
+    AND ResourceAttributes['spanhook.provider'] = ''
     AND span_kind != '';
 
 -- What people and dashboards query: each build, bundle and artifact of a correlation id once. When a job

@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS ci_job_telemetry_traces (
     pipeline LowCardinality(String) CODEC(ZSTD(1)),
     run_id String CODEC(ZSTD(1)),
     run_url String CODEC(ZSTD(1)),
+    correlation_id String CODEC(ZSTD(1)) COMMENT 'joins the run, its jobs and the builds that they report: docs/correlation-id.md',
     job LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'also of what belongs to a job: its queue time, steps, tries, Pods',
     job_id String CODEC(ZSTD(1)),
     job_url String CODEC(ZSTD(1)),
@@ -46,7 +47,8 @@ CREATE TABLE IF NOT EXISTS ci_job_telemetry_traces (
     inserted_at DateTime64(3) DEFAULT now64(3) CODEC(Delta, ZSTD(1)),
     -- One run by its ids, without a read of the whole table.
     INDEX idx_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1,
-    INDEX idx_run_id run_id TYPE bloom_filter(0.001) GRANULARITY 1
+    INDEX idx_run_id run_id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX idx_correlation_id correlation_id TYPE bloom_filter(0.001) GRANULARITY 1
 )
 -- A run that ends again after a retry may send its run and stage spans again, longer: the latest end
 -- wins. So no time may be in the key, or the two would stay side by side.
@@ -88,6 +90,7 @@ SELECT
     ResourceAttributes['cicd.pipeline.name'] AS pipeline,
     ResourceAttributes['cicd.pipeline.run.id'] AS run_id,
     ResourceAttributes['cicd.pipeline.run.url.full'] AS run_url,
+    ResourceAttributes['correlation_id'] AS correlation_id,
     SpanAttributes[if(span_kind = 'job', 'cicd.pipeline.task.name', 'spanhook.job')] AS job,
     SpanAttributes['cicd.pipeline.task.run.id'] AS job_id,
     SpanAttributes['cicd.pipeline.task.run.url.full'] AS job_url,
@@ -121,11 +124,10 @@ SELECT
     toUInt64OrNull(SpanAttributes['k8s.image.size']) AS image_size,
     accurateCastOrNull(round(pull_seconds * 1e9), 'UInt64') AS pull_duration_ns
 FROM otel_traces
--- Without a provider it is spanhook's own telemetry. With a correlation id it is a build event: its
--- attributes are the sender's, who is no CI server, and it has tables of its own. What brought a run
--- (an event, a pull request) has no run's id: the runs are in its trace.
+-- Without a provider it is spanhook's own telemetry, or a build event: its attributes are the sender's,
+-- who is no CI server, and it has tables of its own. What brought a run (an event, a pull request) has
+-- no run's id: the runs are in its trace.
 WHERE ScopeName = 'spanhook'
-    AND ResourceAttributes['correlation_id'] = ''
     AND ResourceAttributes['spanhook.provider'] != ''
     AND span_kind NOT IN ('', 'ping');
 

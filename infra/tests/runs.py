@@ -17,6 +17,7 @@ class Run:
             "spanhook.provider": provider,
             "cicd.pipeline.name": f"acme/{name}",
             "cicd.pipeline.run.id": str(run_id),
+            "correlation_id": str(run_id),
             "cicd.pipeline.run.url.full": f"https://{provider}.example.com:8443/acme/{name}/runs/{run_id}",
             # Where the code is, not where the run was.
             "vcs.provider.name": "github",

@@ -72,6 +72,7 @@ def test_a_job_row_has_every_typed_column(known):
         "repository": "acme/shop",
         "pipeline": "acme/shop",
         "run_id": "1",
+        "correlation_id": "1",
         "run_url": "https://gitlab.example.com:8443/acme/shop/runs/1",
         "job": "test",
         "job_id": "00018",
@@ -193,12 +194,14 @@ def test_tables_without_the_columns_of_a_cluster_are_upgraded_as_the_readme_says
     readme = (SQL / "README.md").read_text()
     (upgrade,) = (block for block in re.findall(r"```sql\n(.*?)```", readme, re.DOTALL) if "ADD COLUMN" in block)
     added = re.findall(r"ADD COLUMN (\w+)", upgrade)
-    drop_views, alter = statements(upgrade)[:2], statements(upgrade)[2]
+    *drop_views, alter = statements(upgrade)
     for statement in drop_views:
         clickhouse.execute(statement)
+    clickhouse.execute("ALTER TABLE ci_job_telemetry_traces DROP INDEX idx_correlation_id")
     clickhouse.execute("ALTER TABLE ci_job_telemetry_traces " + ", ".join(f"DROP COLUMN {name}" for name in added))
     clickhouse.execute(alter)
-    clickhouse.apply(SQL / "ci_job_telemetry_traces.sql")
+    for name in ("ci_job_telemetry_traces", "ci_builds"):
+        clickhouse.apply(SQL / f"{name}.sql")
     clickhouse.insert("otel_traces", CLUSTER.rows)
     assert clickhouse.rows(every) == columns
     assert clickhouse.value("SELECT uniqExact(node) FROM ci_job_telemetry WHERE kind = 'pod'") == 2

@@ -23,6 +23,7 @@ DELIVERIES = [
     "job-build", "job-test-failed", "job-deploy-skipped", "run-failed",
     "job-build-reused", "job-test-attempt-2", "job-deploy-attempt-2", "run-attempt-2",
 ]
+RUN, CLUSTER_RUN = "16200000001", "5b1f0c7e-0000-4000-8000-000000000001"
 MOBILE = "cedf175c-c537-49f8-9b5c-95892f0b2407"
 
 
@@ -134,7 +135,8 @@ def test_what_is_delivered_twice_is_one_document(node):
     kinds = [it["attributes"].get("spanhook.kind") for it in documents.values()]
     # Of the two attempts together what test_samples.py counts of each.
     assert {kind: kinds.count(kind) for kind in {*kinds} - {None}} == {
-        "run": 2, "job": 5, "queue": 4, "step": 17, "marker": 1,
+        "run": 2 + 1, "job": 5 + 1, "queue": 4 + 2, "step": 17 + 2, "marker": 1,
+        "pod": 1, "container": kinds.count("container"), "schedule": 1, "pull": 1,
     }
     # A build and its bundle; artifact and mark; requests.
     assert kinds.count(None) == 2 * 15 + 2 + len(REQUESTS)
@@ -146,7 +148,11 @@ def test_what_is_delivered_twice_is_one_document(node):
 
 def test_a_document_is_found_by_its_build(node):
     documents = [it for it in node.documents("ss4o_traces-ci-*").values() if "correlation_id" in it]
-    found = {(it["resource"]["service.name"], it["kind"], it["correlation_id"]) for it in documents}
+    apps = [it for it in documents if it["resource"].get("spanhook.provider") is None]
+    found = {(it["resource"]["service.name"], it["kind"], it["correlation_id"]) for it in apps}
+    # And of a run it is the run's own.
+    runs = {it["correlation_id"] for it in documents if it["attributes"].get("spanhook.kind") in ("run", "job")}
+    assert runs == {RUN, CLUSTER_RUN}
     # Of a server it is the caller's build, not its own.
     assert {it for it in found if it[1] != "Internal"} == {
         ("shop-api", "Server", LATEST), ("shop-web", "Client", LATEST), ("shop-web", "Client", FAILED),
@@ -165,17 +171,18 @@ def only(rows, *columns):
 
 
 def test_the_results_of_runs_are_counted_over_time(panel):
-    # Both attempts began between nine and twelve.
+    # Both attempts and the run of the cluster began between nine and twelve.
     assert panel("spanhook-results") == [
-        ("2026-11-02T09:00:00.000Z", "failure", 1), ("2026-11-02T09:00:00.000Z", "success", 1),
+        ("2026-11-02T09:00:00.000Z", "success", 2), ("2026-11-02T09:00:00.000Z", "failure", 1),
     ]
 
 
 def test_the_duration_of_runs_has_a_median_and_95_percent(panel):
     spans = panel("spanhook-spans-of-a-run")
-    lengths = [it["durationInNanos"] for it in spans if it["attributes.spanhook.kind"] == "run"]
-    ((pipeline, median, high),) = panel("spanhook-durations")
-    assert pipeline == "CI" and len(lengths) == 2
+    runs = [it for it in spans if it["attributes.spanhook.kind"] == "run"]
+    lengths = [it["durationInNanos"] for it in runs if it["resource.cicd.pipeline.name"] == "CI"]
+    (pipeline, median, high), (other, *_) = panel("spanhook-durations")
+    assert (pipeline, other) == ("CI", "build-shop") and len(lengths) == 2
     assert median == pytest.approx(statistics.mean(lengths))
     assert median < high <= max(lengths)
 
@@ -186,22 +193,23 @@ def test_failed_jobs_have_their_reasons(panel):
 
 def test_the_slowest_steps_come_first(panel):
     found = panel("spanhook-steps")
-    assert found[:3] == [
-        ("Test", "call / test (24, chromium)", 442.5 * SECOND), ("Build", "build", 184 * SECOND),
-        ("Deploy", "deploy", 46 * SECOND),
+    assert found[:4] == [
+        ("Test", "call / test (24, chromium)", 442.5 * SECOND), ("build", "compile", 194 * SECOND),
+        ("Build", "build", 184 * SECOND), ("Deploy", "deploy", 46 * SECOND),
     ]
-    assert found == sorted(found, key=lambda it: -it[2]) and len(found) == 12
+    assert found == sorted(found, key=lambda it: -it[2]) and len(found) == 14
 
 
 def test_the_slowest_pulls_and_scheduling_of_a_cluster_are_told(panel):
     assert panel("spanhook-pulls") == [("golang", 27.25)]
-    assert panel("spanhook-scheduling") == [("node-1", "ci", SECOND)]
+    assert panel("spanhook-scheduling") == [("node-1", "ci", 2 * SECOND)]
 
 
 def test_spans_are_listed_in_order(panel):
     found = panel("spanhook-spans-of-a-run")
-    assert len(found) == 29 + 2 * 15 + 2 + len(REQUESTS)
-    jobs = [it for it in found if it["attributes.spanhook.kind"] == "job"]
+    of_cluster = [it for it in found if it["correlation_id"] == CLUSTER_RUN]
+    assert len(found) == 29 + 2 * 15 + 2 + len(REQUESTS) + len(of_cluster)
+    jobs = [it for it in found if it["attributes.spanhook.kind"] == "job" and it not in of_cluster]
     assert {(it["resource.spanhook.provider"], it["resource.cicd.pipeline.name"]) for it in jobs} == {("github", "CI")}
     assert [it["attributes.spanhook.attempt"] for it in jobs] == [1, 1, 1, 2, 2]
 
@@ -286,9 +294,16 @@ def test_everything_that_was_reported_of_a_build_is_listed(panel):
     assert only(panel("spanhook-release-events", LATEST), *columns) == [
         ("webpack compile", None, None, 1_843_201), ("build acme/shop", "acme/shop", "success", None),
     ]
-    assert only(panel("spanhook-release-failures"), "correlation_id", "name", "attributes.error.type") == [
+    failed = only(panel("spanhook-release-failures"), "correlation_id", "name", "attributes.error.type")
+    # The run that failed is there too, with its job and its step.
+    assert [it for it in failed if it[0] != RUN] == [
         (FAILED, "webpack compile", "compile_error"), (FAILED, "build acme/shop", "failed"),
     ]
+    assert {it[0] for it in failed} == {FAILED, RUN}
+    assert only(panel("spanhook-release-runs", RUN), "attributes.spanhook.kind") == [
+        *[(kind,) for kind in ("run", "job", "job", "job", "run", "job", "job")],
+    ]
+    assert panel("spanhook-release-runs", LATEST) == []
     assert panel("spanhook-release-failures", LATEST) == []
     (stats,) = panel("spanhook-release-logs", LATEST)
     assert len(json.loads(stats["body"])["chunks"]) == 3
@@ -297,12 +312,12 @@ def test_everything_that_was_reported_of_a_build_is_listed(panel):
 
 def test_the_controls_offer_what_is_there(node):
     release = options(node, saved("spanhook-release-controls"), 0, [], PERIOD)
-    assert set(release) == {*SHOP, "other-1", "other-2", MOBILE}
+    assert set(release) == {*SHOP, "other-1", "other-2", MOBILE, RUN, CLUSTER_RUN}
     labels = [it["label"] for it in state(saved("spanhook-controls"))["params"]["controls"]]
     runs = saved("spanhook-controls")
     offered = {label: options(node, runs, number, [], PERIOD) for number, label in enumerate(labels)}
-    assert offered["Provider"] == ["github"]
-    assert set(offered["Pipeline"]) == {"CI", "acme/shop", "acme/other", "acme/shop-android"}
+    assert set(offered["Provider"]) == {"github", "tekton", "kubernetes"}
+    assert set(offered["Pipeline"]) == {"CI", "build-shop", "acme/shop", "acme/other", "acme/shop-android"}
     assert set(offered["Correlation id"]) == set(release)
     assert "16200000001" in offered["Run"] and len(offered["Trace"]) == 20
 

@@ -153,6 +153,7 @@ def test_a_mark_is_no_ci_job_and_no_build_whatever_its_attributes():
     clickhouse.create("marks")
     clickhouse.create_tables()
     mark = Run(1).job("deploy", 0, 60).rows[0]
+    del mark["ResourceAttributes"]["spanhook.provider"]
     mark["ResourceAttributes"]["correlation_id"] = "1"
     mark["SpanAttributes"] |= {"build.bundler.name": "webpack", "artifact.filename": "app.aab"}
     clickhouse.insert("otel_traces", [mark])
@@ -386,6 +387,21 @@ def test_failures_have_their_reasons(panel):
     ]
     assert {row["Correlation id"] for row in rows} == {BROKEN}
     assert panel("Failures", TWO) == []
+
+
+def test_the_runs_of_a_build_are_beside_it(panel):
+    rows = panel("Runs and jobs", BROKEN)
+    assert [(row["Kind"], row["Job"], row["Result"], row["Error"]) for row in rows] == [
+        ("job", "bundle", "failure", "script_failure"),
+    ]
+    assert rows[0]["Trace"] == f"{int(BROKEN):032x}"
+    assert panel("Runs and jobs", TWO) == []
+
+
+def test_a_run_is_no_build_though_it_has_a_correlation_id(release):
+    kinds = release.rows("SELECT DISTINCT provider, correlation_id FROM ci_job_telemetry")
+    assert kinds == [{"provider": "gitlab", "correlation_id": BROKEN}]
+    assert release.value(f"SELECT count() FROM ci_build_spans WHERE trace_id = '{int(BROKEN):032x}'") == 0
 
 
 def test_the_only_filter_is_the_correlation_id_and_the_latest_build_is_first(release):

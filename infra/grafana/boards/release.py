@@ -67,6 +67,14 @@ def make():
                     chunk_count AS Chunks, trace_id AS Trace {of_this} ORDER BY timestamp, kind, Name""",
                 units_of={"Duration": units.Seconds, "Size": units.BytesIEC}, links={"Trace": trace_link()},
             )]),
+            (8, [table(
+                "Runs and jobs", "Of CI, with the same correlation id. The trace opens in Explore, the job on the CI server.",
+                f"""SELECT timestamp AS Started, provider AS Provider, kind AS Kind, pipeline AS Pipeline, job AS Job,
+                    nullIf(attempt, 0) AS Attempt, result AS Result, error_type AS Error, duration_ns / 1e9 AS Duration,
+                    trace_id AS Trace, if(job_url = '', run_url, job_url) AS job_url FROM ci_job_telemetry
+                    WHERE correlation_id = {CORRELATION_ID} AND kind IN ('run', 'job') ORDER BY timestamp, kind DESC LIMIT 500""",
+                units_of={"Duration": units.Seconds}, links=JOB_LINKS, hidden=["job_url"],
+            )]),
             (9, [
                 bars(
                     "Bundle size by build", "This build and the ten before it that have a size, the latest first.",
@@ -116,11 +124,7 @@ def make():
                     UNION ALL
                     SELECT end_timestamp, correlation_id, kind, job, result, error_type,
                     duration_ns / 1e9 AS Duration, trace_id, job_url
-                    FROM ci_job_telemetry
-                    JOIN (SELECT DISTINCT correlation_id, repository, run_id FROM ci_builds WHERE {these}) AS runs
-                        USING (repository, run_id)
-                    WHERE kind = 'job' AND {FAILED}
-                        AND run_id IN (SELECT run_id FROM ci_builds WHERE {these})
+                    FROM ci_job_telemetry WHERE kind = 'job' AND {FAILED} AND {these}
                     ) ORDER BY At DESC LIMIT 50""",
                 units_of={"Duration": units.Seconds}, links=JOB_LINKS, hidden=["job_url"],
             )]),

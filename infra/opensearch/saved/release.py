@@ -70,6 +70,16 @@ def make():
         "attributes.error.type", "durationInNanos", "attributes.build.bundle.size", "attributes.build.bundle.assets",
         "attributes.build.bundle.chunks", "attributes.build.artifact.size", "attributes.build.artifact.variant",
     ], ["startTime", "desc"])
+    runs = search(
+        "spanhook-release-runs", "spanhook release: runs and jobs", SPANS,
+        "resource.correlation_id: * and (attributes.spanhook.kind: run or attributes.spanhook.kind: job)",
+        [
+            "resource.spanhook.provider", "resource.cicd.pipeline.name", "correlation_id", "name",
+            "attributes.spanhook.kind", "attributes.cicd.pipeline.task.run.result", "attributes.cicd.pipeline.result",
+            "attributes.error.type", "durationInNanos", "traceId",
+        ],
+        ["startTime", "asc"],
+    )
     failures = search(
         "spanhook-release-failures", "spanhook release: failures", SPANS,
         "resource.correlation_id: * and attributes.error.type: *",
@@ -85,7 +95,7 @@ def make():
     )
     return [
         index_pattern(LOGS, "ss4o_logs-ci-*", "@timestamp", FORMATS),
-        filters, chunks, durations, bundles, artifacts, assets, parts, requests, events, failures, logs,
+        filters, chunks, durations, bundles, artifacts, assets, parts, requests, events, runs, failures, logs,
         dashboard(
             "spanhook-release", "CI release",
             "One build by its correlation id: chunks against the builds before it, sizes, durations, failures, and how"
@@ -93,7 +103,7 @@ def make():
             "now-30d",
             [
                 (6, [filters]), (16, [chunks, durations]), (14, [bundles, artifacts]), (16, [assets, parts]),
-                (14, [requests]), (16, [events]), (12, [failures]), (20, [logs]),
+                (14, [requests]), (16, [events]), (14, [runs]), (12, [failures]), (20, [logs]),
             ],
         ),
     ]
