@@ -20,6 +20,8 @@ use crate::{
     post::{Message, Pace, Post, Verdict, advice},
 };
 
+const UNREAD: &str = "spanhook can't read these and keeps them in its dead-letter queue; run the same version of both, then `spanhook redrive`";
+
 /// How many items may wait.
 pub const QUEUE: usize = 500;
 
@@ -102,15 +104,16 @@ impl Deliver {
             let answer = self.post.send(&message).await;
             self.metrics.add(Metric::Posts, &[("status", &answer.as_str())], 1);
             match answer.verdict {
-                Verdict::Taken => {
+                Verdict::Taken { unread } => {
                     tracing::debug!(items, "batch sent");
+                    if unread > 0 {
+                        tracing::error!(items, unread, "{UNREAD}");
+                        self.metrics.add(Metric::Quarantined, &[("kind", "unknown")], unread);
+                    }
                     return Some(Metric::Sent);
                 }
                 Verdict::Quarantined => {
-                    tracing::error!(
-                        items,
-                        "spanhook can't read the batch and keeps it in its dead-letter queue; run the same version of both, then `spanhook redrive`"
-                    );
+                    tracing::error!(items, unread = items, "{UNREAD}");
                     return Some(Metric::Quarantined);
                 }
                 Verdict::Refused => return None,

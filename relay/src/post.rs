@@ -47,8 +47,11 @@ impl Message {
 /// What the receiver said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has it.
-    Taken,
+    /// It has it, and where an operator looks what it could not read of it.
+    Taken {
+        /// How many items those are.
+        unread: u64,
+    },
     /// It has it where an operator looks for what can't be read.
     Quarantined,
     /// Never: the body is too large.
@@ -64,7 +67,11 @@ pub enum Verdict {
 #[derive(Deserialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 enum Said {
-    Accepted {},
+    Accepted {
+        /// How many items of it spanhook could not read.
+        #[serde(default)]
+        unread: u64,
+    },
     Ignored {},
     Quarantined {},
 }
@@ -77,7 +84,8 @@ pub fn judge(status: StatusCode, body: &[u8], after: Option<Duration>) -> Verdic
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::Refused,
         it if it.is_success() => match serde_json::from_slice(body) {
-            Ok(Said::Accepted {} | Said::Ignored {}) => Verdict::Taken,
+            Ok(Said::Accepted { unread }) => Verdict::Taken { unread },
+            Ok(Said::Ignored {}) => Verdict::Taken { unread: 0 },
             Ok(Said::Quarantined {}) => Verdict::Quarantined,
             Err(_) => Verdict::Later { after },
         },
@@ -236,8 +244,9 @@ mod tests {
     fn only_what_spanhook_itself_says_it_has_is_taken() {
         let later = Verdict::Later { after: None };
         for (body, expected) in [
-            (r#"{"status":"accepted","spans":3,"trace_id":"00"}"#, Verdict::Taken),
-            (r#"{"status":"ignored","reason":"none is final"}"#, Verdict::Taken),
+            (r#"{"status":"accepted","spans":3,"trace_id":"00"}"#, Verdict::Taken { unread: 0 }),
+            (r#"{"status":"accepted","spans":3,"unread":2}"#, Verdict::Taken { unread: 2 }),
+            (r#"{"status":"ignored","reason":"none is final"}"#, Verdict::Taken { unread: 0 }),
             (r#"{"status":"quarantined","reason":"no event"}"#, Verdict::Quarantined),
             ("", later.clone()),
             ("ok", later.clone()),

@@ -30,10 +30,14 @@ use crate::{
 /// How long a hint about the same thing is not repeated.
 const HINT: Duration = Duration::from_secs(15 * 60);
 
+/// How often what was watched is refused before an operator hears of it: an API server that has just
+/// started forbids, or does not know, what it will a moment later.
+const REFUSALS: u32 = 3;
+
 /// How often it is tried again.
 #[derive(Clone, Copy, Debug)]
 pub struct WatchPace {
-    /// What is not there, or not allowed.
+    /// What is not there, or not allowed: at most.
     pub absent: Duration,
     /// What failed.
     pub failed: Pace,
@@ -91,10 +95,14 @@ impl Watch {
             let _ = after.wait_for(|it| *it).await;
         }
         let (mut hinted, versions) = (None::<Instant>, self.kind.versions().1);
-        let mut version = 0;
+        let (mut version, mut refusals, mut was_watched) = (0, 0, false);
         loop {
             let resource = self.kind.resource(versions[version]);
-            let Ok(end) = self.follow(&resource).await else { return };
+            let mut is_listed = false;
+            let Ok(end) = self.follow(&resource, &mut is_listed).await else { return };
+            if is_listed {
+                (was_watched, refusals) = (true, 0);
+            }
             self.count(Metric::Watching, None, 0);
             let (reason, hint) = match end {
                 End::Expired => {
@@ -116,7 +124,9 @@ impl Watch {
             };
             self.count(Metric::WatchErrors, Some(reason), 1);
             self.settled.send_replace(true);
-            if hinted.is_none_or(|it| it.elapsed() >= HINT) {
+            refusals += 1;
+            let lasts = !was_watched || refusals >= REFUSALS;
+            if lasts && hinted.is_none_or(|it| it.elapsed() >= HINT) {
                 hinted = Some(Instant::now());
                 let namespace = self.namespace();
                 if matches!(end, End::Forbidden) {
@@ -125,12 +135,13 @@ impl Watch {
                     tracing::info!(kind = self.kind.as_str(), namespace, "{hint}");
                 }
             }
-            sleep(self.shared.pace.absent).await;
+            let pace = Pace { most: self.shared.pace.absent, ..self.shared.pace.failed };
+            sleep(pace.pause(refusals)).await;
         }
     }
 
     /// Reads the list, then what changes.
-    async fn follow(&self, resource: &ApiResource) -> Result<End, Closed> {
+    async fn follow(&self, resource: &ApiResource, is_listed: &mut bool) -> Result<End, Closed> {
         let client = self.client.clone();
         let api: Api<DynamicObject> = match &self.scope {
             Some(namespace) => Api::namespaced_with(client, namespace, resource),
@@ -145,6 +156,7 @@ impl Watch {
                     if !matches!(event, Event::Init) {
                         failures = 0;
                     }
+                    *is_listed |= matches!(event, Event::InitDone);
                     self.tell(event, &resource.api_version).await?;
                 }
                 Err(error) => {

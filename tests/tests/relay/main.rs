@@ -78,8 +78,10 @@ async fn an_api_server_that_is_killed_in_the_middle_of_a_run_costs_no_span() {
     run.end_pod(&server).await;
     run.finish(&server).await;
     let counts = way.is_whole(&server, &[]).await;
-    relay.stop();
     assert!(counts.iter().all(|it| *it == 1), "{counts:?}");
+    // A server that has just started forbids everything for a moment.
+    assert!(!relay.log().contains("service account"), "{}", relay.log());
+    relay.stop();
 }
 
 /// etcd forgets what the relay has not been told, and so does the API server, which has a memory of

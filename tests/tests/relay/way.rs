@@ -235,8 +235,11 @@ impl Relay {
     }
 
     async fn until(&self, what: &str, condition: impl AsyncFn() -> bool) {
-        let log = || std::fs::read_to_string(&self.log).unwrap();
-        wait(condition, || format!("{what}: {}", log())).await;
+        wait(condition, || format!("{what}: {}", self.log())).await;
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// SIGKILL.
