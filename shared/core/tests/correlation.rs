@@ -49,7 +49,7 @@ fn sample(path: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events").join(path)).unwrap()
 }
 
-fn resource<'g>(group: &'g ResourceSpans, key: &str) -> String {
+fn resource(group: &ResourceSpans, key: &str) -> String {
     text(&group.resource.as_ref().unwrap().attributes, key)
 }
 
