@@ -130,6 +130,8 @@ REQUESTS = [
     ("POST", "/github", True, False, False),
     ("POST", "/kubernetes", True, False, True),
     ("POST", "/tekton", True, False, True),
+    ("POST", "/tekton/of-the-sink-and-secret", True, False, False),
+    ("GET", "/tekton/of-the-sink-and-secret", False, False, False),
     ("POST", "/lighthouse", True, False, True),
     ("POST", "/lighthouse/events", True, False, False),
     ("GET", "/github", False, False, False),

@@ -40,7 +40,7 @@ def test_a_mistyped_value_is_an_error_that_names_it(more, said):
 @pytest.mark.parametrize(
     "more, said",
     [
-        ({"serve": {"config": {"GITLAB_HOTS": "x"}}}, "serve.config.GITLAB_HOTS is no setting; use GITLAB_HOST, "),
+        ({"serve": {"config": {"GITLAB_HOTS": "x"}}}, "serve.config.GITLAB_HOTS is no setting; use GITLAB_CORRELATION_ID, GITLAB_HOST, "),
         ({"serve": {"config": {"NONSENSE": "x"}}}, "serve.config.NONSENSE is no setting; use ACCESS, "),
         ({"serve": {"config": {"QUEUE_URL": "x"}}}, "serve.config.QUEUE_URL is no setting"),
         ({"serve": {"config": {"GITHUB_WEBHOOK_SECRET": "x"}}}, "set serve.secrets.GITHUB_WEBHOOK_SECRET"),
@@ -88,7 +88,7 @@ def paths_of_rooms():
 
 EXPECTED = {
     ("/build-events", "Exact"), ("/circleci", "Exact"), ("/github", "Exact"), ("/gitlab", "Exact"), ("/health", "Exact"),
-    ("/kubernetes", "Exact"), ("/lighthouse", "Exact"), ("/lighthouse/events", "Exact"), ("/tekton", "Exact"), ("/traceparent", "Prefix"),
+    ("/kubernetes", "Exact"), ("/lighthouse", "Exact"), ("/lighthouse/events", "Exact"), ("/tekton", "Exact"), ("/tekton", "Prefix"), ("/traceparent", "Prefix"),
 }
 
 

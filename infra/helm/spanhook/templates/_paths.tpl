@@ -4,6 +4,8 @@
 {{- range list "/circleci" "/gitlab" "/github" "/kubernetes" "/tekton" "/lighthouse" "/lighthouse/events" }}
 - {path: {{ . }}, method: POST, type: Exact}
 {{- end }}
+{{- /* TEKTON_PATH_SECRET is the rest of the path. */}}
+- {path: /tekton, method: POST, type: Prefix}
 {{ include "spanhook.jobPaths" . }}
 - {path: /health, method: GET, type: Exact}
 {{- end }}
