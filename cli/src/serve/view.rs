@@ -392,8 +392,8 @@ pub(crate) fn not_run(event: &Happening) -> Option<(&str, &str)> {
     let get = |key: &str| {
         event.attributes.iter().find(|(name, _)| name == key).map(|(_, it)| it.as_str())
     };
-    (event.name == "job not run")
-        .then(|| (get(CICD_PIPELINE_TASK_NAME).unwrap_or("job"), get("reason").unwrap_or("")))
+    (event.name == JOB_NOT_RUN)
+        .then(|| (get(CICD_PIPELINE_TASK_NAME).unwrap_or("job"), get(REASON).unwrap_or("")))
 }
 
 /// Attributes as text.

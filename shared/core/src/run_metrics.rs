@@ -20,7 +20,7 @@ use crate::{
     mapping::mentions,
     otlp::{
         metric::{self, Point},
-        span::{Attributes, Span, Trace, Value},
+        span::{Attributes, Group, Span, Trace, Value},
     },
     semconv::{self as sc, RunResult},
     time::{self, Nanos},
@@ -41,11 +41,11 @@ const LASTING: [&str; 5] = [
 pub fn of<'a>(traces: &[Trace<'a>]) -> Vec<metric::Group<'a>> {
     let mut groups = Vec::new();
     for trace in traces {
-        let run = of_kind(trace, "run").next();
-        let jobs: HashMap<_, _> = of_kind(trace, "job").map(|it| (it.id, &it.name)).collect();
+        let run = of_kind(trace, "run").next().map(|(_, it)| it);
+        let jobs: HashMap<_, _> = of_kind(trace, "job").map(|(_, it)| (it.id, &it.name)).collect();
         // Where jobs have deliveries of their own, a run's may still have stages.
-        let worked = of_kind(trace, "job").chain(of_kind(trace, "stage"));
-        let began = worked.map(|it| it.start).min();
+        let jobs_began = of_kind(trace, "job").map(|(_, it)| it.start);
+        let began = jobs_began.chain(of_kind(trace, "stage").map(stage_began)).min();
         for group in &trace.groups {
             let pipeline = Pipeline::new(&group.resource, run);
             for span in &group.spans {
@@ -60,9 +60,25 @@ pub fn of<'a>(traces: &[Trace<'a>]) -> Vec<metric::Group<'a>> {
     groups
 }
 
-fn of_kind<'t, 'a>(trace: &'t Trace<'a>, kind: &'t str) -> impl Iterator<Item = &'t Span<'a>> {
-    let spans = trace.groups.iter().flat_map(|it| &it.spans);
-    spans.filter(move |it| it.attributes.text(sc::KIND) == kind)
+/// A span, and the resource that it is of.
+type Placed<'t, 'a> = (&'t Attributes<'a>, &'t Span<'a>);
+
+fn of_kind<'t, 'a>(
+    trace: &'t Trace<'a>,
+    kind: &'t str,
+) -> impl Iterator<Item = Placed<'t, 'a>> {
+    let of = |it: &'t Group<'a>| it.spans.iter().map(|span| (&it.resource, span));
+    let spans = trace.groups.iter().flat_map(of);
+    spans.filter(move |(_, it)| it.attributes.text(sc::KIND) == kind)
+}
+
+/// When a stage's first job began: its span begins when that one waited.
+fn stage_began((resource, stage): Placed<'_, '_>) -> Nanos {
+    let key = format!("{}.stage.queued_duration", resource.text(sc::PROVIDER));
+    match stage.attributes.get(&key) {
+        Some(Value::Double(queued)) => stage.start.saturating_add(time::seconds(*queued)),
+        _ => stage.start,
+    }
 }
 
 /// What is measured.
