@@ -63,10 +63,7 @@ pub fn of<'a>(traces: &[Trace<'a>]) -> Vec<metric::Group<'a>> {
 /// A span, and the resource that it is of.
 type Placed<'t, 'a> = (&'t Attributes<'a>, &'t Span<'a>);
 
-fn of_kind<'t, 'a>(
-    trace: &'t Trace<'a>,
-    kind: &'t str,
-) -> impl Iterator<Item = Placed<'t, 'a>> {
+fn of_kind<'t, 'a>(trace: &'t Trace<'a>, kind: &'t str) -> impl Iterator<Item = Placed<'t, 'a>> {
     let of = |it: &'t Group<'a>| it.spans.iter().map(|span| (&it.resource, span));
     let spans = trace.groups.iter().flat_map(of);
     spans.filter(move |(_, it)| it.attributes.text(sc::KIND) == kind)

@@ -65,13 +65,8 @@ fn pipeline<'a>(mut event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>,
     for build in builds.items.into_iter().filter_map(|it| it.0).chain(bridges) {
         jobs.add(&build);
     }
-    let interval = Interval::repair(
-        created_at.or(jobs.start),
-        finished_at,
-        None,
-        jobs.end,
-    )
-    .ok_or(Unmappable::NoTime)?;
+    let interval = Interval::repair(created_at.or(jobs.start), finished_at, None, jobs.end)
+        .ok_or(Unmappable::NoTime)?;
 
     let times = (interval.start, interval.end);
     let mut span = Span::new(run.ids().run(), None, run.span_name(&event), Kind::Server, times);

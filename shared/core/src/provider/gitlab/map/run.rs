@@ -259,9 +259,8 @@ fn visibility(event: &Event<'_>) -> Option<&'static str> {
 fn is_draft(request: &MergeRequest<'_>) -> bool {
     const MARKS: [&str; 6] = ["draft:", "[draft]", "(draft)", "wip:", "[wip]", "(wip)"];
     let title = request.title.as_str().trim_start();
-    let marked = |mark: &&str| {
-        title.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark))
-    };
+    let marked =
+        |mark: &&str| title.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark));
     request.draft.0 == Some(true)
         || request.work_in_progress.0 == Some(true)
         || request.detailed_merge_status.as_str() == "draft_status"
