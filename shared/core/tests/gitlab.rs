@@ -8,6 +8,7 @@
 )]
 
 mod conventions;
+#[expect(dead_code, reason = "it describes them too")]
 mod deliveries;
 mod describe;
 mod support;
