@@ -19,6 +19,7 @@ pub mod lambda;
 pub mod mapping;
 pub mod sqs;
 pub mod ssm;
+pub mod stack;
 
 use std::{
     net::TcpListener,

@@ -22,9 +22,9 @@ use spanhook_core::{
     otlp::Signal,
     semconv::{
         ATTEMPT, CICD_PIPELINE_NAME, CICD_PIPELINE_RESULT, CICD_PIPELINE_RUN_URL_FULL,
-        CICD_PIPELINE_TASK_NAME, CICD_PIPELINE_TASK_RUN_RESULT, ERROR_TYPE, PROVIDER, SERVICE_NAME,
-        VCS_CHANGE_ID, VCS_OWNER_NAME, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION,
-        VCS_REPOSITORY_NAME,
+        CICD_PIPELINE_TASK_NAME, CICD_PIPELINE_TASK_RUN_RESULT, ERROR_TYPE, JOB_NOT_RUN, KIND,
+        PROVIDER, REASON, SERVICE_NAME, VCS_CHANGE_ID, VCS_OWNER_NAME, VCS_REF_HEAD_NAME,
+        VCS_REF_HEAD_REVISION, VCS_REPOSITORY_NAME,
     },
 };
 
@@ -368,8 +368,8 @@ pub(crate) fn not_run(event: &Happening) -> Option<(&str, &str)> {
     let get = |key: &str| {
         event.attributes.iter().find(|(name, _)| name == key).map(|(_, it)| it.as_str())
     };
-    (event.name == "job not run")
-        .then(|| (get(CICD_PIPELINE_TASK_NAME).unwrap_or("job"), get("reason").unwrap_or("")))
+    (event.name == JOB_NOT_RUN)
+        .then(|| (get(CICD_PIPELINE_TASK_NAME).unwrap_or("job"), get(REASON).unwrap_or("")))
 }
 
 /// Attributes as text.

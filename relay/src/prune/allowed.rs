@@ -235,6 +235,8 @@ static RUN_STATUS: Keep = Fields(&[
         ])),
     ),
     ("retriesStatus", Each(&RUN_STATUS)),
+    // Without `whenExpressions`, which may hold any value.
+    ("skippedTasks", Each(&Fields(&[("name", Scalar), ("reason", Scalar)]))),
     (
         "childReferences",
         Each(&Fields(&[

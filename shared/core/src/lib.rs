@@ -32,6 +32,7 @@ pub mod run_metrics;
 pub mod secret;
 pub mod semconv;
 pub mod settings;
+mod task;
 mod template;
 pub mod time;
 pub mod traceparent;

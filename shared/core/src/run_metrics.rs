@@ -20,7 +20,7 @@ use crate::{
     mapping::mentions,
     otlp::{
         metric::{self, Point},
-        span::{Attributes, Span, Trace, Value},
+        span::{Attributes, Group, Span, Trace, Value},
     },
     semconv::{self as sc, RunResult},
     time::{self, Nanos},
@@ -58,15 +58,12 @@ pub fn of<'a>(traces: &[Trace<'a>]) -> Vec<metric::Group<'a>> {
     groups
 }
 
-/// The spans that stand for it, each with the id of its run.
-fn of_kind<'t, 'a>(
-    trace: &'t Trace<'a>,
-    kind: &'t str,
-) -> impl Iterator<Item = (&'t str, &'t Span<'a>)> {
-    let spans = trace.groups.iter().flat_map(|group| {
-        let run = group.resource.text(sc::CICD_PIPELINE_RUN_ID);
-        group.spans.iter().map(move |it| (run, it))
-    });
+/// A span, and the resource that it is of.
+type Placed<'t, 'a> = (&'t Attributes<'a>, &'t Span<'a>);
+
+fn of_kind<'t, 'a>(trace: &'t Trace<'a>, kind: &'t str) -> impl Iterator<Item = Placed<'t, 'a>> {
+    let of = |it: &'t Group<'a>| it.spans.iter().map(|span| (&it.resource, span));
+    let spans = trace.groups.iter().flat_map(of);
     spans.filter(move |(_, it)| it.attributes.text(sc::KIND) == kind)
 }
 
@@ -80,17 +77,30 @@ struct Run<'t, 'a> {
 
 /// By their ids.
 fn runs<'t, 'a>(trace: &'t Trace<'a>) -> HashMap<&'t str, Run<'t, 'a>> {
-    let ids = trace.groups.iter().map(|it| it.resource.text(sc::CICD_PIPELINE_RUN_ID));
+    let id = |resource: &'t Attributes<'a>| resource.text(sc::CICD_PIPELINE_RUN_ID);
+    let ids = trace.groups.iter().map(|it| id(&it.resource));
     let mut runs: HashMap<_, _> = ids.map(|it| (it, Run::default())).collect();
-    for (id, span) in of_kind(trace, "run") {
-        runs.entry(id).or_default().span.get_or_insert(span);
+    for (resource, span) in of_kind(trace, "run") {
+        runs.entry(id(resource)).or_default().span.get_or_insert(span);
     }
+    let jobs = of_kind(trace, "job").map(|(resource, it)| (resource, it.start));
     // Where jobs have deliveries of their own, a run's may still have stages.
-    for (id, span) in of_kind(trace, "job").chain(of_kind(trace, "stage")) {
-        let began = &mut runs.entry(id).or_default().began;
-        *began = Some(began.map_or(span.start, |it| it.min(span.start)));
+    let stages = of_kind(trace, "stage").map(|it| (it.0, stage_began(it)));
+    for (resource, start) in jobs.chain(stages) {
+        let began = &mut runs.entry(id(resource)).or_default().began;
+        *began = Some(began.map_or(start, |it| it.min(start)));
     }
     runs
+}
+
+/// When a stage's first job began: its span begins when that one waited.
+fn stage_began((resource, stage): Placed<'_, '_>) -> Nanos {
+    let key = format!("{}.stage.queued_duration", resource.text(sc::PROVIDER));
+    match stage.attributes.get(&key) {
+        Some(Value::Double(queued)) => stage.start.saturating_add(time::seconds(*queued)),
+        _ => stage.start,
+    }
+}
 }
 
 /// What is measured.

@@ -13,10 +13,11 @@ pub use opentelemetry_semantic_conventions::attribute::{
     CICD_WORKER_ID, CICD_WORKER_NAME, CONTAINER_IMAGE_ID, CONTAINER_IMAGE_NAME,
     DEPLOYMENT_ENVIRONMENT_NAME, ERROR_TYPE, K8S_CLUSTER_NAME, K8S_CONTAINER_NAME,
     K8S_CONTAINER_RESTART_COUNT, K8S_CONTAINER_STATUS_LAST_TERMINATED_REASON, K8S_NAMESPACE_NAME,
-    K8S_NODE_NAME, K8S_POD_NAME, K8S_POD_UID, SERVICE_NAME, VCS_CHANGE_ID, VCS_CHANGE_STATE,
-    VCS_CHANGE_TITLE, VCS_OWNER_NAME, VCS_PROVIDER_NAME, VCS_REF_BASE_NAME, VCS_REF_BASE_REVISION,
-    VCS_REF_BASE_TYPE, VCS_REF_HEAD_NAME, VCS_REF_HEAD_REVISION, VCS_REF_HEAD_TYPE, VCS_REF_TYPE,
-    VCS_REPOSITORY_NAME, VCS_REPOSITORY_URL_FULL,
+    K8S_NODE_NAME, K8S_POD_NAME, K8S_POD_UID, SERVICE_NAME, USER_FULL_NAME, USER_ID, USER_NAME,
+    VCS_CHANGE_ID, VCS_CHANGE_STATE, VCS_CHANGE_TITLE, VCS_OWNER_NAME, VCS_PROVIDER_NAME,
+    VCS_REF_BASE_NAME, VCS_REF_BASE_REVISION, VCS_REF_BASE_TYPE, VCS_REF_HEAD_NAME,
+    VCS_REF_HEAD_REVISION, VCS_REF_HEAD_TYPE, VCS_REF_TYPE, VCS_REPOSITORY_NAME,
+    VCS_REPOSITORY_URL_FULL,
 };
 
 pub use opentelemetry_semantic_conventions::metric::CICD_PIPELINE_RUN_DURATION;
@@ -57,6 +58,13 @@ pub const JOB: &str = "spanhook.job";
 
 /// Which try of the run or the job it is, from 1, where the provider counts them.
 pub const ATTEMPT: &str = "spanhook.attempt";
+
+/// The event of a job that never ran. It is on the job's own span where it has one, which is then of
+/// no length, else on the span above: so every provider's can be found by it.
+pub const JOB_NOT_RUN: &str = "job not run";
+
+/// On that event: why, in the provider's word, such as `skipped`.
+pub const REASON: &str = "spanhook.reason";
 
 /// Why the run began, in the provider's word, such as `push`.
 pub const TRIGGER: &str = "spanhook.trigger";

@@ -59,7 +59,7 @@ fn offset(zone: &str) -> Option<Offset> {
 )]
 pub fn seconds(seconds: f64) -> Nanos {
     // A century bounds what can be a duration, and keeps sums far from overflow.
-    (seconds.clamp(0.0, 3.2e9) * 1e9) as Nanos
+    (seconds.clamp(0.0, 3.2e9) * 1e9).round() as Nanos
 }
 
 /// From one moment to a later one, in seconds.
@@ -67,6 +67,12 @@ pub fn seconds(seconds: f64) -> Nanos {
 #[expect(clippy::cast_precision_loss, reason = "a length needs no 53 bits")]
 pub fn length((from, to): (Nanos, Nanos)) -> f64 {
     to.saturating_sub(from) as f64 / SECOND as f64
+}
+
+/// A moment as RFC 3339 writes it, in UTC. None for what no calendar holds.
+#[must_use]
+pub fn utc(nanos: Nanos) -> Option<String> {
+    Timestamp::from_nanosecond(i128::from(nanos)).ok().map(|it| it.to_string())
 }
 
 /// The start and end of something, made whole where the payload left gaps.
@@ -129,6 +135,7 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(noon), "{text}");
         }
+        assert_eq!(utc(noon).as_deref(), Some("2016-08-12T15:23:28Z"));
         assert_eq!(
             parse("2024-12-18 17:23:29.361740256 +0000 UTC"),
             Some(1_734_542_609_361_740_256)

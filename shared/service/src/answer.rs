@@ -7,6 +7,8 @@ use axum::{
 };
 use serde::Serialize;
 
+use crate::coding;
+
 /// A problem document. <https://www.rfc-editor.org/rfc/rfc9457>
 ///
 /// `detail` is for the caller: it names no reason that would help to forge a delivery, and repeats
@@ -47,6 +49,10 @@ pub fn problem(status: StatusCode, detail: &str) -> Response {
     *response.status_mut() = status;
     let kind = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        let accepted = HeaderValue::from_static(coding::ACCEPTED);
+        response.headers_mut().insert(header::ACCEPT_ENCODING, accepted);
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
     }

@@ -22,6 +22,7 @@ use spanhook_core::{
 use crate::{
     answer::{Problem, health, not_found, problem, wrong_method},
     clock::Clock,
+    coding::Coding,
     gate::{Denied, Gate, Visitor},
     intake::{Intake, IntakeError, ReceivedBody, answer_early},
     live::Live,
@@ -88,7 +89,11 @@ async fn receive<Q: Outbox>(
         Ok(visitor) => visitor,
         Err(reason) => return answer_early(body, service.denied(reason)).await,
     };
-    match service.intake.read(body, MAX_BODY).await {
+    let coding = match Coding::of(&headers) {
+        Ok(coding) => coding,
+        Err(error) => return answer_early(body, service.refused(error)).await,
+    };
+    match service.intake.read(body, coding, MAX_BODY).await {
         Ok(body) => service.take(visitor, body).await,
         Err(error) => service.refused(error).into_response(),
     }
@@ -120,10 +125,10 @@ impl<Q: Outbox> BuildEvents<Q> {
             Ok(caller) => caller,
             Err(reason) => return self.denied(reason),
         };
-        let (size, received) = (body.bytes().len(), self.clock.nanos());
+        let received = self.clock.nanos();
         let (of, settings) = (caller.clone(), Arc::clone(&self.settings));
-        let map = move || build_event::map(body.bytes(), received, &settings, of.sender());
-        let batch = match self.intake.work(size, map).await {
+        let map = move |body: &[u8]| build_event::map(body, received, &settings, of.sender());
+        let batch = match self.intake.work(body, map).await {
             Err(error) => return self.refused(error).into_response(),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "build events refused");

@@ -19,7 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::answer::Problem;
+use crate::{answer::Problem, coding::Coding};
 
 /// What all bodies together may hold beyond their first [`SMALL`] bytes each. One of them may hold
 /// all of itself besides: so of several that wait for each other's part one always goes on.
@@ -58,6 +58,12 @@ pub enum IntakeError {
     /// The sender paused for 10 seconds.
     #[error("the body did not go on for 10 seconds")]
     Stalled,
+    /// Compressed in a way that is not known here.
+    #[error("the body has a Content-Encoding other than gzip or zstd")]
+    Encoding,
+    /// It can't be decompressed.
+    #[error("the body is not what its Content-Encoding says")]
+    NotEncoded,
     /// Other bodies hold all that may be held, or the process is about to end.
     #[error("too many bodies are read at the moment; send it again")]
     Busy,
@@ -71,6 +77,13 @@ impl IntakeError {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, too_large),
             Self::BrokenOff => (StatusCode::BAD_REQUEST, "the body could not be read to its end"),
             Self::Stalled => (StatusCode::REQUEST_TIMEOUT, "the body did not go on for 10 seconds"),
+            Self::Encoding => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "compress the body with gzip, zstd or not at all",
+            ),
+            Self::NotEncoded => {
+                (StatusCode::BAD_REQUEST, "the body is not what its Content-Encoding says")
+            }
             Self::Busy => {
                 (StatusCode::SERVICE_UNAVAILABLE, "too much is sent at the moment; send it again")
             }
@@ -94,13 +107,16 @@ pub struct Intake {
 #[derive(Debug)]
 pub struct ReceivedBody {
     bytes: Vec<u8>,
+    coding: Coding,
+    /// How long it may be, compressed and not.
+    limit: usize,
     held: Vec<OwnedSemaphorePermit>,
     /// How long the body may become with what is held.
     room: usize,
 }
 
 impl ReceivedBody {
-    /// The body, as it came.
+    /// The body as it came: what proves its sender covers these bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -133,8 +149,14 @@ impl Intake {
     }
 
     /// Reads a body of at most `limit` bytes.
-    pub async fn read(&self, mut body: Body, limit: usize) -> Result<ReceivedBody, IntakeError> {
-        let mut received = ReceivedBody { bytes: Vec::new(), held: Vec::new(), room: 0 };
+    pub async fn read(
+        &self,
+        mut body: Body,
+        coding: Coding,
+        limit: usize,
+    ) -> Result<ReceivedBody, IntakeError> {
+        let mut received =
+            ReceivedBody { bytes: Vec::new(), coding, limit, held: Vec::new(), room: 0 };
         loop {
             let frame = timeout(STALL, body.frame()).await.map_err(|_| IntakeError::Stalled)?;
             let Some(frame) = frame else { return Ok(received) };
@@ -168,25 +190,27 @@ impl Intake {
         received.room = received.room.saturating_add(more);
     }
 
-    /// Does the work that a body of `size` bytes gives: at once, or for a large one away from the
-    /// threads that answer others. Begun work is finished even if the caller has gone.
+    /// Does the work that a proved body gives, decompressed: at once, or for a large one away from
+    /// the threads that answer others. How large a compressed one becomes nothing tells before, so it
+    /// counts as large: of those one at a time is in memory. Begun work is finished even if the caller
+    /// has gone.
     pub async fn work<T: Send + 'static>(
         &self,
-        size: usize,
-        work: impl FnOnce() -> T + Send + 'static,
+        body: ReceivedBody,
+        work: impl FnOnce(&[u8]) -> T + Send + 'static,
     ) -> Result<T, IntakeError> {
-        if size <= SMALL {
-            return Ok(work());
+        if body.bytes.len() <= SMALL && body.coding == Coding::Identity {
+            return Ok(work(&body.bytes));
         }
         let turn = Arc::clone(&self.work).acquire_owned().await.map_err(|_| IntakeError::Busy)?;
         let done = spawn_blocking(move || {
-            let result = work();
+            let result = body.coding.decode(&body.bytes, body.limit).map(|it| work(&it));
             drop(turn);
             result
         });
-        done.await.map_err(|error| match error.try_into_panic() {
+        done.await.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => IntakeError::Busy,
+            Err(_) => Err(IntakeError::Busy),
         })
     }
 }
@@ -226,14 +250,15 @@ mod tests {
     }
 
     async fn read(intake: &Intake, body: Body) -> Result<usize, IntakeError> {
-        intake.read(body, 30 << 20).await.map(|it| it.bytes().len())
+        intake.read(body, Coding::Identity, 30 << 20).await.map(|it| it.bytes().len())
     }
 
     #[tokio::test]
     async fn a_body_is_read_up_to_its_limit() {
         let intake = Intake::new();
         assert_eq!(read(&intake, "ten bytes.".into()).await, Ok(10));
-        assert_eq!(intake.read("ten bytes.".into(), 9).await.unwrap_err(), IntakeError::TooLarge);
+        let read = intake.read("ten bytes.".into(), Coding::Identity, 9);
+        assert_eq!(read.await.unwrap_err(), IntakeError::TooLarge);
         assert_eq!(Intake::announce(&"ten bytes.".into(), 10), Ok(()));
         assert_eq!(Intake::announce(&"ten bytes.".into(), 9), Err(IntakeError::TooLarge));
         assert_eq!(Intake::announce(&stuck(10), 9), Ok(()), "it does not say");
@@ -292,20 +317,32 @@ mod tests {
         let intake = Intake::new();
         let here = std::thread::current().id();
         let running = Arc::new(Semaphore::new(1));
+        let body = |bytes, coding| ReceivedBody {
+            bytes,
+            coding,
+            limit: SMALL + 1,
+            held: Vec::new(),
+            room: 0,
+        };
+        let large = || body(vec![0; SMALL + 1], Coding::Identity);
+        // Nobody knows how large it becomes.
+        let compressed = || body(zstd::bulk::compress(b"small", 1).unwrap(), Coding::Zstd);
         let alone = || {
             let running = Arc::clone(&running);
-            move || {
+            move |_: &[u8]| {
                 let alone = running.try_acquire();
                 std::thread::yield_now();
                 (alone.is_ok(), std::thread::current().id())
             }
         };
-        let works = (0..20).map(|_| intake.work(SMALL + 1, alone()));
+        let bodies = (0..20).map(|it| if it % 2 == 0 { large() } else { compressed() });
+        let works = bodies.map(|it| intake.work(it, alone()));
         for result in futures_util::future::join_all(works).await {
             let (alone, thread) = result.unwrap();
             assert!(alone && thread != here);
         }
-        let (_, thread) = intake.work(SMALL, alone()).await.unwrap();
+        let small = body(vec![0; SMALL], Coding::Identity);
+        let (_, thread) = intake.work(small, alone()).await.unwrap();
         assert_eq!(thread, here);
     }
 

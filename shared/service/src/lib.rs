@@ -5,7 +5,7 @@
 //! - [`webhook`] and [`traceparent`] are axum routers.
 //! - [`build_events`] takes what jobs report themselves.
 //! - [`gate`] says who may send to each of them.
-//! - [`intake`] reads their bodies within bounds of memory and time.
+//! - [`intake`] reads their bodies within bounds of memory and time, whatever [`coding`] they have.
 //! - [`queue`] is what lies between the webhook functions and the forwarder.
 //! - [`export`] speaks OTLP to a [`target`], [`forward`] decides what becomes of every message,
 //!   [`forwarder`] is the function that drives it.
@@ -14,6 +14,7 @@
 pub mod answer;
 pub mod aws;
 pub mod build_events;
+pub mod coding;
 pub mod forward;
 pub mod forwarder;
 pub mod gate;

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::{
     answer::{Problem, health, not_found, wrong_method},
     clock::Clock,
+    coding::Coding,
     gate::{Denied, Receiver},
     intake::{Intake, IntakeError, ReceivedBody, answer_early},
     live::Live,
@@ -103,7 +104,11 @@ async fn receive<Q: Outbox>(
         Ok(screened) => screened,
         Err(denied) => return answer_early(body, webhook.rejected(denied)).await,
     };
-    let body = match webhook.intake.read(body, webhook.max_body).await {
+    let coding = match Coding::of(&headers) {
+        Ok(coding) => coding,
+        Err(error) => return answer_early(body, webhook.refused(error)).await,
+    };
+    let body = match webhook.intake.read(body, coding, webhook.max_body).await {
         Ok(body) => body,
         Err(error) => return webhook.refused(error).into_response(),
     };
@@ -150,12 +155,11 @@ impl<Q: Outbox> Webhook<Q> {
             self.telemetry.count(provider.as_str(), reason, metrics);
         };
         let (settings, rules) = (Arc::clone(&self.settings), self.rules.get().await);
-        let size = body.bytes().len();
-        let work = move || {
-            let delivery = Delivery { headers: &headers, body: body.bytes() };
+        let work = move |body: &[u8]| {
+            let delivery = Delivery { headers: &headers, body };
             delivery.process(provider, &settings, &rules)
         };
-        let outcome = match self.intake.work(size, work).await {
+        let outcome = match self.intake.work(body, work).await {
             Ok(outcome) => outcome,
             Err(error) => return self.refused(error).into_response(),
         };

@@ -20,7 +20,7 @@ use spanhook_service::{
     startup::project_rules,
     telemetry::{Telemetry, TelemetrySettings},
 };
-use support::{MemoryOutbox, NOW, TOKEN, ask, at, broken_off, signed_standard, spans, vars};
+use support::{MemoryOutbox, NOW, TOKEN, ask, at, broken_off, gzip, signed_standard, spans, vars};
 
 const METADATA: &str = include_str!("../../../events/build-events/ci-build-metadata.json");
 const BUNDLE: &str = include_str!("../../../events/build-events/webpack-build-stats.json");
@@ -197,4 +197,22 @@ proptest! {
             runtime.block_on(async { ask(service(&queue, &[]).await, signed(body)).await });
         prop_assert!(status < 500);
     }
+}
+
+#[tokio::test]
+async fn compressed_events_are_taken_up_to_the_same_size() {
+    let queue = Arc::new(MemoryOutbox::default());
+    let service = service(&queue, &[]).await;
+    for (coding, body, expected) in [
+        ("gzip", gzip(METADATA.as_bytes()), 202),
+        ("zstd", zstd::bulk::compress(METADATA.as_bytes(), 3).unwrap(), 202),
+        ("gzip", gzip(&vec![b' '; 1024 * 1024 + 1]), 413),
+        ("gzip", METADATA.into(), 400),
+        ("deflate", METADATA.into(), 415),
+    ] {
+        let mut request = signed(body);
+        request.headers_mut().insert("content-encoding", coding.parse().unwrap());
+        assert_eq!(ask(service.clone(), request).await.0, expected, "{coding}");
+    }
+    assert_eq!(signals(&queue).iter().filter(|it| *it == "traces").count(), 2);
 }

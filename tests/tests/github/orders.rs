@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use spanhook_tests::{body, fixtures, mapping::poll, parts};
+use spanhook_tests::{body, fixtures, mapping::poll, parts, stack::Stack};
 
-use crate::stack::{Stack, post, sign};
+use crate::stack::{HOOK, post, sign};
 
 /// The deliveries of a folder as they came.
 fn sequence(folder: &str) -> Vec<Vec<u8>> {
@@ -32,9 +32,9 @@ fn minus(
 #[ignore = "needs SPANHOOK_PARTS, SPANHOOK_FUNCTIONS and SPANHOOK_FIXTURES"]
 async fn recorded_sequences_give_the_same_spans_in_any_order_and_in_both_id_modes() {
     let parts = parts();
-    let stack = Stack::start(&parts).await;
-    let hashed = stack.github(&parts, &[("TRACE_IDS", "hashed")]).await;
-    let native = stack.github(&parts, &[("TRACE_IDS", "native")]).await;
+    let stack = Stack::start(&parts, HOOK).await;
+    let hashed = stack.function(&parts, &[("TRACE_IDS", "hashed")]).await;
+    let native = stack.function(&parts, &[("TRACE_IDS", "native")]).await;
     let folders = [
         "cimonitor/push-failed",
         "cimonitor/release",
@@ -85,8 +85,8 @@ async fn recorded_sequences_give_the_same_spans_in_any_order_and_in_both_id_mode
 #[ignore = "needs SPANHOOK_PARTS, SPANHOOK_FUNCTIONS and SPANHOOK_FIXTURES"]
 async fn issue_9_every_recorded_event_is_acknowledged_and_a_forged_one_is_not() {
     let parts = parts();
-    let stack = Stack::start(&parts).await;
-    let function = stack.github(&parts, &[]).await;
+    let stack = Stack::start(&parts, HOOK).await;
+    let function = stack.function(&parts, &[]).await;
     let mut ignored = 0;
     for body in [sequence("cimonitor/push-failed"), sequence("cimonitor/release")].concat() {
         let event: Value = serde_json::from_slice(&body).unwrap();

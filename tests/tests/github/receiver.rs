@@ -7,9 +7,11 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use spanhook_tests::{Parts, body, collector::Collector, eventually, fixtures, parts};
+use spanhook_tests::{
+    Parts, body, collector::Collector, eventually, fixtures, parts, stack::Stack,
+};
 
-use crate::stack::{SIGNATURE, Stack, sign};
+use crate::stack::{HOOK, SIGNATURE, sign};
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/from-githubreceiver.md");
 
@@ -195,9 +197,9 @@ async fn differences(
 ) -> (Counts, BTreeSet<String>) {
     let gates = format!("--feature-gates={gate}receiver.githubreceiver.UseCheckRunID");
     let (theirs, statuses) = receivers(parts, &[&gates], all).await;
-    let stack = Stack::start(parts).await;
+    let stack = Stack::start(parts, HOOK).await;
     let settings = [("TRACE_IDS", "native"), ("GITHUB_NATIVE_JOB_ID", job_id)];
-    let function = stack.github(parts, &settings).await;
+    let function = stack.function(parts, &settings).await;
     stack.deliver(&[&function], all.iter().map(|it| &it.body)).await;
     let mut ours = stack.collector.spans();
     ours.retain(|(_, span)| kind(span) != "ping"); // of which the receiver makes no span

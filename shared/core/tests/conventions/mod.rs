@@ -60,7 +60,8 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
     ("vcs.ref.base.type", Resource, &["branch", "tag"]),
     ("vcs.change.id", Resource, &[]),
     ("vcs.change.title", Resource, &[]),
-    ("vcs.change.state", Resource, &["open", "wip", "closed", "merged"]),
+    // `locked` is GitLab's: the conventions let an enum grow.
+    ("vcs.change.state", Resource, &["open", "wip", "closed", "merged", "locked"]),
     ("app.build_id", Resource, &[]),
     // Of no convention: the name that senders of build events know it by.
     ("correlation_id", Resource, &[]),
@@ -74,6 +75,11 @@ const ATTRIBUTES: &[(&str, Place, &[&str])] = &[
     ("spanhook.stage", OnSpan, &[]),
     ("spanhook.job", OnSpan, &[]),
     ("spanhook.trigger", OnSpan, &[]),
+    ("spanhook.reason", OnSpan, &[]),
+    // Of a person, where an operator lets people be named.
+    ("user.id", OnSpan, &[]),
+    ("user.name", OnSpan, &[]),
+    ("user.full_name", OnSpan, &[]),
     ("artifact.filename", OnSpan, &[]),
     ("artifact.version", OnSpan, &[]),
     ("artifact.hash", OnSpan, &[]),
@@ -119,6 +125,18 @@ const TASK: &[&str] = &[
     "cicd.pipeline.task.name",
     "cicd.pipeline.task.run.id",
     "cicd.pipeline.task.run.url.full",
+    "cicd.pipeline.task.run.result",
+];
+
+/// What the time that a job waited must have.
+const WAITED: &[&str] = &["spanhook.job", "cicd.pipeline.task.name"];
+
+/// All that the event of a job that never ran may have: the same for every provider.
+const NOT_RUN: &[&str] = &[
+    "spanhook.stage",
+    "spanhook.reason",
+    "cicd.pipeline.task.name",
+    "cicd.pipeline.task.run.id",
     "cicd.pipeline.task.run.result",
 ];
 
@@ -176,6 +194,19 @@ fn placed(attributes: &[KeyValue], place: Place) {
     }
 }
 
+fn happened(name: &str, attributes: &[KeyValue]) {
+    placed(attributes, OnSpan);
+    let all_namespaced = attributes.iter().all(|it| it.key.contains('.'));
+    assert!(all_namespaced, "{name}: {attributes:?}");
+    if name == "job not run" {
+        let other = attributes.iter().find(|it| !NOT_RUN.contains(&it.key.as_str()));
+        assert!(other.is_none(), "{name} has {other:?}");
+        assert!(text(attributes, "cicd.pipeline.task.name").is_some(), "{name} names no job");
+        let result = text(attributes, "cicd.pipeline.task.run.result");
+        assert!(result.is_none_or(|it| RESULTS.contains(&it)), "{name} is a {result:?}");
+    }
+}
+
 fn one(span: &Span, provider: &str) {
     assert!(span.trace_id.len() == 16 && span.trace_id.iter().any(|it| *it != 0));
     assert!(span.span_id.len() == 8 && span.span_id.iter().any(|it| *it != 0));
@@ -187,13 +218,24 @@ fn one(span: &Span, provider: &str) {
     assert!(!span.name.is_empty());
     placed(&span.attributes, OnSpan);
     let has = |key: &&str| get(&span.attributes, key).is_some();
+    span.events.iter().for_each(|it| happened(&it.name, &it.attributes));
+    let kind = text(&span.attributes, "spanhook.kind");
     // What the code host told begins a trace, and is no run.
-    let event = text(&span.attributes, "spanhook.kind") == Some("event");
+    let event = kind == Some("event");
+    // The time that a task waited names it, and is none.
+    let task = kind != Some("queue") && has(&"cicd.pipeline.task.run.id");
+    if kind == Some("queue") && !span.links.is_empty() {
+        for key in WAITED {
+            assert!(has(key), "{} has no {key}", span.name);
+        }
+        let name = text(&span.attributes, "spanhook.job");
+        assert_eq!(name, text(&span.attributes, "cicd.pipeline.task.name"), "{}", span.name);
+    }
     // 2 is SERVER, 1 is INTERNAL.
     let required = match span.kind {
         2 if event => &[],
         2 => RUN,
-        1 if has(&"cicd.pipeline.task.run.id") => TASK,
+        1 if task => TASK,
         1 => &[],
         kind => panic!("kind {kind}"),
     };

@@ -96,7 +96,7 @@ fn issue_21_a_job_that_waits_for_an_approval_is_one_job() {
         [waiting, queued.clone(), queued, running, sample("workflow-job-deploy-attempt-2")];
     let alone = left(&sequence[4..], &Settings::default());
     assert_eq!(left(&sequence, &Settings::default()), alone);
-    assert_eq!(with_word(&alone, "cicd.pipeline.task.run.id"), 1);
+    assert_eq!(with_word(&alone, "cicd.pipeline.task.run.url.full"), 1);
 }
 
 /// Any single field that is missing or null.

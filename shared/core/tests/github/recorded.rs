@@ -72,7 +72,7 @@ fn recorded_sequences_give_the_same_spans_in_any_order() {
         any_order_is_the_same(&sequence);
         let found = left(&sequence, &Settings::default());
         assert_eq!(with_word(&found, "cicd.pipeline.action.name"), runs, "{folder}");
-        assert_eq!(with_word(&found, "cicd.pipeline.task.run.id"), jobs, "{folder}");
+        assert_eq!(with_word(&found, "cicd.pipeline.task.run.url.full"), jobs, "{folder}");
     }
 }
 

@@ -214,6 +214,13 @@ pub fn signed_standard(path: &str, body: impl Into<Vec<u8>>) -> Request<Body> {
     post(path, &headers, body)
 }
 
+/// As a client of HTTP compresses a body.
+pub fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// The same request, whose body breaks off in the middle.
 pub fn broken_off(request: Request<Body>) -> Request<Body> {
     let pieces = [Ok("{\"type\":"), Err(std::io::Error::other("the connection ended"))];

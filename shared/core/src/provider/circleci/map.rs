@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     ids::CircleciIds,
-    payload::{Event, GitParameters, Named, Pipeline, ProviderParameters, Vcs, Workflow},
+    payload::{Event, GitParameters, Job, Named, Pipeline, ProviderParameters, Vcs, Workflow},
 };
 use crate::{
     delivery::{Delivery, Mapped, Unmappable},
@@ -19,6 +19,7 @@ use crate::{
     project::Project,
     semconv::{self as sc, RunResult},
     settings::Settings,
+    task::Task,
     time::{self, Interval, Nanos},
 };
 
@@ -105,11 +106,17 @@ fn job<'a>(mut event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unma
     let name = if job.name.is_empty() { Cow::Borrowed("job") } else { job.name.cow() };
     let times = (interval.start, interval.end);
     let mut span = Span::new(run.ids.job(&job_id), parent, name.clone(), Kind::Internal, times);
+    let task = Task { name: name.clone(), run_id: job_id.clone(), stage: Cow::default() };
     span.attributes.set(sc::KIND, "job");
     span.attributes.set(sc::CICD_PIPELINE_TASK_NAME, name);
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_ID, job_id);
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_URL_FULL, run.job_url(job.number));
-    outcome(&job.status).apply(sc::CICD_PIPELINE_TASK_RUN_RESULT, &mut span);
+    let outcome = outcome(&job.status);
+    if never_ran(&job) {
+        let event = task.not_run(interval.end, Some(outcome.result.clone()), job.status.cow());
+        span.events.push(event);
+    }
+    outcome.apply(sc::CICD_PIPELINE_TASK_RUN_RESULT, &mut span);
     span.attributes.set("circleci.job.number", job.number.0);
     span.attributes.set("circleci.job.status", job.status.cow());
     run.describe(&mut span);
@@ -405,6 +412,16 @@ fn canonical<'a>(id: &Text<'a>) -> Option<Cow<'a, str>> {
     match Uuid::try_parse(&id) {
         Ok(uuid) => Some(uuid.to_string().into()),
         Err(_) => (!id.is_empty()).then_some(id),
+    }
+}
+
+/// Whether a job ended without having begun: it was held back, or stopped while it waited.
+fn never_ran(job: &Job<'_>) -> bool {
+    let began = time::parse(job.started_at.as_str()).is_some();
+    match job.status.as_str() {
+        "not_run" | "skipped" | "unauthorized" => true,
+        "canceled" | "cancelled" => !began,
+        _ => false,
     }
 }
 

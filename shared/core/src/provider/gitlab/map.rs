@@ -3,6 +3,7 @@
 mod job;
 mod jobs;
 mod outcome;
+mod people;
 mod run;
 
 use self::{
@@ -57,19 +58,15 @@ fn pipeline<'a>(mut event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>,
     }
     let run = Run::of_pipeline(&event, &pipeline, id, settings);
 
-    let mut jobs = Jobs::new(&run, finished_at);
+    let created_at = time::parse(pipeline.created_at.as_str());
+    let mut jobs = Jobs::new(&run, created_at, finished_at);
     let bridges =
         bridges.items.into_iter().filter_map(|it| it.0).map(|it| Build { bridge: true, ..it });
     for build in builds.items.into_iter().filter_map(|it| it.0).chain(bridges) {
         jobs.add(&build);
     }
-    let interval = Interval::repair(
-        time::parse(pipeline.created_at.as_str()).or(jobs.start),
-        finished_at,
-        None,
-        jobs.end,
-    )
-    .ok_or(Unmappable::NoTime)?;
+    let interval = Interval::repair(created_at.or(jobs.start), finished_at, None, jobs.end)
+        .ok_or(Unmappable::NoTime)?;
 
     let times = (interval.start, interval.end);
     let mut span = Span::new(run.ids().run(), None, run.span_name(&event), Kind::Server, times);
@@ -79,6 +76,12 @@ fn pipeline<'a>(mut event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>,
     jobs.outcome(&pipeline.status).apply(sc::CICD_PIPELINE_RESULT, &mut span);
     describe(&pipeline, &run, &mut span);
     span.attributes.set("gitlab.commit.title", commit_title(&event));
+    if let Some(commit) = event.commit.get() {
+        let at = time::parse(commit.timestamp.as_str()).and_then(time::utc);
+        span.attributes.set("gitlab.commit.timestamp", at);
+        people::author(commit, settings, &mut span);
+    }
+    people::actor(event.user.get(), settings, &mut span);
     mark_repaired(&mut span, &interval);
     if let Some(source) = event.source_pipeline.get() {
         run.attach(source, &pipeline, &mut span);
@@ -115,6 +118,7 @@ fn job<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unmappab
         stage: event.build_stage,
         name: event.build_name,
         status: event.build_status,
+        created_at: prefer(&event.build_created_at_iso, &event.build_created_at),
         started_at: prefer(&event.build_started_at_iso, &event.build_started_at),
         finished_at: prefer(&event.build_finished_at_iso, &event.build_finished_at),
         duration: event.build_duration,
@@ -122,11 +126,12 @@ fn job<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a>, Unmappab
         failure_reason: event.build_failure_reason,
         allow_failure: event.build_allow_failure,
         retries_count: event.retries_count,
+        user: event.user,
         runner: event.runner,
         environment: event.environment,
         ..Build::default()
     };
-    let mut jobs = Jobs::new(&run, None);
+    let mut jobs = Jobs::new(&run, None, None);
     jobs.emit = true;
     jobs.add(&build);
     let groups: Vec<_> = jobs.groups.into_iter().filter(|it| !it.spans.is_empty()).collect();

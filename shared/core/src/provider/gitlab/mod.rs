@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 pub use self::{
     ids::GitlabJobKind,
-    settings::{JobSpans, Settings},
+    settings::{JobSpans, People, Settings},
 };
 use super::{Grant, Issuer, Room, Samples};
 use crate::check::{Check, Scheme};
@@ -62,6 +62,7 @@ pub(super) static ROOM: Room = Room {
         &settings::SERVICE_NAME,
         &settings::CORRELATION_ID,
         &settings::JOB_SPANS,
+        &settings::PEOPLE,
         &settings::NATIVE_JOB_ID,
     ],
     decode: |body| body.into(),

@@ -23,6 +23,8 @@ pub(super) struct Event<'a> {
     pub(super) builds: List<Object<Build<'a>>, MAX_JOBS>,
     pub(super) bridges: List<Object<Build<'a>>, MAX_JOBS>,
     pub(super) source_pipeline: Object<SourcePipeline<'a>>,
+    /// Who started the pipeline; in a Job event, the job.
+    pub(super) user: Object<User<'a>>,
 
     // Job events are flat.
     pub(super) r#ref: Text<'a>,
@@ -33,8 +35,10 @@ pub(super) struct Event<'a> {
     pub(super) build_name: Text<'a>,
     pub(super) build_stage: Text<'a>,
     pub(super) build_status: Text<'a>,
+    pub(super) build_created_at: Text<'a>,
     pub(super) build_started_at: Text<'a>,
     pub(super) build_finished_at: Text<'a>,
+    pub(super) build_created_at_iso: Text<'a>,
     pub(super) build_started_at_iso: Text<'a>,
     pub(super) build_finished_at_iso: Text<'a>,
     pub(super) build_duration: Number,
@@ -76,6 +80,9 @@ pub(super) struct MergeRequest<'a> {
     pub(super) iid: Int,
     pub(super) title: Text<'a>,
     pub(super) state: Text<'a>,
+    pub(super) draft: Flag,
+    pub(super) work_in_progress: Flag,
+    pub(super) detailed_merge_status: Text<'a>,
     pub(super) target_branch: Text<'a>,
     pub(super) source_project_id: Int,
     pub(super) target_project_id: Int,
@@ -87,12 +94,15 @@ pub(super) struct Project<'a> {
     pub(super) id: Int,
     pub(super) web_url: Text<'a>,
     pub(super) path_with_namespace: Text<'a>,
+    pub(super) default_branch: Text<'a>,
+    pub(super) visibility_level: Int,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(super) struct Repository<'a> {
     pub(super) homepage: Text<'a>,
+    pub(super) visibility_level: Int,
 }
 
 /// In a Pipeline event the commit; in a Job event it also holds the pipeline's name.
@@ -102,7 +112,24 @@ pub(super) struct Commit<'a> {
     pub(super) name: Text<'a>,
     pub(super) title: Text<'a>,
     pub(super) message: Text<'a>,
+    pub(super) timestamp: Text<'a>,
+    pub(super) author: Object<Author<'a>>,
     pub(super) sha: Text<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+pub(super) struct Author<'a> {
+    pub(super) name: Text<'a>,
+    pub(super) email: Text<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+pub(super) struct User<'a> {
+    pub(super) id: Int,
+    pub(super) name: Text<'a>,
+    pub(super) username: Text<'a>,
 }
 
 #[derive(Default, Deserialize)]
@@ -112,6 +139,7 @@ pub(super) struct Build<'a> {
     pub(super) stage: Text<'a>,
     pub(super) name: Text<'a>,
     pub(super) status: Text<'a>,
+    pub(super) created_at: Text<'a>,
     pub(super) started_at: Text<'a>,
     pub(super) finished_at: Text<'a>,
     pub(super) duration: Number,
@@ -121,6 +149,7 @@ pub(super) struct Build<'a> {
     pub(super) manual: Flag,
     pub(super) allow_failure: Flag,
     pub(super) retries_count: Int,
+    pub(super) user: Object<User<'a>>,
     pub(super) runner: Object<Runner<'a>>,
     pub(super) artifacts_file: Object<Artifacts<'a>>,
     pub(super) environment: Object<Environment<'a>>,

@@ -41,6 +41,13 @@ pub(super) static JOB_SPANS: Variable = Variable::new(
     "`pipeline`: the last try of each job, from one delivery; `job`: every try, from Job events",
 );
 
+pub(super) static PEOPLE: Variable = Variable::new(
+    "GITLAB_PEOPLE",
+    "",
+    "use actor, author, or both with a comma between them",
+    "whose names become attributes: `actor`, who started a pipeline or a job; `author`, of the commit, with the mail address; `actor,author`, both",
+);
+
 pub(super) static NATIVE_JOB_ID: Variable = Variable::new(
     "GITLAB_NATIVE_JOB_ID",
     "default",
@@ -74,6 +81,32 @@ pub struct Settings {
     pub job_kind: GitlabJobKind,
     /// Which event makes job spans.
     pub job_spans: JobSpans,
+    /// Whose names become attributes.
+    pub people: People,
+}
+
+/// Who is named in spans. Names are personal data: nobody is, unless an operator says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct People {
+    /// Who started a pipeline or a job.
+    pub actor: bool,
+    /// The author of the commit.
+    pub author: bool,
+}
+
+impl People {
+    fn parse(vars: &Vars) -> Result<Self, SettingsError> {
+        let mut people = Self::default();
+        for word in PEOPLE.get(vars).unwrap_or_default().split(',').map(str::trim) {
+            match word.to_ascii_lowercase().as_str() {
+                "" => {}
+                "actor" => people.actor = true,
+                "author" => people.author = true,
+                _ => return Err(PEOPLE.invalid()),
+            }
+        }
+        Ok(people)
+    }
 }
 
 /// GitLab sends the same job in Pipeline and in Job events; one of them makes its spans.
@@ -105,6 +138,7 @@ impl Settings {
             correlation_id,
             job_kind: NATIVE_JOB_ID.one_of(vars, kinds)?,
             job_spans,
+            people: People::parse(vars)?,
         })
     }
 }
@@ -117,6 +151,7 @@ impl Default for Settings {
             correlation_id: CorrelationId::of_run(OWN),
             job_kind: GitlabJobKind::default(),
             job_spans: JobSpans::default(),
+            people: People::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     },
     semconv as sc,
     settings::Settings,
+    task::Task,
     time::{Interval, Nanos},
 };
 
@@ -134,10 +135,14 @@ impl Activity<'_> {
     ) -> Vec<Span<'static>> {
         let id = self.id(&[name, index]);
         let Some((mut task, outcome)) = self.part(&stage.part, id, above) else {
-            let mut event = self.not_run("job not run", &stage.part);
-            event.attributes.set(sc::CICD_PIPELINE_TASK_NAME, stage.part.name.cow());
-            event.attributes.set("reason", stage.part.status.cow());
-            not_run.push(event);
+            let task = Task {
+                name: some(&stage.part.name).unwrap_or("task".into()),
+                run_id: format!("{}/{name}/{index}", self.name).into(),
+                stage: Cow::default(),
+            };
+            let result = job::outcome(stage.part.status.as_str()).map(|it| it.result);
+            let reason = some(&stage.part.status).unwrap_or_default();
+            not_run.push(task.not_run(self.moment(&stage.part), result, reason));
             return Vec::new();
         };
         task.attributes.set(sc::KIND, "job");
@@ -151,7 +156,7 @@ impl Activity<'_> {
             let Some((mut span, outcome)) =
                 found.filter(|_| steps.iter().all(|it| it.id != step_id))
             else {
-                task.events.push(self.not_run("step not run", step));
+                task.events.push(self.step_not_run(step));
                 continue;
             };
             span.attributes.set(sc::KIND, "step");
@@ -180,11 +185,15 @@ impl Activity<'_> {
         Some((span(id, Some(above), name, Kind::Internal, &interval), outcome))
     }
 
-    fn not_run(&self, name: &'static str, part: &Part) -> Event<'static> {
+    fn step_not_run(&self, part: &Part) -> Event<'static> {
         let mut attributes = Attributes::with_capacity(2);
         attributes.set("lighthouse.part.name", part.name.cow());
         attributes.set("lighthouse.part.status", part.status.cow());
-        let time = at(&part.completiontime).or_else(|| at(&part.starttime)).unwrap_or(self.end);
-        Event { time, name, attributes }
+        Event { time: self.moment(part), name: "step not run", attributes }
+    }
+
+    /// When a part ended that has no span.
+    fn moment(&self, part: &Part) -> Nanos {
+        at(&part.completiontime).or_else(|| at(&part.starttime)).unwrap_or(self.end)
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     otlp::span::{Attributes, Group, Kind, Link, Span},
     semconv as sc,
     settings::Settings,
+    task::Task,
     time::{self, Interval, Nanos},
 };
 
@@ -59,8 +60,8 @@ pub(super) fn map<'a>(event: Event<'a>, settings: &Settings) -> Result<Mapped<'a
     if run.step_spans() {
         let parts = this.steps.items.iter().filter_map(|it| it.get());
         let mut steps = Steps::of(parts, key, &run, times.interval);
-        steps.spans.iter_mut().for_each(|it| it.attributes.set(sc::JOB, task(&this)));
-        spans[0].events = steps.not_run;
+        steps.spans.iter_mut().for_each(|it| it.attributes.set(sc::JOB, task_name(&this)));
+        spans[0].events.append(&mut steps.not_run);
         let dropped = Some(this.steps.dropped as u64).filter(|it| *it > 0);
         spans[0].attributes.set("github.job.dropped_steps", dropped);
         spans.extend(steps.spans);
@@ -98,6 +99,16 @@ fn ran(job: &Job<'_>) -> bool {
     runner(job).is_some() || !job.steps.items.is_empty()
 }
 
+/// Whether it ended without anything of it being executed.
+fn never_ran(job: &Job<'_>) -> bool {
+    match job.conclusion.as_str() {
+        "skipped" => true,
+        // It was given up, by a person or for want of a runner.
+        "cancelled" | "failure" => !ran(job),
+        _ => false,
+    }
+}
+
 /// A job that ended before its record was made ended in an earlier attempt: when failed jobs are run
 /// again GitHub makes new records of all others, with the old times.
 ///
@@ -125,9 +136,7 @@ impl Times {
             let interval = moment(created.or(completed).or(started)?, false);
             return Some(Self { created, interval, waited: None });
         }
-        let given_up = matches!(job.conclusion.as_str(), "cancelled" | "failure");
-        let ran = ran(job);
-        let never_ran = given_up && !ran;
+        let (ran, never_ran) = (ran(job), never_ran(job));
         let interval = match started {
             Some(start) if !never_ran => {
                 let steps = job.steps.items.iter().filter_map(|it| it.get());
@@ -159,8 +168,12 @@ fn prefixed<'a>(prefix: &'static str, name: Option<Cow<'a, str>>) -> Cow<'a, str
 }
 
 /// The job among others of its workflow: with the values of its matrix.
-fn task<'a>(job: &Job<'a>) -> Cow<'a, str> {
+fn task_name<'a>(job: &Job<'a>) -> Cow<'a, str> {
     if job.name.is_empty() { "job".into() } else { job.name.cow() }
+}
+
+fn task<'a>(job: &Job<'a>, key: JobKey<'_>) -> Task<'a> {
+    Task { name: task_name(job), run_id: key.id.to_string().into(), stage: Cow::default() }
 }
 
 fn span<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) -> Span<'a> {
@@ -171,10 +184,15 @@ fn span<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) ->
         Span::new(ids.job(key), Some(ids.run()), span_name, Kind::Internal, (start, end));
     span.attributes.set(sc::KIND, "job");
     span.attributes.set(sc::ATTEMPT, run.attempt());
-    span.attributes.set(sc::CICD_PIPELINE_TASK_NAME, task(job));
+    span.attributes.set(sc::CICD_PIPELINE_TASK_NAME, task_name(job));
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_ID, key.id.to_string());
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_URL_FULL, url(job, key, run));
-    outcome::of_job(job).apply(sc::CICD_PIPELINE_TASK_RUN_RESULT, &mut span);
+    let outcome = outcome::of_job(job);
+    if never_ran(job) {
+        let reason = outcome.error.clone().unwrap_or_else(|| job.conclusion.cow());
+        span.events.push(task(job, key).not_run(start, Some(outcome.result.clone()), reason));
+    }
+    outcome.apply(sc::CICD_PIPELINE_TASK_RUN_RESULT, &mut span);
     span.attributes.set("github.job.conclusion", job.conclusion.cow());
     span.attributes.set("github.job.queued_duration", times.waited.map(time::length));
     if let Some(failed) = failed_step(job) {
@@ -204,12 +222,8 @@ fn url<'a>(job: &Job<'a>, key: JobKey<'_>, run: &Run<'a, '_>) -> Cow<'a, str> {
 fn queue<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) -> Option<Span<'a>> {
     let ids = run.ids();
     let name = prefixed("queue", name(job, run));
-    let mut span = Span::new(ids.queue(key), Some(ids.run()), name, Kind::Internal, times.waited?);
-    span.links.push(Link { trace: ids.trace(), span: ids.job(key) });
-    span.attributes.set(sc::KIND, "queue");
-    span.attributes.set(sc::JOB, task(job));
-    span.attributes.set("github.job.id", key.id.to_string());
-    Some(span)
+    let link = Link { trace: ids.trace(), span: ids.job(key) };
+    Some(task(job, key).queue((ids.queue(key), Some(ids.run())), name, times.waited?, link))
 }
 
 /// A job that was not run again. It is no task: its time and its failure counted when it ran.
@@ -222,7 +236,7 @@ fn marker<'a>(job: &Job<'a>, key: JobKey<'_>, times: &Times, run: &Run<'a, '_>) 
     span.links.extend(run.previous());
     let attributes = &mut span.attributes;
     attributes.set(sc::KIND, "marker");
-    attributes.set(sc::JOB, task(job));
+    attributes.set(sc::JOB, task_name(job));
     attributes.set("github.job.reused", true);
     attributes.set("github.job.id", key.id.to_string());
     attributes.set("github.job.conclusion", job.conclusion.cow());

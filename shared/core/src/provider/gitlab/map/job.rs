@@ -4,14 +4,24 @@ use std::borrow::Cow;
 
 use super::{
     super::payload::{Build, Environment},
-    outcome,
+    outcome, people,
     run::Run,
 };
 use crate::{
-    otlp::span::{Attributes, Event, Span},
+    otlp::span::{Event, Span},
     semconv as sc,
+    task::Task,
     time::Nanos,
 };
+
+/// What names a job.
+pub(super) fn task<'a>(build: &Build<'a>) -> Task<'a> {
+    Task {
+        name: if build.name.is_empty() { "job".into() } else { build.name.cow() },
+        run_id: build.id.0.map(|it| it.to_string()).unwrap_or_default().into(),
+        stage: build.stage.cow(),
+    }
+}
 
 pub(super) fn describe<'a>(build: &Build<'a>, run: &Run<'a, '_>, span: &mut Span<'a>) {
     let id = build.id.0.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
@@ -51,6 +61,7 @@ pub(super) fn describe<'a>(build: &Build<'a>, run: &Run<'a, '_>, span: &mut Span
         attributes.set("gitlab.environment.action", environment.action.cow());
         attributes.set("gitlab.environment.tier", environment.deployment_tier.cow());
     }
+    people::actor(build.user.get(), run.settings, span);
 }
 
 /// The tier is what the conventions call the environment; GitLab's own name stays beside it.
@@ -62,18 +73,13 @@ fn environment_name<'a>(environment: &Environment<'a>) -> Cow<'a, str> {
     }
 }
 
-/// An event on the run: the job has no span, because it never began.
+/// An event on the run: the job has no span, because it never began. One that was skipped or waits
+/// for a person may still begin, under the same id, and then has a span.
 pub(super) fn not_run<'a>(build: &Build<'a>, at: Option<Nanos>) -> Event<'a> {
-    let reason = if build.failure_reason.is_empty() {
-        build.status.cow()
-    } else {
-        build.failure_reason.cow()
-    };
-    let mut attributes = Attributes::with_capacity(5);
-    attributes.set(sc::STAGE, build.stage.cow());
-    attributes.set(sc::CICD_PIPELINE_TASK_NAME, build.name.cow());
-    attributes.set(sc::CICD_PIPELINE_TASK_RUN_ID, build.id.0.map(|it| it.to_string()));
-    attributes.set("gitlab.job.stage", build.stage.cow());
-    attributes.set("reason", reason);
-    Event { time: at.unwrap_or(0), name: "job not run", attributes }
+    let (status, reason) = (build.status.as_str(), &build.failure_reason);
+    let result = matches!(status, "failed" | "canceled" | "skipped")
+        .then(|| outcome::of(&build.status, reason).result);
+    let failed = status == "failed" && !reason.is_empty();
+    let reason = if failed { reason.cow() } else { build.status.cow() };
+    task(build).not_run(at.unwrap_or(0), result, reason)
 }

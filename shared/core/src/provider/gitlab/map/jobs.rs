@@ -25,6 +25,7 @@ use crate::{
 /// Jobs as they are added, by the resource that they ran on.
 pub(super) struct Jobs<'r, 'a, 's> {
     run: &'r Run<'a, 's>,
+    created_at: Option<Nanos>,
     finished_at: Option<Nanos>,
     /// Whether job spans are made here: bridges always, others as the setting says.
     pub(super) emit: bool,
@@ -40,17 +41,24 @@ pub(super) struct Jobs<'r, 'a, 's> {
     pub(super) end: Option<Nanos>,
 }
 
+/// A stage lasts from the moment at which its first job waited for a runner to the end of its last job.
 struct Stage<'a> {
     name: Cow<'a, str>,
-    start: Nanos,
+    queued: Nanos,
+    began: Nanos,
     end: Nanos,
     error: Option<Cow<'a, str>>,
 }
 
 impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
-    pub(super) fn new(run: &'r Run<'a, 's>, finished_at: Option<Nanos>) -> Self {
+    pub(super) fn new(
+        run: &'r Run<'a, 's>,
+        created_at: Option<Nanos>,
+        finished_at: Option<Nanos>,
+    ) -> Self {
         Self {
             run,
+            created_at,
             finished_at,
             emit: run.settings.gitlab.job_spans == JobSpans::Pipeline,
             groups: vec![Group { resource: run.resource.clone(), spans: Vec::new() }],
@@ -92,10 +100,22 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
         self.start = Some(self.start.map_or(interval.start, |it| it.min(interval.start)));
         self.end = Some(self.end.map_or(interval.end, |it| it.max(interval.end)));
         self.note_failure(build, interval.end);
-        let stage = self.stage(build, interval);
+        let waited = self.waited(build, interval.start);
+        let stage = self.stage(build, waited.map_or(interval.start, |it| it.start), interval);
         if self.emit || build.bridge {
-            self.emit(build, interval, stage);
+            self.emit(build, interval, waited, stage);
         }
+    }
+
+    /// The time that a job waited before it began. GitLab tells its length exactly and the moments to
+    /// the second, so it may seem to begin before the job was made, and the job before its pipeline.
+    fn waited(&self, build: &Build<'a>, began: Nanos) -> Option<Interval> {
+        let waited = build.queued_duration.0?;
+        let made = time::parse(build.created_at.as_str()).max(self.created_at).unwrap_or(0);
+        let start = began.saturating_sub(time::seconds(waited));
+        let earliest = made.min(began);
+        let repaired = waited < 0.0 || start.saturating_add(time::SECOND) <= earliest;
+        Some(Interval { start: start.max(earliest), end: began, repaired })
     }
 
     fn note_failure(&mut self, build: &Build<'a>, at: Nanos) {
@@ -105,7 +125,7 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
     }
 
     /// Widens the job's stage, and gives the stage's span.
-    fn stage(&mut self, build: &Build<'a>, interval: Interval) -> Option<SpanId> {
+    fn stage(&mut self, build: &Build<'a>, queued: Nanos, interval: Interval) -> Option<SpanId> {
         let name = build.stage.cow();
         if name.is_empty() {
             return None;
@@ -113,10 +133,11 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
         let index = *self.stage_index.entry(name.clone()).or_insert(self.stages.len());
         if index == self.stages.len() {
             let Interval { start, end, .. } = interval;
-            self.stages.push(Stage { name, start, end, error: None });
+            self.stages.push(Stage { name, queued, began: start, end, error: None });
         }
         let stage = &mut self.stages[index];
-        stage.start = stage.start.min(interval.start);
+        stage.queued = stage.queued.min(queued);
+        stage.began = stage.began.min(interval.start);
         stage.end = stage.end.max(interval.end);
         let failed = build.status.as_str() == "failed" && build.allow_failure.0 != Some(true);
         if failed && stage.error.is_none() {
@@ -125,7 +146,13 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
         Some(self.run.ids().stage(build.stage.as_str()))
     }
 
-    fn emit(&mut self, build: &Build<'a>, interval: Interval, stage: Option<SpanId>) {
+    fn emit(
+        &mut self,
+        build: &Build<'a>,
+        interval: Interval,
+        waited: Option<Interval>,
+        stage: Option<SpanId>,
+    ) {
         let ids = self.run.ids();
         let parent = Some(stage.unwrap_or_else(|| ids.run()));
         let id = match build.id.0 {
@@ -133,28 +160,22 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
             Some(id) => ids.job(id),
             None => ids.unnumbered("job", build.stage.as_str(), build.name.as_str()),
         };
-        let queue = build.queued_duration.0.map(|waited| {
-            let waiting = match build.id.0 {
+        let task = job::task(build);
+        let name = task.name.clone();
+        let queue = waited.map(|waited| {
+            let own = match build.id.0 {
                 Some(id) => ids.queue(id),
                 None => ids.unnumbered("queue", build.stage.as_str(), build.name.as_str()),
             };
-            let start = interval.start.saturating_sub(time::seconds(waited));
-            let name = format!("queue {}", build.name.as_str());
-            let times = (start, interval.start);
-            let mut span = Span::new(waiting, parent, name, Kind::Internal, times);
-            span.attributes.set(sc::KIND, "queue");
-            span.attributes.set(sc::STAGE, build.stage.cow());
-            span.attributes.set(sc::JOB, build.name.cow());
-            span.links.push(Link { trace: ids.trace(), span: id });
-            if waited < 0.0 {
-                span.attributes.set(sc::TIME_REPAIRED, true);
-            }
+            let times = (waited.start, waited.end);
+            let job = Link { trace: ids.trace(), span: id };
+            let mut span = task.queue((own, parent), format!("queue {name}"), times, job);
+            mark_repaired(&mut span, &waited);
             span
         });
         self.groups[0].spans.extend(queue);
         let group = self.group(&build.runner);
         let times = (interval.start, interval.end);
-        let name = if build.name.is_empty() { "job".into() } else { build.name.cow() };
         let mut span = Span::new(id, parent, name, Kind::Internal, times);
         job::describe(build, self.run, &mut span);
         mark_repaired(&mut span, &interval);
@@ -206,12 +227,14 @@ impl<'r, 'a, 's> Jobs<'r, 'a, 's> {
         root.events = self.not_run;
         let stages = self.stages.into_iter().map(|stage| {
             let id = ids.stage(&stage.name);
-            let times = (stage.start, stage.end);
+            let times = (stage.queued, stage.end);
             let mut span =
                 Span::new(id, Some(ids.run()), stage.name.clone(), Kind::Internal, times);
             span.attributes.set(sc::KIND, "stage");
             span.attributes.set(sc::STAGE, stage.name.clone());
             span.attributes.set("gitlab.stage.name", stage.name);
+            let queued = Some((stage.queued, stage.began)).filter(|(from, to)| from < to);
+            span.attributes.set("gitlab.stage.queued_duration", queued.map(time::length));
             if let Some(error) = stage.error {
                 span.status = Status::Error(error.clone());
                 span.attributes.set(sc::ERROR_TYPE, error);

@@ -105,6 +105,9 @@ impl<'a, 's> Run<'a, 's> {
         resource.set(sc::VCS_REPOSITORY_URL_FULL, project_url.clone());
         resource.set(sc::VCS_REPOSITORY_NAME, repository_name);
         resource.set(sc::VCS_OWNER_NAME, path.rsplit_once('/').map(|(owner, _)| owner.to_owned()));
+        resource.set("gitlab.project.visibility", visibility(event));
+        let default_branch = project.map(|it| it.default_branch.cow());
+        resource.set("gitlab.project.default_branch", default_branch);
         let project_id = project.map_or(event.project_id, |it| it.id);
         Self {
             settings,
@@ -130,9 +133,12 @@ impl<'a, 's> Run<'a, 's> {
 
     fn merge_request(&mut self, request: &MergeRequest<'a>) {
         let state = match request.state.as_str() {
+            "opened" if is_draft(request) => Some("wip"),
             "opened" => Some("open"),
             "closed" => Some("closed"),
             "merged" => Some("merged"),
+            // While it is merged. The conventions have no word for it.
+            "locked" => Some("locked"),
             _ => None,
         };
         let base = (!request.target_branch.is_empty()).then_some("branch");
@@ -197,13 +203,19 @@ impl<'a, 's> Run<'a, 's> {
         pipeline: &Pipeline<'a>,
         span: &mut Span<'a>,
     ) {
-        let (Some(upstream), Some(job)) =
-            (source.pipeline_id.0, source.bridge_id.0.or(source.job_id.0))
-        else {
-            return;
-        };
+        let Some(upstream) = source.pipeline_id.0 else { return };
+        let job = source.bridge_id.0.or(source.job_id.0);
         let project = source.project.get();
         let repository = project.and_then(|it| Repository::parse(it.web_url.as_str()));
+        let attributes = &mut span.attributes;
+        attributes.set("gitlab.upstream.pipeline.id", upstream);
+        attributes.set("gitlab.upstream.job.id", job);
+        attributes.set("gitlab.upstream.project.id", project.and_then(|it| it.id.0));
+        let path = project.map(|it| it.path_with_namespace.cow());
+        attributes.set("gitlab.upstream.project.path", path);
+        let url = repository.as_ref().map(|it| it.url.clone());
+        attributes.set("gitlab.upstream.project.url", url);
+        let Some(job) = job else { return };
         let host = repository.and_then(|it| it.host).unwrap_or_else(|| self.host.clone());
         let child = self.is_child(source, &pipeline.source);
         let root = if child { self.root } else { upstream };
@@ -217,10 +229,6 @@ impl<'a, 's> Run<'a, 's> {
         } else {
             span.links.push(Link { trace: ids.trace(), span: trigger });
         }
-        span.attributes.set("gitlab.upstream.pipeline.id", Some(upstream));
-        span.attributes.set("gitlab.upstream.job.id", Some(job));
-        span.attributes
-            .set("gitlab.upstream.project.path", project.map(|it| it.path_with_namespace.cow()));
     }
 
     pub(super) fn finish(&self, groups: Vec<Group<'a>>) -> Mapped<'a> {
@@ -228,6 +236,35 @@ impl<'a, 's> Run<'a, 's> {
         let project = Project::new(self.host.as_str(), self.project_path.clone());
         Mapped::Telemetry(vec![Telemetry { project, traces: vec![trace], ..Telemetry::default() }])
     }
+}
+
+/// Who may see the project: `private`, `internal` or `public`.
+///
+/// <https://docs.gitlab.com/user/public_access/>
+fn visibility(event: &Event<'_>) -> Option<&'static str> {
+    let project = event.project.get().and_then(|it| it.visibility_level.0);
+    let level = project.or_else(|| event.repository.get()?.visibility_level.0);
+    match level? {
+        0 => Some("private"),
+        10 => Some("internal"),
+        20 => Some("public"),
+        _ => None,
+    }
+}
+
+/// Whether a merge request is one that nobody is to merge yet. A Pipeline event of today has no field
+/// of its own for it: the status tells, or the title.
+///
+/// <https://docs.gitlab.com/user/project/merge_requests/drafts/>
+fn is_draft(request: &MergeRequest<'_>) -> bool {
+    const MARKS: [&str; 6] = ["draft:", "[draft]", "(draft)", "wip:", "[wip]", "(wip)"];
+    let title = request.title.as_str().trim_start();
+    let marked =
+        |mark: &&str| title.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark));
+    request.draft.0 == Some(true)
+        || request.work_in_progress.0 == Some(true)
+        || request.detailed_merge_status.as_str() == "draft_status"
+        || MARKS.iter().any(marked)
 }
 
 pub(super) fn commit_title<'a>(event: &Event<'a>) -> Cow<'a, str> {

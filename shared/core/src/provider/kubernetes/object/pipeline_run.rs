@@ -2,21 +2,47 @@
 //!
 //! <https://tekton.dev/docs/pipelines/pipelineruns/>
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
 use super::{
     Found, Kind, Nothing, Of, at,
     condition::{Execution, outcome},
-    origin::Origin,
+    origin::{Origin, first},
 };
 use crate::{
+    lenient::{List, Object, Text},
     mapping::mark_repaired,
     otlp::span::{Kind as SpanKind, Span},
-    semconv as sc,
+    semconv::{self as sc, RunResult},
+    task::Task,
 };
 
+/// The most tasks that are told to be skipped; no pipeline that fits an object has as many.
+const MAX_SKIPPED: usize = 1000;
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub(super) struct Status<'a> {
+    #[serde(flatten)]
+    execution: Execution<'a>,
+    skipped_tasks: List<Object<Skipped<'a>>, MAX_SKIPPED>,
+}
+
+/// A task that got no TaskRun, so nothing else tells of it.
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Skipped<'a> {
+    name: Text<'a>,
+    reason: Text<'a>,
+}
+
 pub(super) fn spans<'a>(
-    status: &Execution<'a>,
+    status: &Status<'a>,
     origin: &Origin<'a, '_>,
 ) -> Result<Found<'a>, Nothing> {
+    let Status { execution: status, skipped_tasks } = status;
     let end = status.end().ok_or(Nothing::NotFinal)?;
     let created = at(&origin.meta.creation_timestamp);
     let interval = status.interval(None, created).ok_or(Nothing::Unreadable)?;
@@ -43,6 +69,11 @@ pub(super) fn spans<'a>(
     span.attributes.set("tekton.pipelinerun.uid", origin.meta.uid.cow());
     span.attributes.set("tekton.pipelinerun.reason", end.reason.cow());
     mark_repaired(&mut span, &interval);
+    span.events.extend(skipped_tasks.items.iter().filter_map(|it| it.get()).map(|it| {
+        let name = first(&[&it.name]).unwrap_or("task".into());
+        let task = Task { name, run_id: Cow::default(), stage: Cow::default() };
+        task.not_run(interval.end, Some(RunResult::Skip.as_str().into()), it.reason.cow())
+    }));
     let waited = created.zip(status.started()).filter(|(from, to)| from < to);
     // A run has no span above it to wait under.
     let queue = waited.map(|times| {

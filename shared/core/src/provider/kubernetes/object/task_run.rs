@@ -17,6 +17,7 @@ use crate::{
     mapping::{Outcome, mark_repaired},
     otlp::span::{Attributes, Event, Kind as SpanKind, Link, Span},
     semconv::{self as sc, RunResult},
+    task,
     time::{self, Interval},
 };
 
@@ -140,10 +141,14 @@ pub(super) fn spans<'a>(
     let page = if kind == Kind::TaskRun { "taskruns" } else { "customruns" };
     let url = origin.page(page, origin.meta.name.as_str());
     span.attributes.set(sc::CICD_PIPELINE_TASK_RUN_URL_FULL, url);
+    let reason = last.end().map(|it| it.reason.cow());
+    if began.is_none() && last.started().is_none() {
+        let (result, why) = (outcome.result.clone(), reason.clone().unwrap_or_default());
+        span.events.push(task.named().not_run(interval.end, Some(result), why));
+    }
     outcome.apply(sc::CICD_PIPELINE_TASK_RUN_RESULT, &mut span);
     let word = if kind == Kind::TaskRun { "taskrun" } else { "customrun" };
     span.attributes.set(format!("tekton.{word}.name"), origin.meta.name.cow());
-    let reason = last.end().map(|it| it.reason.cow());
     span.attributes.set(format!("tekton.{word}.reason"), reason);
     span.attributes.set("tekton.task.name", spec.task_ref.get().map(|it| it.name.cow()));
     span.attributes.set("tekton.custom_task.kind", spec.custom_ref.get().map(|it| it.kind.cow()));
@@ -161,12 +166,8 @@ pub(super) fn spans<'a>(
     }
     spans.extend(waited.map(|times| {
         let name = format!("queue {}", task.name);
-        let above = parent.or(Some(id));
-        let mut span = Span::new(ids.queue(uid), above, name, SpanKind::Internal, times);
-        span.links.push(Link { trace: origin.trace(), span: id });
-        span.attributes.set(sc::KIND, "queue");
-        span.attributes.set(sc::JOB, task.name.clone());
-        span
+        let own = (ids.queue(uid), parent.or(Some(id)));
+        task.named().queue(own, name, times, Link { trace: origin.trace(), span: id })
     }));
     Ok(Found::new(origin, Of::Tekton, spans))
 }
@@ -183,6 +184,11 @@ fn name<'a>(spec: &Spec<'a>, origin: &Origin<'a, '_>) -> Cow<'a, str> {
 }
 
 impl<'a> Task<'_, 'a, '_> {
+    fn named(&self) -> task::Task<'a> {
+        let run_id = self.origin.meta.uid.cow();
+        task::Task { name: self.name.clone(), run_id, stage: Cow::default() }
+    }
+
     /// A try before the last one, with its steps.
     fn retry(&self, one: &Try<'a>, attempt: usize, parent: SpanId) -> Vec<Span<'a>> {
         let (Some(outcome), Some(interval)) = (one.outcome(), one.execution.interval(None, None))
