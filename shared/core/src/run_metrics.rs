@@ -101,7 +101,6 @@ fn stage_began((resource, stage): Placed<'_, '_>) -> Nanos {
         _ => stage.start,
     }
 }
-}
 
 /// What is measured.
 struct Pipeline<'a> {
