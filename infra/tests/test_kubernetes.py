@@ -259,6 +259,9 @@ def test_the_ingress_shows_the_webhooks_only():
         ("/gitlab", "Exact"),
         ("/health", "Exact"),
         ("/traceparent", "Prefix"),
+        ("/v1/logs", "Exact"),
+        ("/v1/metrics", "Exact"),
+        ("/v1/traces", "Exact"),
     ]
     for ingress in of_kind("Ingress"):
         assert "defaultBackend" not in ingress["spec"]
@@ -403,6 +406,11 @@ def allowed(peer, pod, method, path):
         ("GET", "/traceparent/github/9/1/", True, True),
         ("POST", "/build-events", True, True),
         ("GET", "/build-events", False, False),
+        ("POST", "/v1/traces", True, True),
+        ("POST", "/v1/metrics", True, True),
+        ("POST", "/v1/logs", True, True),
+        ("POST", "/v1/profiles", False, False),
+        ("GET", "/v1/traces", False, False),
         ("GET", "/health", True, False),
         ("GET", "/traceparent/gitlab/1/2?instance=gitlab.com", True, True),
         ("POST", "/traceparent/gitlab/1/2", False, False),
