@@ -28,6 +28,7 @@ use spanhook_service::{
     gate::{Gate, GateError, GateSettings, Receiver},
     intake::Intake,
     live::with_documents,
+    otlp::Otlp,
     settings::environment,
     startup::project_rules,
     target::Target,
@@ -192,17 +193,30 @@ impl Running {
             router = router.merge(webhook.into_routes(paths));
         }
         if let Some(gate) = build_events {
+            let gate = Arc::new(gate);
             let build_events = BuildEvents {
+                gate: Arc::clone(&gate),
+                settings: Arc::clone(&settings),
+                rules: Arc::clone(&rules),
+                queue: Arc::new(store.clone()),
+                intake: intake.clone(),
+                telemetry: telemetry.clone(),
+                clock: Clock::SYSTEM,
+            };
+            let otlp = Otlp {
                 gate,
                 settings,
+                max_body: common.max_body,
                 rules,
                 queue: Arc::new(store.clone()),
                 intake,
                 telemetry: telemetry.clone(),
                 clock: Clock::SYSTEM,
             };
-            router = router.merge(build_events.into_routes(&["/build-events"]));
-            paths.push("build-events");
+            router = router
+                .merge(build_events.into_routes(&["/build-events"]))
+                .merge(otlp.into_routes());
+            paths.extend(["build-events", OTLP]);
         }
         router = unconfigured(router, &paths)
             .fallback(not_found)
@@ -292,7 +306,10 @@ async fn gate(settings: Result<GateSettings, SettingsError>) -> Result<Gate, Fai
     Gate::open(settings.map_err(failure)?).await.map_err(failure)
 }
 
-/// What proves build events.
+/// The paths of what jobs export: of traces, metrics and logs.
+const OTLP: &str = "v1/{signal}";
+
+/// What proves build events, and what jobs export.
 const BUILD_EVENTS: &str = "BUILD_EVENTS_SIGNING_KEY, BUILD_EVENTS_TOKEN or OIDC_ISSUERS";
 
 /// Build events are taken when there is a way to prove who sends them.
@@ -336,7 +353,8 @@ fn secrets(provider: Provider) -> String {
 /// A service without a secret is told apart from a wrong path.
 fn unconfigured(mut router: Router, configured: &[&'static str]) -> Router {
     let webhooks = Provider::with_webhooks().map(|it| (it.as_str(), secrets(it)));
-    for (path, variables) in webhooks.chain([("build-events", BUILD_EVENTS.to_owned())]) {
+    let of_jobs = ["build-events", OTLP].map(|it| (it, BUILD_EVENTS.to_owned()));
+    for (path, variables) in webhooks.chain(of_jobs) {
         if !configured.contains(&path) {
             let detail = format!("{path} is not set up here; set {variables}");
             let answer = move || async move { problem(StatusCode::NOT_FOUND, &detail) };

@@ -95,7 +95,12 @@ impl Request {
     fn spans(&self) -> Vec<Span> {
         use std::io::Read as _;
         let mut raw = Vec::new();
-        flate2::read::GzDecoder::new(&*self.body).read_to_end(&mut raw).unwrap();
+        match self.header("content-encoding") {
+            None => raw.extend_from_slice(&self.body),
+            Some(_) => {
+                flate2::read::GzDecoder::new(&*self.body).read_to_end(&mut raw).unwrap();
+            }
+        }
         let request = ExportTraceServiceRequest::decode(&*raw).unwrap();
         let scopes = request.resource_spans.into_iter().flat_map(|it| it.scope_spans);
         scopes.flat_map(|it| it.spans).collect()
@@ -746,6 +751,37 @@ async fn a_command_is_a_span_of_its_job_and_knows_its_own() {
     assert_eq!(attribute(span, "error.type"), Some(json!("3")));
     assert_eq!(attribute(span, "process.command"), Some(json!("sh")));
     assert!(!format!("{span:?}").contains("echo"), "arguments may hold secrets");
+}
+
+/// With the proof that its events have, and so without a route to a Collector.
+#[tokio::test]
+async fn a_command_of_a_job_that_knows_only_spanhook_is_a_span_all_the_same() {
+    for (proof, signed) in
+        [(("SPANHOOK_TOKEN", TOKEN), false), (("SPANHOOK_SIGNING_KEY", KEY), true)]
+    {
+        let receiver = Receiver::accepting().await;
+        let endpoint = format!("{}/ci/build-events", receiver.url);
+        let vars = [JOB.as_slice(), &[("SPANHOOK_ENDPOINT", &endpoint), proof]].concat();
+        let output = spanhook(&["exec", "--", "true"], &vars).await;
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        let request = receiver.only();
+        assert_eq!(request.uri.path(), "/ci/v1/traces");
+        assert_eq!(request.header("content-type"), Some("application/x-protobuf"));
+        assert_eq!(request.is_signed(), signed);
+        if !signed {
+            assert_eq!(request.header("authorization"), Some(&*format!("Bearer {TOKEN}")));
+        }
+        assert_eq!(request.spans().len(), 1);
+    }
+    // What it is refused for is told in our own words, and the exit code is the command's.
+    let refusing = Receiver::start(|_, _| (StatusCode::FORBIDDEN, TOKEN).into_response()).await;
+    let vars = [("SPANHOOK_ENDPOINT", &*refusing.url), ("SPANHOOK_TOKEN", TOKEN)];
+    let vars = [JOB.as_slice(), &vars].concat();
+    let output = spanhook(&["exec", "--", "sh", "-c", "exit 5"], &vars).await;
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(error.contains("answered 403; is TRACEPARENT of this run"), "{error}");
+    assert!(!error.contains(TOKEN), "{error}");
 }
 
 /// By its check run where a step told it, else its run's attempt; by the action's context above all.

@@ -53,6 +53,12 @@ locals {
       routes      = ["POST /build-events"]
       sends       = true
     }
+    "otlp" = {
+      description = "What CI jobs export as OTLP to messages in SQS"
+      path        = "v1/traces"
+      routes      = ["POST /v1/traces", "POST /v1/metrics", "POST /v1/logs"]
+      sends       = true
+    }
     "traceparent" = {
       description = "The trace context of a running CI job"
       path        = "traceparent"

@@ -88,12 +88,13 @@ def paths_of_rooms():
 
 EXPECTED = {
     ("/build-events", "Exact"), ("/circleci", "Exact"), ("/github", "Exact"), ("/gitlab", "Exact"), ("/health", "Exact"),
+    ("/v1/traces", "Exact"), ("/v1/metrics", "Exact"), ("/v1/logs", "Exact"),
     ("/kubernetes", "Exact"), ("/lighthouse", "Exact"), ("/lighthouse/events", "Exact"), ("/tekton", "Exact"), ("/tekton", "Prefix"), ("/traceparent", "Prefix"),
 }
 
 
 def test_every_webhook_has_its_path_and_the_page_has_none():
-    assert {path for path, _ in EXPECTED} - {"/build-events", "/health", "/traceparent"} == paths_of_rooms()
+    assert {path for path, _ in EXPECTED} - {"/build-events", "/health", "/traceparent", "/v1/traces", "/v1/metrics", "/v1/logs"} == paths_of_rooms()
     assert "/" not in {path for path, _ in EXPECTED}
 
 

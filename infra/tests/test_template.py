@@ -89,6 +89,7 @@ NEEDED = {
     "tekton-webhook": RECEIVES,
     "lighthouse-webhook": RECEIVES,
     "build-events": RECEIVES,
+    "otlp": RECEIVES,
     "traceparent": WRITE_LOG | READ_SECRETS,
     "forwarder": WRITE_LOG
     | READ_SECRETS

@@ -234,6 +234,41 @@ async fn a_collector_that_is_down_costs_a_delay_and_no_span() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs SPANHOOK_PARTS and SPANHOOK_FUNCTIONS"]
+async fn what_a_job_exports_arrives_as_spans_metrics_and_logs() {
+    let parts = parts();
+    let stack = Stack::start(&parts).await;
+    let token = [("BUILD_EVENTS_TOKEN", SECRET)].into_iter();
+    let vars: Vec<_> = stack.sqs.vars().into_iter().chain(token).collect();
+    let function = Function::start(&parts, "otlp", &vars).await;
+    let post = async |path: &str, kind: &str, body: &[u8]| {
+        let headers = [("Authorization", &*format!("Bearer {SECRET}")), ("Content-Type", kind)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        function.request("POST", path, &headers, body).await
+    };
+    for signal in ["traces", "metrics", "logs"] {
+        let sample = format!("{}/../events/otlp/{signal}.json", env!("CARGO_MANIFEST_DIR"));
+        let sample = std::fs::read(sample).unwrap();
+        let answer = post(&format!("/v1/{signal}"), "application/json", &sample).await;
+        assert_eq!(answer, (200, "{}".to_owned()), "{signal}");
+    }
+    // Both encodings are bytes that Lambda's JSON holds in base64.
+    let protobuf = post("/v1/traces", "application/x-protobuf", b"").await;
+    assert_eq!(protobuf, (200, String::new()));
+    stack.forward(2).await;
+    eventually("writing the point and the record", async || {
+        stack.collector.points().len() == 1 && stack.collector.records().len() == 1
+    })
+    .await;
+    let traces = stack.collector.traces();
+    let traces =
+        traces.into_iter().map(|(id, spans)| format!("=== trace {id}\n{}", spans.concat()));
+    let (points, records) = (stack.collector.points(), stack.collector.records());
+    let text = format!("{}{points:?}\n{records:?}", traces.collect::<String>());
+    insta::assert_snapshot!(text);
+}
+
 fn build_events() -> Vec<u8> {
     let events = ["ci-build-metadata", "webpack-build-stats"].map(|name| {
         let path = format!("{}/../events/build-events/{name}.json", env!("CARGO_MANIFEST_DIR"));

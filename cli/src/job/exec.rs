@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use super::{
     ci::{self, Context},
-    report::{LIMIT, warn, within},
+    report::{LIMIT, ReportError, send_spans, warn, within},
 };
 
 /// What shells answer for a command that can't be started.
@@ -45,7 +45,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 #[derive(Args, Debug)]
 #[command(after_help = "Settings, from the environment:
-  OTEL_EXPORTER_OTLP_ENDPOINT  where the span goes (and the other OTEL_EXPORTER_OTLP_ variables)
+  OTEL_EXPORTER_OTLP_ENDPOINT  where the span goes (and the other OTEL_EXPORTER_OTLP_ variables), else
+  SPANHOOK_ENDPOINT            address of spanhook, which passes the span on; with the token or key of `event`
   TRACEPARENT                  the parent, else the running job as its CI system's variables name it, for whose
                                ids TRACE_IDS and the instance must be as for the webhook
   SPANHOOK_JOB_ID              the job, where those variables name only its run
@@ -67,8 +68,12 @@ enum ExecError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Exporter(#[from] ExporterError),
-    #[error("set OTEL_EXPORTER_OTLP_ENDPOINT to an OTLP receiver, such as http://collector:4318")]
+    #[error(
+        "set SPANHOOK_ENDPOINT to the address of spanhook, or OTEL_EXPORTER_OTLP_ENDPOINT to an OTLP receiver, such as http://collector:4318"
+    )]
     NoEndpoint,
+    #[error(transparent)]
+    Report(ReportError),
     #[error("{0}; check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_HEADERS")]
     Refused(String),
     #[error(
@@ -311,11 +316,16 @@ mod other {
     }
 }
 
-/// Exports the span within [`LIMIT`].
+/// Exports the span within [`LIMIT`]: to the receiver that is named, else through spanhook.
 async fn export(vars: &Vars, trace: Trace<'static>) -> Result<(), ExecError> {
-    let mut settings = ExportSettings::parse(vars)?.ok_or(ExecError::NoEndpoint)?;
-    settings.timeout = settings.timeout.min(LIMIT);
     let request = encode::request(&trace);
+    let Some(mut settings) = ExportSettings::parse(vars)? else {
+        return send_spans(vars.clone(), request).await.map_err(|error| match error {
+            ReportError::NoEndpoint => ExecError::NoEndpoint,
+            error => ExecError::Report(error),
+        });
+    };
+    settings.timeout = settings.timeout.min(LIMIT);
     let headers = settings.headers.clone();
     let exported = within(LIMIT, async move {
         // Here, since a gRPC channel belongs to the runtime that it is made in.

@@ -1,4 +1,4 @@
-//! Posts build events from a job, and never fails the build because of it.
+//! Posts build events and spans from a job, and never fails the build because of it.
 
 use std::{
     io::{Write, stderr},
@@ -40,7 +40,15 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// The longest note that is repeated, in bytes: it is to be one line.
 const MAX_NOTE: usize = 300;
 
+/// The path of build events, which the address may end in.
 const PATH: &str = "build-events";
+
+/// What is posted, and where.
+struct Content {
+    path: &'static str,
+    kind: &'static str,
+    body: Vec<u8>,
+}
 
 /// The settings of every command that posts, for its help.
 pub(crate) const HELP: &str = "Settings, from the environment:
@@ -57,7 +65,7 @@ pub(crate) static ENDPOINT: Variable = Variable::new(
     "SPANHOOK_ENDPOINT",
     "",
     "set SPANHOOK_ENDPOINT to the address of spanhook, such as https://spanhook.example.com",
-    "address of spanhook; `/build-events` is added",
+    "address of spanhook; `/build-events` is added, for spans `/v1/traces`",
 );
 
 /// `SPANHOOK_TOKEN`
@@ -130,7 +138,7 @@ impl Posting {
         let sent = match body {
             Ok(body) if self.dry_run => {
                 print(format!("{body}\n"));
-                check(&body).map(|()| None).map_err(failure)
+                check(body.as_bytes()).map(|()| None).map_err(failure)
             }
             Ok(body) => send(vars.clone(), body).await.map_err(failure),
             Err(error) => Err(error),
@@ -174,15 +182,26 @@ pub(crate) async fn within<T: Send + 'static>(
 }
 
 /// What the endpoint would find wrong with the events.
-fn check(body: &str) -> Result<(), ReportError> {
+fn check(body: &[u8]) -> Result<(), ReportError> {
     let settings = Settings::default();
-    build_event::map(body.as_bytes(), Clock::SYSTEM.nanos(), &settings, Sender::Trusted)?;
+    build_event::map(body, Clock::SYSTEM.nanos(), &settings, Sender::Trusted)?;
     Ok(())
 }
 
-/// Posts a body as a job does; what the endpoint notes of what it accepted.
+/// Posts events as a job does; what the endpoint notes of what it accepted.
 pub(crate) async fn send(vars: Vars, body: String) -> Result<Option<String>, ReportError> {
-    let url = address(&vars)?;
+    let body = body.into_bytes();
+    send_content(vars, Content { path: PATH, kind: "application/json", body }).await
+}
+
+/// Posts spans with the same proof to the same address.
+pub(crate) async fn send_spans(vars: Vars, request: Vec<u8>) -> Result<(), ReportError> {
+    let kind = "application/x-protobuf";
+    send_content(vars, Content { path: "v1/traces", kind, body: request }).await.map(drop)
+}
+
+async fn send_content(vars: Vars, content: Content) -> Result<Option<String>, ReportError> {
+    let url = address(&vars, content.path)?;
     let host = authority(&url);
     // Later the time is up, and what was accepted would count as not sent.
     let last = Instant::now() + LIMIT - PAUSE;
@@ -190,11 +209,11 @@ pub(crate) async fn send(vars: Vars, body: String) -> Result<Option<String>, Rep
         let client = client().build().map_err(|error| no_connection(&url, &error))?;
         let proof = Proof::find(&vars, &client).await?;
         let begun = Instant::now();
-        let first = post(&client, &url, &proof, &body).await;
+        let first = post(&client, &url, &proof, &content).await;
         let answer = match first {
             Err((_, true)) if begun.elapsed() < QUICK => {
                 sleep(PAUSE).await;
-                post(&client, &url, &proof, &body).await
+                post(&client, &url, &proof, &content).await
             }
             first => first,
         };
@@ -210,23 +229,26 @@ async fn post(
     client: &Client,
     url: &Url,
     proof: &Proof,
-    body: &str,
+    content: &Content,
 ) -> Result<Response, (ReportError, bool)> {
-    let request = client.post(url.clone()).header("content-type", "application/json");
-    let request = proof.apply(request, body).body(body.to_owned());
+    let request = client.post(url.clone()).header("content-type", content.kind);
+    let request = proof.apply(request, &content.body).body(content.body.clone());
     let answer = request.send().await.map_err(|error| (no_connection(url, &error), true))?;
     let status = answer.status().as_u16();
     let advice = match status {
         200..300 => return Ok(answer),
+        403 if content.path != PATH => {
+            "is TRACEPARENT of this run, and does ACCESS take what this job shows?"
+        }
         401 | 403 => proof.hint(),
         404 | 405 => "check the path of SPANHOOK_ENDPOINT",
         413 => "send fewer or smaller events",
         300..=399 => "set SPANHOOK_ENDPOINT to the address it redirects to",
         429 | 500.. => "the build is fine; see the logs of the endpoint",
         // What is wrong is told in our own words: those of the endpoint may quote a header.
-        _ => match check(body) {
-            Err(error) => return Err((error, false)),
-            Ok(()) => "do the versions of the endpoint and of this tool fit?",
+        _ => match check(&content.body) {
+            Err(error) if content.path == PATH => return Err((error, false)),
+            _ => "do the versions of the endpoint and of this tool fit?",
         },
     };
     let passing = status == 429 || status >= 500;
@@ -252,8 +274,8 @@ fn no_connection(url: &Url, error: &reqwest::Error) -> ReportError {
     ReportError::NoConnection { host: authority(url), reason: innermost(error) }
 }
 
-/// The address to post to: `SPANHOOK_ENDPOINT`, with the path unless it ends in it.
-fn address(vars: &Vars) -> Result<Url, ReportError> {
+/// The address to post to: `SPANHOOK_ENDPOINT`, which may be that of build events, with the path.
+fn address(vars: &Vars, path: &str) -> Result<Url, ReportError> {
     let endpoint = ENDPOINT.get(vars).ok_or(ReportError::NoEndpoint)?;
     let mut url = Url::parse(endpoint).map_err(|_| ReportError::Url)?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -262,9 +284,12 @@ fn address(vars: &Vars) -> Result<Url, ReportError> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(ReportError::Password);
     }
-    let path = url.path().trim_end_matches('/').to_owned();
-    let whole = path.rsplit('/').next() == Some(PATH);
-    url.set_path(&if whole { path } else { format!("{path}/{PATH}") });
+    let whole = url.path().trim_end_matches('/');
+    let base = match whole.rsplit_once('/') {
+        Some((base, PATH)) => base,
+        _ => whole,
+    };
+    url.set_path(&format!("{base}/{path}"));
     Ok(url)
 }
 
@@ -327,12 +352,12 @@ impl Proof {
         Ok(Self::Bearer { header, hint })
     }
 
-    fn apply(&self, request: RequestBuilder, body: &str) -> RequestBuilder {
+    fn apply(&self, request: RequestBuilder, body: &[u8]) -> RequestBuilder {
         match self {
             Self::Bearer { header, .. } => request.header("authorization", header),
             Self::Signature { key, id } => {
                 let now = Clock::SYSTEM.since_epoch().as_secs();
-                let signature = sign_standard(id, now, body.as_bytes(), key).unwrap_or_default();
+                let signature = sign_standard(id, now, body, key).unwrap_or_default();
                 request
                     .header("webhook-id", id)
                     .header("webhook-timestamp", now)
@@ -383,7 +408,7 @@ mod tests {
 
     fn url(endpoint: &str) -> Result<String, ReportError> {
         let vars = [("SPANHOOK_ENDPOINT".to_owned(), endpoint.to_owned())].into();
-        address(&vars).map(String::from)
+        address(&vars, PATH).map(String::from)
     }
 
     #[test]
@@ -396,6 +421,10 @@ mod tests {
             ("http://h/my-build-events?k=1", "http://h/my-build-events/build-events?k=1"),
         ] {
             assert_eq!(url(endpoint).unwrap(), expected, "{endpoint}");
+            // Spans go to the same address.
+            let vars = [("SPANHOOK_ENDPOINT".to_owned(), endpoint.to_owned())].into();
+            let spans = address(&vars, "v1/traces").unwrap();
+            assert_eq!(spans.as_str().replace("v1/traces", PATH), expected, "{endpoint}");
         }
     }
 

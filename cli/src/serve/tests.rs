@@ -30,6 +30,9 @@ async fn build_events_run_without_any_webhook() {
             (answer.status().as_u16(), answer.text().await.unwrap())
         };
         assert_eq!(post("/build-events").await.0, 401);
+        for signal in ["traces", "metrics", "logs"] {
+            assert_eq!(post(&format!("/v1/{signal}")).await.0, 401);
+        }
         let (status, text) = post("/gitlab").await;
         assert!(status == 404 && text.contains("gitlab is not set up here"), "{status} {text}");
     }
@@ -38,6 +41,16 @@ async fn build_events_run_without_any_webhook() {
     for name in ["CIRCLECI_HOOK_SECRET", "TEKTON_PATH_SECRET", "BUILD_EVENTS_TOKEN"] {
         assert!(error.contains(name), "{error}");
     }
+}
+
+#[tokio::test]
+async fn what_jobs_export_is_taken_only_where_something_proves_them() {
+    let data = TempDir::new().unwrap();
+    let running = running(&data).await;
+    let url = format!("http://{}/v1/traces", running.address);
+    let answer = reqwest::Client::new().post(url).body("{}").send().await.unwrap();
+    let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+    assert!(status == 404 && text.contains("OIDC_ISSUERS"), "{status} {text}");
 }
 
 #[tokio::test]

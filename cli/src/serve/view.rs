@@ -145,7 +145,13 @@ pub(crate) fn traces_of(message: &Received) -> Option<Vec<String>> {
             let records = scopes.flat_map(|it| it.log_records);
             records.map(|it| hex(&it.trace_id)).filter(|it| !it.is_empty()).collect()
         }
-        Content::Otlp(Signal::Traces, _) | Content::Quarantined(_) => return None,
+        // Of many traces, none of which has a message of its own.
+        Content::Otlp(Signal::Traces, raw) => {
+            let request = ExportTraceServiceRequest::decode(raw.as_slice()).ok()?;
+            let scopes = request.resource_spans.into_iter().flat_map(|it| it.scope_spans);
+            scopes.flat_map(|it| it.spans).map(|it| hex(&it.trace_id)).collect()
+        }
+        Content::Quarantined(_) => return None,
     };
     Some(traces.into_iter().collect())
 }

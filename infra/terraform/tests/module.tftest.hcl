@@ -168,6 +168,7 @@ run "every_document" {
       "tekton-webhook"     = "arn:aws:ssm:eu-west-1:123456789012:parameter/tekton"
       "lighthouse-webhook" = "arn:aws:ssm:eu-west-1:123456789012:parameter/lighthouse"
       "gitlab-webhook"     = "arn:aws:ssm:eu-west-1:123456789012:parameter/gitlab"
+      "otlp"               = "arn:aws:ssm:eu-west-1:123456789012:parameter/otlp"
       "shared"             = "arn:aws:ssm:eu-west-1:123456789012:parameter/shared"
       "traceparent"        = "arn:aws:ssm:eu-west-1:123456789012:parameter/traceparent"
     }

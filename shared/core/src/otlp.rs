@@ -1,6 +1,7 @@
-//! OTLP's signals: their model, borrowed from the payload, and their encoding.
+//! OTLP's signals: their model, borrowed from the payload, their encoding, and what others send.
 
 pub mod encode;
+pub mod front;
 pub mod log;
 pub mod metric;
 pub mod span;

@@ -124,6 +124,12 @@ impl ProjectRules {
         self.sample(&names, trace, ids)
     }
 
+    /// Whether a project is traced at all; one that is not known only where every one is.
+    #[must_use]
+    pub fn admit(&self, project: &Project) -> bool {
+        self.allows(&names(Some(project)))
+    }
+
     fn allows(&self, names: &[String]) -> bool {
         let any = |patterns: &[WildMatch]| patterns.iter().any(|it| fits(it, names));
         let allowed = names.is_empty() || self.allow.is_empty() || any(&self.allow);

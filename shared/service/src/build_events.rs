@@ -45,7 +45,7 @@ const CONFINED: &str =
 #[derive(Debug)]
 pub struct BuildEvents<Q> {
     /// Who may call.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// How ids are derived: as for the traceparent endpoint.
     pub settings: Arc<Settings>,
     /// Which runs are kept.

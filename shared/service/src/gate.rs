@@ -25,7 +25,9 @@ mod token;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use spanhook_core::{build_event::Sender, host::Host, job::Job, project::Project};
+use spanhook_core::{
+    build_event::Sender, host::Host, job::Job, otlp::front::Writer, project::Project,
+};
 
 pub use self::{
     access::{Access, BadAccess, Proof},
@@ -122,10 +124,8 @@ impl Caller {
     pub fn may(&self, project: Option<&str>) -> bool {
         match &self.identity {
             Some(job) => {
-                let path = job.project.as_deref().unwrap_or_default();
-                let id = job.project_id.as_deref().unwrap_or(path);
-                let host = job.host.as_ref().map_or("", Host::as_str);
-                self.access.accepts(&[path, id], Proof::Oidc, host)
+                let (names, host) = told(job);
+                self.access.accepts(&names, Proof::Oidc, host)
             }
             None if !project.is_none_or(Project::is_name) => false,
             None => self.access.accepts(&[project.unwrap_or_default()], self.by, ""),
@@ -144,6 +144,21 @@ impl Caller {
         }
     }
 
+    /// Where the caller may write what it exports. Who shows no job's token names no project that could
+    /// be judged, so its proof has to be enough for every one.
+    pub fn writer(&self) -> Result<Writer<'_>, Denied> {
+        let Some(job) = &self.identity else {
+            return match self.by {
+                _ if self.access.accepts_everywhere(self.by) => Ok(Writer::Trusted),
+                Proof::None => Err(Denied::Missing),
+                _ => Err(Denied::Forbidden),
+            };
+        };
+        let (names, host) = told(job);
+        let free = self.access.frees(&names, host);
+        Ok(if free { Writer::Free(job) } else { Writer::Job(job) })
+    }
+
     /// [`Self::may`], with the answer for the one who may not: who has shown no proof is asked for
     /// one.
     pub fn require(&self, project: Option<&str>) -> Result<(), Denied> {
@@ -153,4 +168,11 @@ impl Caller {
             _ => Err(Denied::Forbidden),
         }
     }
+}
+
+/// The names of a job's project, and its instance, as rules name them.
+fn told(job: &Job) -> ([&str; 2], &str) {
+    let path = job.project.as_deref().unwrap_or_default();
+    let id = job.project_id.as_deref().unwrap_or(path);
+    ([path, id], job.host.as_ref().map_or("", Host::as_str))
 }

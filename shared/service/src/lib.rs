@@ -3,7 +3,7 @@
 //! - [`settings`] reads the environment once, purely.
 //! - [`live`] holds what may change while it runs: secrets and project rules.
 //! - [`webhook`] and [`traceparent`] are axum routers.
-//! - [`build_events`] takes what jobs report themselves.
+//! - [`build_events`] takes what jobs report themselves, [`otlp`] what they or a provider export.
 //! - [`gate`] says who may send to each of them.
 //! - [`intake`] reads their bodies within bounds of memory and time, whatever [`coding`] they have.
 //! - [`queue`] is what lies between the webhook functions and the forwarder.
@@ -20,6 +20,7 @@ pub mod forwarder;
 pub mod gate;
 pub mod intake;
 pub mod live;
+pub mod otlp;
 pub mod queue;
 pub mod settings;
 pub mod startup;

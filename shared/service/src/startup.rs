@@ -20,6 +20,7 @@ use crate::{
     gate::{Gate, GateError, GateSettings, Receiver},
     intake::Intake,
     live::{self, Live, LiveError, Source},
+    otlp::Otlp,
     queue::SqsQueue,
     settings::QueueSettings,
     target::{Target, TargetError},
@@ -121,12 +122,28 @@ pub async fn traceparent(vars: &Vars) -> Result<Router, StartupError> {
 pub async fn build_events(vars: &Vars) -> Result<Router, StartupError> {
     let vars = &live::with_documents(vars).await?;
     let service = BuildEvents {
-        gate: Gate::open(GateSettings::build_events(vars)?).await?,
+        gate: Arc::new(Gate::open(GateSettings::build_events(vars)?).await?),
         settings: Arc::new(Settings::parse(vars)?),
         rules: project_rules(vars).await?,
         queue: Arc::new(sqs_queue(vars).await?),
         intake: Intake::new(),
         telemetry: telemetry(vars, "spanhook-build-events")?,
+        clock: Clock::SYSTEM,
+    };
+    Ok(service.into_router())
+}
+
+/// The OTLP function. Whoever may send build events may send here.
+pub async fn otlp(vars: &Vars) -> Result<Router, StartupError> {
+    let vars = &live::with_documents(vars).await?;
+    let service = Otlp {
+        gate: Arc::new(Gate::open(GateSettings::build_events(vars)?).await?),
+        settings: Arc::new(Settings::parse(vars)?),
+        max_body: WebhookSettings::parse(vars)?.max_body,
+        rules: project_rules(vars).await?,
+        queue: Arc::new(sqs_queue(vars).await?),
+        intake: Intake::new(),
+        telemetry: telemetry(vars, "spanhook-otlp")?,
         clock: Clock::SYSTEM,
     };
     Ok(service.into_router())

@@ -29,7 +29,7 @@ async fn service(queue: &Arc<MemoryOutbox>, pairs: &[(&str, &str)]) -> Router {
     let mut vars: Vars = vars(pairs);
     vars.insert("BUILD_EVENTS_SIGNING_KEY".to_owned(), TOKEN.to_owned());
     let service = BuildEvents {
-        gate: Gate::open(GateSettings::build_events(&vars).unwrap()).await.unwrap(),
+        gate: Arc::new(Gate::open(GateSettings::build_events(&vars).unwrap()).await.unwrap()),
         settings: Arc::new(Settings::parse(&vars).unwrap()),
         rules: project_rules(&vars).await.unwrap(),
         queue: Arc::clone(queue),

@@ -1233,7 +1233,7 @@ async fn a_job_reaches_no_run_but_its_own() {
 
     let queue = Arc::new(MemoryOutbox::default());
     let build_events = BuildEvents {
-        gate: Gate::open(GateSettings::build_events(&vars).unwrap()).await.unwrap(),
+        gate: Arc::new(Gate::open(GateSettings::build_events(&vars).unwrap()).await.unwrap()),
         settings: Arc::new(Settings::default()),
         rules: project_rules(&Vars::new()).await.unwrap(),
         queue: Arc::clone(&queue),

@@ -11,6 +11,8 @@
 {{- end }}
 
 {{- define "spanhook.jobPaths" -}}
-- {path: /build-events, method: POST, type: Exact}
+{{- range list "/build-events" "/v1/traces" "/v1/metrics" "/v1/logs" }}
+- {path: {{ . }}, method: POST, type: Exact}
+{{- end }}
 - {path: /traceparent, method: GET, type: Prefix}
 {{- end }}

@@ -186,7 +186,7 @@ fn write_resource(resource: &Attributes<'_>, mut scope: Vec<u8>, request: &mut V
 }
 
 /// Hands `send` the parts of `items` that each fit a message, with its body.
-fn split<T>(
+pub(super) fn split<T>(
     items: &[T],
     limits: Limits,
     write: &impl Fn(&[T]) -> Vec<u8>,
@@ -245,7 +245,7 @@ fn write_link(link: &Link, out: &mut Vec<u8>) {
 }
 
 /// A repeated `KeyValue`. Lengths are computed first: these are most of a request's bytes.
-fn attributes(tag: u32, attributes: &Attributes<'_>, out: &mut Vec<u8>) {
+pub(super) fn attributes(tag: u32, attributes: &Attributes<'_>, out: &mut Vec<u8>) {
     for (key, value) in attributes.iter() {
         let value_len = value_len(value);
         let len =
@@ -311,19 +311,19 @@ fn text(tag: u32, text: &str, out: &mut Vec<u8>) {
     bytes_field(tag, clip(text).as_bytes(), out);
 }
 
-fn bytes_field(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn bytes_field(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
     encode_key(tag, WireType::LengthDelimited, out);
     encode_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
 
-fn varint_field(tag: u32, value: u64, out: &mut Vec<u8>) {
+pub(super) fn varint_field(tag: u32, value: u64, out: &mut Vec<u8>) {
     encode_key(tag, WireType::Varint, out);
     encode_varint(value, out);
 }
 
 /// A nested message. Its length is not known before it is written, so it takes a buffer of its own.
-fn message_field(tag: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn message_field(tag: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let mut nested = Vec::new();
     write(&mut nested);
     bytes_field(tag, &nested, out);

@@ -44,6 +44,19 @@ struct Rule {
     /// Whether its pattern is `*`: no other fits an event without a project.
     all: bool,
     by: Vec<Accepted>,
+    /// Where the jobs of these projects may write.
+    traces: Traces,
+}
+
+/// Into which traces a job's token may write what it exports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Traces {
+    /// That of its own run.
+    #[default]
+    Own,
+    /// Every one: it sends for others.
+    Any,
 }
 
 /// A proof that a rule accepts; of a job's token, perhaps only one instance's.
@@ -79,13 +92,15 @@ impl BadAccess {
 struct Written {
     projects: String,
     by: Vec<String>,
+    #[serde(default)]
+    traces: Traces,
 }
 
 impl Access {
     /// Reads `[{"projects": pattern, "by": [proof]}]`. A pattern is `owner/name`, or the project's
     /// id at the provider, with `*` for any text and `?` for one character, in upper or lower case.
     /// `oidc:gitlab.com` accepts only the tokens of that instance, for a name may belong to others
-    /// elsewhere.
+    /// elsewhere. With `"traces": "any"` the jobs of its projects may export spans of any run.
     pub fn parse(text: &str) -> Result<Self, BadAccess> {
         let written: Vec<Written> = serde_json::from_str(text).map_err(|_| BadAccess::Shape)?;
         let rule = |it: Written| {
@@ -93,7 +108,7 @@ impl Access {
             let text = it.projects.trim();
             let all = text.starts_with('*') && text.trim_matches('*').is_empty();
             let projects = WildMatch::new_case_insensitive(text);
-            by.map(|by| Rule { projects, all, by }).ok_or(BadAccess::Proof)
+            by.map(|by| Rule { projects, all, by, traces: it.traces }).ok_or(BadAccess::Proof)
         };
         written.into_iter().map(rule).collect::<Result<_, _>>().map(Self)
     }
@@ -102,7 +117,8 @@ impl Access {
     #[must_use]
     pub fn everywhere(by: &[Proof]) -> Self {
         let by = by.iter().map(|proof| Accepted { proof: *proof, host: None }).collect();
-        Self(vec![Rule { projects: WildMatch::new("*"), all: true, by }])
+        let projects = WildMatch::new("*");
+        Self(vec![Rule { projects, all: true, by, traces: Traces::Own }])
     }
 
     /// Whether any rule accepts this proof for some project.
@@ -131,11 +147,27 @@ impl Access {
     /// Whether the first rule that fits one of a project's names accepts the proof, of a job on
     /// `host`. No name, as of an event without a project, fits only `*`.
     pub(super) fn accepts(&self, names: &[&str], proof: Proof, host: &str) -> bool {
-        let fits = |rule: &&Rule| names.iter().any(|name| rule.projects.matches(name));
+        self.rule(names).is_some_and(|rule| rule.accepts(proof, host))
+    }
+
+    /// Whether the rule that accepts a job's token lets it write into every trace.
+    pub(super) fn frees(&self, names: &[&str], host: &str) -> bool {
+        let frees = |rule: &Rule| rule.traces == Traces::Any && rule.accepts(Proof::Oidc, host);
+        self.rule(names).is_some_and(frees)
+    }
+
+    /// The first rule that fits one of a project's names.
+    fn rule(&self, names: &[&str]) -> Option<&Rule> {
+        self.0.iter().find(|rule| names.iter().any(|name| rule.projects.matches(name)))
+    }
+}
+
+impl Rule {
+    fn accepts(&self, proof: Proof, host: &str) -> bool {
         let accepted = |it: &Accepted| {
             it.proof == proof && it.host.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(host))
         };
-        self.0.iter().find(fits).is_some_and(|rule| rule.by.iter().any(accepted))
+        self.by.iter().any(accepted)
     }
 }
 

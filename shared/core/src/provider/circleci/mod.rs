@@ -2,6 +2,7 @@
 //!
 //! <https://circleci.com/docs/reference/outbound-webhooks-reference/>
 
+mod exported;
 mod ids;
 mod job;
 mod map;
@@ -11,6 +12,7 @@ mod settings;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub(crate) use self::exported::EXPORTED;
 pub use self::settings::Settings;
 use super::{Grant, Issuer, Room, Samples};
 use crate::check::{Check, Scheme};
