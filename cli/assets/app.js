@@ -180,13 +180,17 @@ async function showTrace(id) {
     const get = (event, key) => (event.attributes.find(([name]) => name === key) || [])[1] || "";
     return span.events.filter((it) => it.name === "job not run").map((event) => el("div", { class: "row notrun" },
       el("span", { class: "name", style: `padding-left:${(span.depth + 1) * 14}px` }, el("span", { class: "fold" }), el("span", { class: "sym" }, "–"), el("span", { class: "label" }, get(event, "cicd.pipeline.task.name"))),
-      el("span", { class: "why" }, `not run: ${get(event, "reason")}${get(event, "spanhook.stage") ? ` (stage ${get(event, "spanhook.stage")})` : ""}`), el("span")));
+      el("span", { class: "why" }, `not run: ${get(event, "spanhook.reason")}${get(event, "spanhook.stage") ? ` (stage ${get(event, "spanhook.stage")})` : ""}`), el("span")));
   }
   function draw() {
     if (steps) steps.setAttribute("aria-pressed", unfolded());
     const list = visible();
     const rows = list.map(row);
+<<<<<<< HEAD
     const idle = run && !text && !failedOnly && !folded.has(run.id) ? list.flatMap(notRun) : [];
+=======
+    const idle = run && !text && !failedOnly && !folded.has(run.id) ? trace.spans.filter((it) => it.role !== "job").flatMap(notRun) : [];
+>>>>>>> gl6
     falls.replaceChildren(el("div", { class: "axis" }, el("span", {}, `${list.length} rows`), el("div", { class: "ticks" }, ...ticks), el("span", { class: "took" }, took(total))), ...rows, ...idle);
     if (!rows.length) falls.append(el("div", { class: "row notrun" }, "Nothing matches."));
   }

@@ -52,13 +52,9 @@ fn deliveries() -> Vec<Delivery> {
                 pipeline["url"] = json!(format!("{folder}/{id}"));
             }
         }
-        let event = match object.as_str() {
-            "build" => "Job Hook".to_owned(),
-            _ => {
-                let words = object.split('_').map(|it| it[..1].to_uppercase() + &it[1..]);
-                words.chain(["Hook".to_owned()]).collect::<Vec<_>>().join(" ")
-            }
-        };
+        let object = if object == "build" { "job" } else { &object };
+        let words = object.split('_').map(|it| it[..1].to_uppercase() + &it[1..]);
+        let event = words.chain(["Hook".to_owned()]).collect::<Vec<_>>().join(" ");
         Delivery { event, body: payload.to_string().into_bytes() }
     };
     let mut all: Vec<_> = files.iter().enumerate().map(read).collect();

@@ -162,7 +162,7 @@ pub const MAX_BODY_BYTES: Variable = Variable::new(
     "MAX_BODY_BYTES",
     "26214400", // GitLab sends no more than 25 MB.
     "use a number of bytes, such as 26214400",
-    "largest delivery; Lambda itself takes 6 MB",
+    "largest delivery, as it comes and decompressed; Lambda itself takes 6 MB",
 );
 
 /// `PROJECT_RULES`

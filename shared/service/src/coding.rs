@@ -72,9 +72,9 @@ fn zstd(body: &[u8]) -> io::Result<impl Read> {
 
 /// One byte more than the limit says that it is passed; no more than that is ever held.
 fn bounded(decoder: impl Read, limit: usize) -> io::Result<Vec<u8>> {
-    let mut decoded = Vec::new();
-    decoder.take(limit as u64 + 1).read_to_end(&mut decoded)?;
-    Ok(decoded)
+    let mut body = Vec::new();
+    decoder.take(limit as u64 + 1).read_to_end(&mut body)?;
+    Ok(body)
 }
 
 #[cfg(test)]

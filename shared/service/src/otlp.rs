@@ -9,7 +9,7 @@ use axum::{
     body::Body,
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
-        header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::Response,
     routing::post,
@@ -17,7 +17,7 @@ use axum::{
 use spanhook_core::{
     otlp::{
         Signal,
-        front::{Code, Compression, Encoding, PROVIDER, Request, Taken, status, success},
+        front::{Code, Encoding, PROVIDER, Request, Taken, status, success},
     },
     rules::ProjectRules,
     settings::Settings,
@@ -26,6 +26,7 @@ use spanhook_core::{
 use crate::{
     answer::{Problem, health, not_found, wrong_method},
     clock::Clock,
+    coding::Coding,
     gate::{Denied, Gate, Visitor},
     intake::{Intake, IntakeError, ReceivedBody, answer_early},
     live::Live,
@@ -88,15 +89,14 @@ impl<Q: Outbox> Otlp<Q> {
             Ok(visitor) => visitor,
             Err(reason) => return answer_early(body, self.denied(answers, reason)).await,
         };
-        let compression = text(CONTENT_ENCODING).and_then(Compression::of);
-        let (Some(encoding), Some(compression)) = (encoding, compression) else {
+        let (Some(encoding), Ok(coding)) = (encoding, Coding::of(&headers)) else {
             let detail =
                 "send application/x-protobuf or application/json, plain or with gzip or zstd";
             let answer = self.refused(answers, StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
             return answer_early(body, answer).await;
         };
-        let request = Request { signal, encoding, compression };
-        match self.intake.read(body, self.max_body).await {
+        let request = Request { signal, encoding };
+        match self.intake.read(body, coding, self.max_body).await {
             Ok(body) => self.take(request, visitor, body).await,
             Err(error) => self.unread(answers, error),
         }
@@ -115,16 +115,11 @@ impl<Q: Outbox> Otlp<Q> {
         let rules = self.rules.get().await;
         let (received, limit) = (self.clock.nanos(), self.max_body);
         let settings = Arc::clone(&self.settings);
-        // Nobody knows how large a compressed one is before it is unpacked.
-        let size = match request.compression {
-            Compression::Identity => body.bytes().len(),
-            Compression::Gzip | Compression::Zstd => limit,
-        };
-        let work = move || {
+        let work = move |body: &[u8]| {
             let writer = caller.writer()?;
-            Ok(request.take(body.bytes(), limit, writer, received, &settings, &rules))
+            Ok(request.take(body, limit, writer, received, &settings, &rules))
         };
-        let taken = match self.intake.work(size, work).await {
+        let taken = match self.intake.work(body, work).await {
             Err(error) => return self.unread(answers, error),
             Ok(Err(reason)) => return self.denied(answers, reason),
             Ok(Ok(Err(refused))) => {

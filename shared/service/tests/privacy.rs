@@ -10,7 +10,10 @@ use std::sync::Arc;
 use spanhook_core::check::sign_hex;
 use spanhook_core::{message::Content, otlp::Signal, provider::Provider};
 use spanhook_service::export::Export;
-use support::{Captured, MemoryOutbox, SECRET, TOKEN, ask, post, receiver, router, signed, vars};
+use support::{
+    Captured, MemoryOutbox, SECRET, TOKEN, ask, gzip, post, receiver, router, signed,
+    signed_standard, vars,
+};
 
 #[tokio::test]
 async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
@@ -46,6 +49,17 @@ async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
     {
         said += &ask(service.clone(), request).await.1;
     }
+    let service = router(gitlab, &queue, 100_000).await;
+    let person = r#"{"object_kind":"pipeline","object_attributes":{"id":9,"status":"success","created_at":"2026-11-02 09:30:00 UTC","finished_at":"2026-11-02 09:40:00 UTC"},
+        "project":{"web_url":"https://user:private-token@gitlab.com/acme/shop"},
+        "user":{"id":1,"name":"Private Person","username":"private","email":"private@example.com"},
+        "commit":{"title":"t","message":"private-message","author":{"name":"Private Person","email":"private@example.com"}},
+        "builds":[{"id":1,"name":"build","status":"success","started_at":"2026-11-02 09:31:00 UTC","finished_at":"2026-11-02 09:32:00 UTC","user":{"name":"Private Person","username":"private"}}]}"#;
+    let mut compressed = signed_standard("/gitlab", gzip(person.as_bytes()));
+    compressed.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+    for request in [signed_standard("/gitlab", person), compressed] {
+        said += &ask(service.clone(), request).await.1;
+    }
     let service = router(github, &queue, 100_000).await;
     let person = r#"{"workflow":{"name":"CI"},"workflow_run":{"id":9,"run_attempt":1,"status":"completed","conclusion":"success",
         "run_started_at":"2026-11-02T09:00:00Z","updated_at":"2026-11-02T09:12:00Z","actor":{"login":"private-login"},
@@ -58,7 +72,7 @@ async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
             said += &ask(service.clone(), request).await.1;
         }
     }
-    assert_eq!((queue.sent.lock().unwrap().len(), queue.dead.lock().unwrap().len()), (2, 2));
+    assert_eq!((queue.sent.lock().unwrap().len(), queue.dead.lock().unwrap().len()), (4, 2));
     said += &format!(
         "{:?}",
         exporter.export(spanhook_service::export::Signal::Traces, bytes::Bytes::new()).await

@@ -35,8 +35,9 @@ pub(crate) fn render(trace: &Trace, width: usize, color: bool) -> String {
     };
     let mut text = canvas.header(trace);
     text += &trace.spans.iter().map(|row| canvas.row(row)).collect::<String>();
-    // Last, as they have no place in time.
-    for (name, reason) in trace.spans.iter().flat_map(|row| &row.events).filter_map(not_run) {
+    // Last, as they have no place in time. Some jobs that never ran have a row of their own.
+    let above = trace.spans.iter().filter(|row| row.role != Role::Job);
+    for (name, reason) in above.flat_map(|row| &row.events).filter_map(not_run) {
         let name = clip(&format!("  – {}", printable(name)), names);
         let line = format!("{} not run: {}", pad(&name, names), printable(reason));
         let line = clip(&line, width);

@@ -1,7 +1,6 @@
 //! What others send as OTLP, on its way into the queue: read, checked, judged, split.
 //!
-//! 1. `body` unpacks what came, within a bound, and `json` makes protobuf of JSON, so that there is
-//!    one way for both.
+//! 1. `json` makes protobuf of JSON, within a bound, so that there is one way for both.
 //! 2. `batch` takes the request apart, looks at each span, point and record once (`wire`, by the
 //!    tables of `schema`), and leaves out what its [`Writer`] may not write. What is left stays as it
 //!    came, byte for byte: fields of a newer OTLP arrive, but those of a request's outermost message,
@@ -32,7 +31,7 @@ pub(crate) use self::producer::Producer;
 pub use self::{
     answer::{Code, status, success},
     batch::MAX_ITEMS,
-    body::{Compression, Encoding},
+    body::Encoding,
     rejects::Rejects,
 };
 use self::{batch::Batch, rejects::Reason};
@@ -92,8 +91,6 @@ pub struct Request {
     pub signal: Signal,
     /// `Content-Type`
     pub encoding: Encoding,
-    /// `Content-Encoding`
-    pub compression: Compression,
 }
 
 /// What a request gave.
@@ -110,11 +107,8 @@ pub struct Taken {
 /// A request of which nothing is taken. The texts are for the sender, and repeat nothing of it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Refused {
-    /// It is not compressed as it says.
-    #[error("the body is not compressed as its Content-Encoding says")]
-    Compression,
     /// It is larger than it may be.
-    #[error("the body is too large when it is decompressed; send fewer at once")]
+    #[error("the body is too large; send fewer at once")]
     TooLarge,
     /// It holds more than [`MAX_ITEMS`].
     #[error("send at most {MAX_ITEMS} spans, points or records at once")]
@@ -150,7 +144,7 @@ impl Refused {
 }
 
 impl Request {
-    /// Takes what the writer may write of a body, which may hold `limit` bytes when it is unpacked.
+    /// Takes what the writer may write of a decompressed body, whose JSON may become `limit` bytes.
     /// `received`, in nanoseconds since the Unix epoch, stands in for times that are not there.
     pub fn take(
         self,
@@ -161,8 +155,7 @@ impl Request {
         settings: &Settings,
         rules: &ProjectRules,
     ) -> Result<Taken, Refused> {
-        let body = self.compression.unpack(body, limit)?;
-        let body = self.encoding.protobuf(body, self.signal, limit)?;
+        let body = self.encoding.protobuf(body.into(), self.signal, limit)?;
         let project = writer.project(settings);
         let (batch, mut rejects) = Batch::read(&body, self.signal, writer, settings)?;
         let mut taken = Taken { messages: Vec::new(), count: 0, rejects: Rejects::default() };

@@ -270,3 +270,38 @@ fn a_span_name_holds_nothing_of_the_one_run() {
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["RUN", "RUN build-shop", "RUN push-main"]);
     named(&all, "RUN push-main");
 }
+
+/// As CircleCI's, GitLab's and GitHub's do: a test of the conventions holds all of them together.
+#[test]
+fn a_task_that_never_ran_is_told_as_every_providers_job_is() {
+    let mut run = object(TEKTON, "PipelineRun");
+    run["status"]["skippedTasks"] = json!([
+        { "name": "deploy", "reason": "When Expressions evaluated to false" },
+        { "name": "notify", "reason": "Parent Tasks were skipped" },
+        null,
+    ]);
+    let mut task = object(TEKTON, "TaskRun");
+    let status = task["status"].as_object_mut().unwrap();
+    status.remove("startTime");
+    status.remove("steps");
+    status["conditions"][0]["status"] = json!("False");
+    status["conditions"][0]["reason"] = json!("CouldntGetTask");
+    let all = spans(&[modified(&run), modified(&task)]);
+    let told: Vec<_> = all
+        .iter()
+        .flat_map(|it| it.span.events.iter().map(|event| (it.kind(), event)))
+        .map(|(kind, event)| {
+            let get = |key| text(&event.attributes, key);
+            let name = get("cicd.pipeline.task.name");
+            let result = get("cicd.pipeline.task.run.result");
+            (kind, event.name.clone(), name, result, get("spanhook.reason"))
+        })
+        .collect();
+    let words = |it: [&str; 5]| it.map(ToOwned::to_owned).into();
+    let expected: [(String, String, String, String, String); 3] = [
+        words(["run", "job not run", "deploy", "skip", "When Expressions evaluated to false"]),
+        words(["run", "job not run", "notify", "skip", "Parent Tasks were skipped"]),
+        words(["job", "job not run", "compile", "error", "CouldntGetTask"]),
+    ];
+    assert_eq!(told, expected);
+}

@@ -17,7 +17,7 @@ use spanhook_core::{
     message::{self, Content},
     otlp::{
         Signal,
-        front::{Compression, Encoding, Refused, Request, Taken, Writer},
+        front::{Encoding, Refused, Request, Taken, Writer},
     },
     provider::Provider,
     rules::ProjectRules,
@@ -31,7 +31,7 @@ pub(crate) const LIMIT: usize = 26_214_400;
 pub(crate) const NOW: u64 = 1_793_611_800_000_000_000;
 
 pub(crate) const fn request(signal: Signal, encoding: Encoding) -> Request {
-    Request { signal, encoding, compression: Compression::Identity }
+    Request { signal, encoding }
 }
 
 pub(crate) const SPANS: Request = request(Signal::Traces, Encoding::Protobuf);
