@@ -186,11 +186,7 @@ async function showTrace(id) {
     if (steps) steps.setAttribute("aria-pressed", unfolded());
     const list = visible();
     const rows = list.map(row);
-<<<<<<< HEAD
-    const idle = run && !text && !failedOnly && !folded.has(run.id) ? list.flatMap(notRun) : [];
-=======
-    const idle = run && !text && !failedOnly && !folded.has(run.id) ? trace.spans.filter((it) => it.role !== "job").flatMap(notRun) : [];
->>>>>>> gl6
+    const idle = run && !text && !failedOnly && !folded.has(run.id) ? list.filter((it) => it.role !== "job").flatMap(notRun) : [];
     falls.replaceChildren(el("div", { class: "axis" }, el("span", {}, `${list.length} rows`), el("div", { class: "ticks" }, ...ticks), el("span", { class: "took" }, took(total))), ...rows, ...idle);
     if (!rows.length) falls.append(el("div", { class: "row notrun" }, "Nothing matches."));
   }

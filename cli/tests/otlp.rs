@@ -108,9 +108,9 @@ async fn export(
         );
         let context = Context::new().with_remote_span_context(context);
         drop(provider.tracer("tests").start_with_context(name, &context));
-        let exported = provider.force_flush().map_err(|error| error.to_string());
+        let outcome = provider.force_flush().map_err(|error| error.to_string());
         drop(provider.shutdown());
-        exported
+        outcome
     });
     exported.await.unwrap()
 }
@@ -156,6 +156,32 @@ async fn what_was_taken_while_the_collector_was_down_arrives_also_after_a_kill()
     };
     let _second = serve(&data, &collector.url);
     collector.wait_for(&BTreeSet::from(["compile".to_owned()])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_exec_runs_arrives_by_the_address_of_events_alone() {
+    let collector = Collector::start(|_, _| Answer::Take).await;
+    let data = TempDir::new().unwrap();
+    let serve = serve(&data, &collector.url);
+    let exec = async |pipeline: &str, name: &str| {
+        Command::new(env!("CARGO_BIN_EXE_spanhook"))
+            .args(["exec", "--name", name, "--", "true"])
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .env("SPANHOOK_ENDPOINT", &serve.url)
+            .env("SPANHOOK_TOKEN", token(1))
+            .envs([("CI", "true"), ("GITLAB_CI", "true"), ("CI_JOB_ID", "15651125844")])
+            .envs([("CI_SERVER_HOST", "gitlab.example.com"), ("CI_PIPELINE_ID", pipeline)])
+            .output()
+            .await
+            .unwrap()
+    };
+    let done = exec("1", "compile").await;
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+    collector.wait_for(&BTreeSet::from(["compile".to_owned()])).await;
+    let refused = exec("2", "intrude").await;
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.success() && said.contains("answered 403"), "{said}");
 }
 
 /// Sends a span by otel-cli, set up as in a job.

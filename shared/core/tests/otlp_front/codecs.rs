@@ -105,9 +105,12 @@ fn any_span() -> impl Strategy<Value = Span> {
 
 fn any_request() -> impl Strategy<Value = ExportTraceServiceRequest> {
     let scope = vec(any_span(), 0..4).prop_map(|spans| ScopeSpans { spans, ..spans_scope() });
-    let group = (attributes(), vec(scope, 0..3)).prop_map(|(attributes, scope_spans)| {
-        ResourceSpans { resource: resource(attributes), scope_spans, ..ResourceSpans::default() }
-    });
+    let group =
+        (attributes(), vec(scope, 0..3)).prop_map(|(attributes, scope_spans)| ResourceSpans {
+            resource: Some(resource(attributes)),
+            scope_spans,
+            ..ResourceSpans::default()
+        });
     vec(group, 0..4).prop_map(|resource_spans| ExportTraceServiceRequest { resource_spans })
 }
 

@@ -47,8 +47,8 @@ pub(crate) fn text(key: &str, value: &str) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value }), ..KeyValue::default() }
 }
 
-pub(crate) fn resource(attributes: Vec<KeyValue>) -> Option<Resource> {
-    Some(Resource { attributes, ..Resource::default() })
+pub(crate) fn resource(attributes: Vec<KeyValue>) -> Resource {
+    Resource { attributes, ..Resource::default() }
 }
 
 /// A span of `trace`, told from others by its number.
@@ -69,7 +69,7 @@ pub(crate) fn spans(spans: Vec<Span>) -> ExportTraceServiceRequest {
     let scope = Some(InstrumentationScope { name: "tests".to_owned(), ..Default::default() });
     ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
-            resource: resource(vec![text("service.name", "make")]),
+            resource: Some(resource(vec![text("service.name", "make")])),
             scope_spans: vec![ScopeSpans { scope, spans, ..ScopeSpans::default() }],
             schema_url: "https://opentelemetry.io/schemas/1.37.0".to_owned(),
         }],
@@ -79,7 +79,7 @@ pub(crate) fn spans(spans: Vec<Span>) -> ExportTraceServiceRequest {
 pub(crate) fn metrics(metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
-            resource: resource(vec![text("service.name", "make")]),
+            resource: Some(resource(vec![text("service.name", "make")])),
             scope_metrics: vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }],
             ..ResourceMetrics::default()
         }],
@@ -89,7 +89,7 @@ pub(crate) fn metrics(metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
 pub(crate) fn logs(log_records: Vec<LogRecord>) -> ExportLogsServiceRequest {
     ExportLogsServiceRequest {
         resource_logs: vec![ResourceLogs {
-            resource: resource(vec![text("service.name", "make")]),
+            resource: Some(resource(vec![text("service.name", "make")])),
             scope_logs: vec![ScopeLogs { log_records, ..ScopeLogs::default() }],
             ..ResourceLogs::default()
         }],
