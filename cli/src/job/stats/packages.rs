@@ -1,6 +1,6 @@
 //! Which npm packages a chunk is made of; `packages/bundler/src/packages.ts` does the same.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{borrow::Cow, cmp::Reverse, collections::BTreeMap};
 
 use serde::Serialize;
 
@@ -33,7 +33,7 @@ impl Packages {
     pub(super) fn add(&mut self, path: &str, size: f64) {
         // Of a module without a size nothing was left.
         if size > 0.0 {
-            self.enter(package_of(path), (size, 1));
+            self.enter(&package_of(path), (size, 1));
         }
     }
 
@@ -80,28 +80,19 @@ impl Packages {
 /// The package that a module is of, by its path. The last `node_modules` counts: pnpm, Yarn's `PnP`
 /// and nested packages all end in one (`.pnpm/react@19.1.0/node_modules/react`,
 /// `react-npm-19.1.0-1b2c.zip/node_modules/react`).
-fn package_of(module: &str) -> &str {
+fn package_of(module: &str) -> Cow<'_, str> {
     // webpack puts loaders in front, and queries behind; Rollup marks what a plugin made of a module
     // with a NUL byte.
     let path = module.rsplit('!').next().unwrap_or_default();
     let path = path.strip_prefix('\0').unwrap_or(path);
     let path = path.split(['?', '|']).next().unwrap_or_default();
-    let is_end = |it: char| matches!(it, '/' | '\\' | ':');
-    let folder = "node_modules";
-    let behind = path.rmatch_indices(folder).find_map(|(at, _)| {
-        let (before, behind) = (&path[..at], &path[at + folder.len()..]);
-        let whole = before.is_empty() || before.ends_with(is_end);
-        if behind.is_empty() && whole {
-            Some("")
-        } else {
-            behind.strip_prefix(is_end).filter(|_| whole)
-        }
-    });
-    let Some(behind) = behind else { return OWN };
-    let mut ends = behind.match_indices(is_end).map(|(at, _)| at);
-    let end = if behind.starts_with('@') { ends.nth(1) } else { ends.next() };
-    let name = &behind[..end.unwrap_or(behind.len())];
-    if is_name(name) { name } else { REST }
+    let parts: Vec<_> = path.split(['/', '\\', ':']).collect();
+    let Some(at) = parts.iter().rposition(|it| *it == "node_modules") else { return OWN.into() };
+    let part = |nth| parts.get(at + nth).copied().unwrap_or_default();
+    let scoped = part(1).starts_with('@');
+    let name: Cow<'_, str> =
+        if scoped { format!("{}/{}", part(1), part(2)).into() } else { part(1).into() };
+    if is_name(&name) { name } else { REST.into() }
 }
 
 /// A name, maybe in a scope: <https://github.com/npm/validate-npm-package-name#naming-rules>, and
@@ -132,7 +123,7 @@ mod tests {
         let cases: BTreeMap<String, String> = serde_json::from_str(cases).unwrap();
         assert!(cases.len() > 30);
         for (path, name) in &cases {
-            assert_eq!(package_of(path), name, "{path}");
+            assert_eq!(package_of(path), *name, "{path}");
         }
     }
 
@@ -177,7 +168,7 @@ mod tests {
         #[test]
         fn any_path_gives_a_name_that_is_short_and_has_no_version(path in r"\PC{0,60}(node_modules[/\\])?\PC{0,60}") {
             let name = package_of(&path);
-            prop_assert!(name == OWN || name == REST || is_name(name));
+            prop_assert!(name == OWN || name == REST || is_name(&name));
             prop_assert!(!name.trim_start_matches('@').contains('@'));
         }
 

@@ -458,7 +458,7 @@ mod tests {
         let runtime = json!({
             "name": "webpack/runtime/ensure chunk", "nameForCondition": null, "size": 5, "chunks": [1],
         });
-        let chunk = |id: Value| json!({ "id": id, "names": [id], "size": 80 });
+        let chunk = |id: Value| json!({ "id": id, "size": 80 });
         let mut own = chunk(json!("own"));
         own["modules"] = json!([zod, 0, null]);
         let all = json!([chunk(json!(1)), chunk(json!("b")), chunk(json!(3)), own]);
