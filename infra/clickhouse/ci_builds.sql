@@ -179,3 +179,71 @@ FROM (
     FROM ci_build_parts FINAL
 )
 WHERE timestamp = reported;
+
+-- Chunks of bundles, and what their modules weigh by npm package: from the log records, which have all
+-- figures of one at once.
+CREATE TABLE IF NOT EXISTS ci_build_chunk_parts (
+    timestamp DateTime CODEC(Delta, ZSTD(1)),
+    correlation_id String CODEC(ZSTD(1)),
+    repository LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'owner/name, where the event itself says it',
+    bundler LowCardinality(String) CODEC(ZSTD(1)),
+    bundle LowCardinality(String) CODEC(ZSTD(1)),
+    chunk LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'its name without its content hash',
+    package LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'empty of the chunk itself, (own) of the code of the app, (rest) of smaller packages',
+    size UInt64 CODEC(ZSTD(1)),
+    modules Nullable(UInt64) CODEC(ZSTD(1)),
+    initial Nullable(Bool) CODEC(ZSTD(1)) COMMENT 'whether a page loads it at once',
+    inserted_at DateTime64(3) DEFAULT now64(3) CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(timestamp)
+PARTITION BY toYYYYMM(timestamp)
+PRIMARY KEY correlation_id
+ORDER BY (correlation_id, repository, bundler, bundle, chunk, package)
+TTL timestamp + toIntervalDay(400)
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS ci_build_chunk_parts_mv
+TO ci_build_chunk_parts
+AS SELECT
+    Timestamp AS timestamp,
+    ResourceAttributes['correlation_id'] AS correlation_id,
+    trim(BOTH '/' FROM concat(
+        ResourceAttributes['vcs.owner.name'], '/', ResourceAttributes['vcs.repository.name']
+    )) AS repository,
+    LogAttributes['build.bundler.name'] AS bundler,
+    LogAttributes['build.bundle.name'] AS bundle,
+    LogAttributes['build.chunk.name'] AS chunk,
+    LogAttributes['build.package.name'] AS package,
+    toUInt64OrZero(LogAttributes[concat(EventName, '.size')]) AS size,
+    -- The Map holds texts only; an attribute that is not there is the empty text, and so NULL.
+    toUInt64OrNull(LogAttributes[concat(EventName, '.modules')]) AS modules,
+    if(mapContains(LogAttributes, 'build.chunk.initial'), LogAttributes['build.chunk.initial'] = 'true', NULL)
+        AS initial
+FROM otel_logs
+WHERE ScopeName = 'spanhook'
+    AND EventName IN ('build.chunk', 'build.chunk.package')
+    AND ResourceAttributes['correlation_id'] != ''
+    -- A mark has any name, also one of these.
+    AND chunk != '' AND (package != '') = (EventName = 'build.chunk.package');
+
+-- Each chunk of a correlation id once: those of the last report.
+CREATE VIEW IF NOT EXISTS ci_build_chunks AS
+SELECT * EXCEPT (inserted_at, reported, package)
+FROM (
+    SELECT
+        *,
+        max(timestamp) OVER (PARTITION BY correlation_id, repository, bundler, bundle) AS reported
+    FROM ci_build_chunk_parts FINAL
+)
+WHERE timestamp = reported AND package = '';
+
+-- And each package of each chunk.
+CREATE VIEW IF NOT EXISTS ci_build_packages AS
+SELECT * EXCEPT (inserted_at, reported)
+FROM (
+    SELECT
+        *,
+        max(timestamp) OVER (PARTITION BY correlation_id, repository, bundler, bundle) AS reported
+    FROM ci_build_chunk_parts FINAL
+)
+WHERE timestamp = reported AND package != '';

@@ -19,7 +19,9 @@ from chdb import session
 SQL = pathlib.Path(__file__).parent.parent / "clickhouse"
 QUERIES = SQL / "queries"
 # Of builds and their releases, and of metrics; the other queries are of CI runs' spans.
-RELEASE_QUERIES = {"artifact_size", "bundle_size", "largest_assets", "latency_by_build"}
+RELEASE_QUERIES = {
+    "artifact_size", "bundle_size", "chunk_packages", "chunk_size", "largest_assets", "latency_by_build",
+}
 METRIC_QUERIES = {"run_durations"}
 CI_QUERIES = {path.stem for path in QUERIES.glob("*.sql")} - RELEASE_QUERIES - METRIC_QUERIES
 

@@ -47,6 +47,8 @@ def parsed(text, later):
         it = json.loads(text)
         if isinstance(it, str):
             return {"stringValue": it}
+        if isinstance(it, bool):
+            return {"boolValue": it}
         return {"intValue": str(it)} if isinstance(it, int) else {"doubleValue": it}
 
     for line in text.splitlines():

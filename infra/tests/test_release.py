@@ -253,6 +253,11 @@ def many():
         SELECT toDateTime({SINCE} - 300 * {DAY} + 259 * intDiv(number, 10)), toString(intDiv(number, 10)), 'webpack',
             concat('asset-', toString(number % 10)), number FROM numbers({10 * BUILDS})
     """)
+    clickhouse.execute(f"""
+        INSERT INTO ci_build_chunk_parts (timestamp, correlation_id, bundler, chunk, package, size)
+        SELECT toDateTime({SINCE} - 300 * {DAY} + 259 * intDiv(number, 20)), toString(intDiv(number, 20)), 'webpack',
+            concat('chunk-', toString(number % 10)), if(number % 20 < 10, '', 'react'), number FROM numbers({20 * BUILDS})
+    """)
     clickhouse.execute("INSERT INTO otel_traces SELECT * FROM generated.otel_traces")
     clickhouse.execute(f"""
         INSERT INTO otel_traces (Timestamp, TraceId, SpanId, SpanKind, ServiceName, ResourceAttributes, ScopeName, Duration)
@@ -412,7 +417,7 @@ def test_the_only_filter_is_the_correlation_id_and_the_latest_build_is_first(rel
 
 
 def test_every_panel_is_tested():
-    text = Path(__file__).read_text()
+    text = "".join((Path(__file__).parent / f"{name}.py").read_text() for name in ("test_release", "test_chunks"))
     assert not {title for title in RELEASE if f'"{title}"' not in text}
 
 

@@ -1,5 +1,7 @@
 //! `spanhook stats`: posts the sizes and the compile time of a bundler's build.
 
+mod modules;
+mod packages;
 mod read;
 mod reduce;
 

@@ -86,6 +86,23 @@ def make():
                 ),
             ]),
             (9, [
+                table(
+                    "Chunks", "Against the ten builds before, of the same project and branch; a new chunk has no size before.",
+                    f"""SELECT chunk AS Chunk, trim(concat(bundler, ' ', bundle)) AS Bundle, initial AS Initial, size AS Size,
+                        change AS Change, of_median - 1 AS `Against the median`, modules AS Modules
+                        FROM ({query("chunk_size")})""",
+                    units_of={"Size": units.BytesIEC, "Change": units.BytesIEC, "Against the median": units.PercentUnit},
+                    width=12,
+                ),
+                table(
+                    "Third-party code of chunks",
+                    "How much of each chunk comes from npm packages, and from which; (own) is the app's own code.",
+                    f"""SELECT chunk AS Chunk, third_party_share AS `Third-party`, package AS Package, size AS Size,
+                        share AS Share, modules AS Modules FROM ({query("chunk_packages")})""",
+                    units_of={"Third-party": units.PercentUnit, "Size": units.BytesIEC, "Share": units.PercentUnit}, width=12,
+                ),
+            ]),
+            (9, [
                 bars(
                     "Build duration by build", "This build and the ten before it, the latest first.",
                     f"""SELECT {label} AS Build, max(seconds) AS Duration FROM ci_builds

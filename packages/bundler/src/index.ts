@@ -8,4 +8,5 @@ export { webpackPlugin } from "./webpack.js";
 export type { Context } from "./context.js";
 export type { BuildEvent } from "./event.js";
 export type { Options } from "./options.js";
+export type { Package } from "./packages.js";
 export type { Asset, Bundler, Chunk, Details, Format, Measured, Metrics, Reduced } from "./reduce.js";

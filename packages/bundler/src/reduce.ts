@@ -1,3 +1,5 @@
+import { type Package, packagesOf } from "./packages.js";
+
 export type Bundler = "webpack" | "rspack" | "vite" | "rollup" | "esbuild";
 
 /** Formats that `reduce` reads. A rollup bundle has the format "vite". */
@@ -24,6 +26,10 @@ export interface Chunk {
   size: number;
   entry: boolean;
   initial: boolean;
+  /** How many are in it, where the statistics tell. */
+  modules?: number;
+  /** What they weigh before or after minimizing, as the bundler tells; the sum need not be `size`. */
+  packages?: Package[];
 }
 
 export interface Details {
@@ -57,6 +63,7 @@ export interface WebpackStats {
   warnings?: unknown[];
   assets?: WebpackAsset[];
   chunks?: WebpackChunk[];
+  modules?: WebpackModule[];
 }
 
 export interface WebpackAsset {
@@ -67,7 +74,21 @@ export interface WebpackAsset {
   info?: { related?: { sourceMap?: string | string[] } };
 }
 
+export interface WebpackModule {
+  name?: string;
+  /** The file's path without loaders and query; the bundler's own modules have none. */
+  nameForCondition?: string | null;
+  size?: number;
+  /** By their ids; modules of a chunk need not tell. */
+  chunks?: (string | number)[];
+  /** Those that were joined into this one. */
+  modules?: WebpackModule[];
+}
+
 export interface WebpackChunk {
+  id?: string | number | null;
+  /** Only on request; else the modules are listed once and name their chunks. */
+  modules?: WebpackModule[];
   names?: string[];
   files?: Iterable<string>;
   size?: number;
@@ -87,6 +108,7 @@ export interface RollupOutput {
   size?: number;
   isEntry?: boolean;
   imports?: string[];
+  modules?: Record<string, { renderedLength: number }>;
   viteMetadata?: { importedCss?: Iterable<string> };
 }
 
@@ -100,6 +122,7 @@ export interface MetafileOutput {
   entryPoint?: string;
   cssBundle?: string;
   imports?: { path: string; kind: string; external?: boolean }[];
+  inputs?: Record<string, { bytesInOutput: number }>;
 }
 
 const MAX_ASSETS = 20;
@@ -166,6 +189,7 @@ function webpackStats(stats: WebpackStats): Found {
   // Of what is related only the maps count: licence texts and compressed copies are not in the printed sizes either.
   const related = (stats.assets ?? []).flatMap((asset) => asset.related ?? []).map(toAsset).filter(isMap);
   const sizes = new Map(listed.map(({ name, size }) => [name, size]));
+  const modules = modulesByChunk(stats.modules ?? []);
   return {
     time: stats.time,
     errors: stats.errorsCount ?? stats.errors?.length,
@@ -181,9 +205,34 @@ function webpackStats(stats: WebpackStats): Found {
         size: chunk.size ?? files.reduce((total, file) => total + (sizes.get(file) ?? 0), 0),
         entry: chunk.entry ?? false,
         initial: chunk.initial ?? false,
+        ...contents(chunk.modules?.flatMap(leaves) ?? modules.get(chunk.id ?? "")),
       };
     }),
   };
+}
+
+type Module = [path: string, size: number];
+
+function modulesByChunk(modules: WebpackModule[]): Map<string | number, Module[]> {
+  const found = new Map<string | number, Module[]>();
+  for (const module of modules) {
+    for (const chunk of module.chunks ?? []) {
+      const known = found.get(chunk) ?? [];
+      known.push(...leaves(module));
+      found.set(chunk, known);
+    }
+  }
+  return found;
+}
+
+function leaves({ name, nameForCondition, size, modules = [] }: WebpackModule): Module[] {
+  return modules.length > 0 ? modules.flatMap(leaves) : [[nameForCondition ?? name ?? "", size ?? 0]];
+}
+
+function contents(modules: Module[] | undefined): Pick<Chunk, "modules" | "packages"> {
+  const packages = packagesOf(modules ?? []);
+  // Statistics that were cut down tell no modules, or none with a size.
+  return packages.length > 0 ? { modules: packages.reduce((sum, it) => sum + it.modules, 0), packages } : {};
 }
 
 /** Either what rollup-plugin-webpack-stats writes, or bundles: one for each output. */
@@ -213,6 +262,7 @@ function rollupBundle(bundle: RollupBundle): Found {
       size: sizes.get(file) ?? 0,
       entry: output.isEntry ?? false,
       initial: initial.has(file),
+      ...contents(Object.entries(output.modules ?? {}).map(([id, { renderedLength }]) => [id, renderedLength])),
     })),
   };
 }
@@ -238,6 +288,7 @@ function metafile({ outputs = {} }: Partial<Metafile>, outdir = ""): Found {
       size: output.bytes,
       entry: isEntry(path),
       initial: initial.has(path),
+      ...contents(Object.entries(output.inputs ?? {}).map(([id, { bytesInOutput }]) => [id, bytesInOutput])),
     })),
   };
 }

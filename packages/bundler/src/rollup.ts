@@ -133,7 +133,10 @@ function withoutCode(bundle: RollupBundle): RollupBundle {
   return Object.fromEntries(
     Object.entries(bundle).map(([file, output]): [string, RollupOutput] => {
       const { type, name, isEntry, imports, viteMetadata } = output;
-      return [file, { type, name, isEntry, imports, viteMetadata, size: outputSize(output) }];
+      const modules = Object.fromEntries(
+        Object.entries(output.modules ?? {}).map(([id, { renderedLength }]) => [id, { renderedLength }]),
+      );
+      return [file, { type, name, isEntry, imports, viteMetadata, modules, size: outputSize(output) }];
     }),
   );
 }

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Options } from "./options.js";
-import { type Bundler, type WebpackStats, mapsWithoutSize, reduce } from "./reduce.js";
+import { type Bundler, type WebpackModule, type WebpackStats, mapsWithoutSize, reduce } from "./reduce.js";
 import { report } from "./send.js";
 
 /** The part of webpack's and rspack's compiler that is used here, so that neither has to be installed. */
@@ -16,6 +16,22 @@ export interface Compiler {
 
 export interface Stats {
   toJson(options: Record<string, boolean>): object;
+  compilation: Compilation;
+}
+
+export interface Compilation {
+  chunks: Iterable<CompiledChunk>;
+  chunkGraph: { getChunkModulesIterable(chunk: CompiledChunk): Iterable<Module> };
+}
+
+/** The bundler's own: it is only handed back. */
+type CompiledChunk = any;
+
+export interface Module {
+  nameForCondition(): string | null | undefined;
+  size(): number;
+  /** Of a module into which others were joined. */
+  modules?: Iterable<Module>;
 }
 
 export interface WebpackPlugin {
@@ -55,6 +71,7 @@ export function pluginFor(bundler: Bundler, options: Options): WebpackPlugin {
         await report(() => {
           const json = stats.toJson(PARTS) as WebpackStats & { version?: string; rspackVersion?: string };
           addSourceMaps(json, compiler.outputPath);
+          addModules(json, stats.compilation);
           const bundlerVersion = json.rspackVersion ?? json.version;
           return { ...reduce(json, "webpack"), bundler, bundlerVersion, name: compiler.name };
         }, options);
@@ -88,4 +105,19 @@ function addSourceMaps(stats: WebpackStats, folder: string): void {
       if (size !== undefined) asset.related = [...(asset.related ?? []), { name, size }];
     }
   }
+}
+
+/** As `toJson` would, which writes of each module who imported it, and more that nobody reads. */
+function addModules(stats: WebpackStats, { chunks, chunkGraph }: Compilation): void {
+  const found = new Map<unknown, CompiledChunk>();
+  for (const chunk of chunks) found.set(chunk.id, chunk);
+  for (const chunk of stats.chunks ?? []) {
+    const compiled = found.get(chunk.id);
+    if (compiled) chunk.modules = [...chunkGraph.getChunkModulesIterable(compiled)].map(told);
+  }
+}
+
+function told(module: Module): WebpackModule {
+  const modules = module.modules && [...module.modules].map(told);
+  return { nameForCondition: module.nameForCondition(), size: module.size(), modules };
 }

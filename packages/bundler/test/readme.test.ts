@@ -50,6 +50,8 @@ describe("the README", () => {
       const { status, metrics, details, errors_count, warnings_count } = reduce(json, "webpack");
       // Full statistics name source maps but not their size.
       delete metrics.source_map_size_bytes;
+      // The script leaves packages to the others.
+      details.chunks = details.chunks.map(({ modules, packages, ...chunk }) => chunk);
       assert.deepEqual(
         { metrics: event.metrics, details: event.details, errors_count: event.errors_count, warnings_count: event.warnings_count, status: event.job_status },
         { metrics, details, errors_count, warnings_count, status },

@@ -5,7 +5,7 @@
 //! | `type` | becomes |
 //! | --- | --- |
 //! | `ci_build_metadata` | span `build {project}`, histogram `cicd.pipeline.run.duration` |
-//! | `webpack_build_stats` | span `{bundler} compile`, gauges `build.*`, log records `build.bundle.stats`, `build.asset`, `build.chunk` |
+//! | `webpack_build_stats` | span `{bundler} compile`, gauges `build.*`, log records `build.bundle.stats`, `build.asset`, `build.chunk`, `build.chunk.package` |
 //! | `artifact` | span `artifact {name}`, gauges `build.artifact.size` and `build.artifact.part.size`, log records `build.artifact.part` |
 //! | `measure` | a gauge of that name |
 //! | `mark` | span and log record of that name |
@@ -27,6 +27,7 @@
 
 mod asset;
 mod map;
+mod package;
 mod place;
 mod private;
 mod read;

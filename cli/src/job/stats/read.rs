@@ -3,6 +3,10 @@
 
 use std::{fmt, marker::PhantomData};
 
+use super::{
+    modules::{ByChunk, Id},
+    packages::Packages,
+};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -20,6 +24,8 @@ pub(super) struct Statistics {
     pub(super) warnings: Option<u64>,
     pub(super) assets: Option<Vec<Asset>>,
     pub(super) chunks: Vec<Chunk>,
+    /// What is in the chunks by their ids, where the chunks do not tell it themselves.
+    pub(super) modules: ByChunk,
     /// The configurations of a multi-compiler, or compilations within this one.
     pub(super) children: Vec<Self>,
     /// esbuild's metafile
@@ -62,6 +68,8 @@ impl Asset {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Chunk {
+    pub(super) id: Option<Id>,
+    pub(super) modules: Option<Packages>,
     pub(super) names: Option<Vec<String>>,
     pub(super) files: Option<Vec<String>>,
     pub(super) size: Option<f64>,
@@ -79,6 +87,13 @@ pub(super) struct Output {
     pub(super) css_bundle: Option<String>,
     #[serde(default)]
     pub(super) imports: Vec<Import>,
+    pub(super) inputs: Option<Pairs<Input>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Input {
+    #[serde(rename = "bytesInOutput", default)]
+    pub(super) bytes: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,7 +151,10 @@ impl<'de> Deserialize<'de> for Statistics {
                             found.children = map.next_value::<Option<_>>()?.unwrap_or_default();
                         }
                         "outputs" => found.outputs = map.next_value()?,
-                        "modules" | "inputs" => drop(map.next_value::<IgnoredAny>()?),
+                        "modules" => {
+                            found.modules = map.next_value::<Option<_>>()?.unwrap_or_default();
+                        }
+                        "inputs" => drop(map.next_value::<IgnoredAny>()?),
                         _ => {
                             let entry: Entry = map.next_value()?;
                             if entry.file.is_some() {
@@ -262,6 +280,8 @@ macro_rules! skip {
         }
     };
 }
+
+pub(super) use skip;
 
 impl<'de> Deserialize<'de> for Loose {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -9,7 +9,11 @@ use std::{
 
 use serde::Serialize;
 
-use super::read::{Asset, Chunk, Entry, Output, Statistics};
+use super::{
+    modules::ByChunk,
+    packages::{Package, Packages},
+    read::{Asset, Chunk, Entry, Output, Statistics},
+};
 
 const MAX_ASSETS: usize = 20;
 const MAX_CHUNKS: usize = 50;
@@ -62,6 +66,24 @@ pub(super) struct Piece {
     size: u64,
     entry: bool,
     initial: bool,
+    #[serde(flatten)]
+    contents: Option<Contents>,
+}
+
+/// The modules of a chunk, where the statistics tell them.
+#[derive(Debug, PartialEq, Serialize)]
+struct Contents {
+    modules: u64,
+    packages: Vec<Package>,
+}
+
+impl Contents {
+    /// Statistics that were cut down tell no modules, or none with a size.
+    fn of(packages: &Packages) -> Option<Self> {
+        let packages = packages.largest();
+        let modules = packages.iter().map(|it| it.modules).sum();
+        (!packages.is_empty()).then_some(Self { modules, packages })
+    }
 }
 
 /// Every bundler's statistics in one form.
@@ -91,7 +113,11 @@ impl Found {
             .iter()
             .flat_map(Asset::maps_without_size)
             .any(|name| !sizes.contains_key(&**name));
-        let chunks = statistics.chunks.into_iter().map(|chunk| piece(chunk, &sizes)).collect();
+        let chunks = statistics
+            .chunks
+            .into_iter()
+            .map(|it| piece(it, &sizes, &statistics.modules))
+            .collect();
         let (mut maps, assets): (Vec<_>, _) = listed.into_iter().partition(is_map);
         maps.extend(related);
         Self {
@@ -127,6 +153,13 @@ impl Found {
         let initial = reachable(entries, |path| {
             by_path.get(path).map(|it| imports(it, false)).unwrap_or_default()
         });
+        let inputs = |output: &Output| {
+            let mut packages = Packages::default();
+            for (path, input) in output.inputs.iter().flat_map(|it| &it.0) {
+                packages.add(path, input.bytes);
+            }
+            packages
+        };
         let chunks = codes().map(|(path, output)| {
             let name = short(path);
             let stem = name.rsplit_once('.').filter(|(_, ending)| !ending.contains('/'));
@@ -140,6 +173,7 @@ impl Found {
                 size: whole(output.bytes),
                 entry: is_entry(path, output),
                 initial: initial.contains(path),
+                contents: Contents::of(&inputs(output)),
             }
         });
         let chunks = chunks.collect();
@@ -187,6 +221,7 @@ impl Found {
                     .unwrap_or_default(),
                 entry: entry.begins,
                 initial: initial.contains(key),
+                contents: None,
             })
             .collect();
         Ok(found)
@@ -236,7 +271,9 @@ fn sized(asset: &Asset) -> Named {
     }
 }
 
-fn piece(chunk: Chunk, sizes: &HashMap<&str, u64>) -> Piece {
+fn piece(chunk: Chunk, sizes: &HashMap<&str, u64>, modules: &ByChunk) -> Piece {
+    let listed = || modules.0.get(chunk.id.as_ref()?);
+    let contents = chunk.modules.as_ref().or_else(listed).and_then(Contents::of);
     let files = chunk.files.unwrap_or_default();
     let of_files = || files.iter().filter_map(|it| sizes.get(&**it)).sum();
     Piece {
@@ -245,6 +282,7 @@ fn piece(chunk: Chunk, sizes: &HashMap<&str, u64>) -> Piece {
         files,
         entry: chunk.entry.unwrap_or_default(),
         initial: chunk.initial.unwrap_or_default(),
+        contents,
     }
 }
 
@@ -283,7 +321,7 @@ fn sum(assets: &[Named]) -> u64 {
     clippy::cast_sign_loss,
     reason = "a cast of what is no such number gives the nearest one"
 )]
-fn whole(number: f64) -> u64 {
+pub(super) fn whole(number: f64) -> u64 {
     number.round() as u64
 }
 
@@ -404,6 +442,39 @@ mod tests {
         let reduced = webpack(statistics, Some(12.6));
         assert_eq!(reduced["details"]["chunks"][0]["size"], 274);
         assert_eq!(reduced["metrics"]["compile_time_ms"], 13);
+    }
+
+    #[test]
+    fn a_chunk_tells_its_packages_from_its_own_modules_or_from_those_that_name_it() {
+        let zod = json!({ "name": "./node_modules/zod/index.js", "size": 30, "chunks": [1, "b"] });
+        let joined = json!({
+            "name": "./src/index.js + 1 modules", "nameForCondition": "/app/src/index.js",
+            "size": 50, "chunks": [1],
+            "modules": [
+                { "name": "./src/index.js", "size": 20 },
+                { "nameForCondition": "/app/node_modules/@acme/ui/index.js", "size": 30.4 },
+            ],
+        });
+        let runtime = json!({
+            "name": "webpack/runtime/ensure chunk", "nameForCondition": null, "size": 5, "chunks": [1],
+        });
+        let chunk = |id: Value| json!({ "id": id, "size": 80 });
+        let mut own = chunk(json!("own"));
+        own["modules"] = json!([zod, 0, null]);
+        let all = json!([chunk(json!(1)), chunk(json!("b")), chunk(json!(3)), own]);
+        let reduced = webpack(
+            json!({ "assets": [], "chunks": all, "modules": [joined, zod, runtime, 7] }),
+            None,
+        );
+        let chunks = &reduced["details"]["chunks"];
+        let zod = json!({ "name": "zod", "size": 30, "modules": 1 });
+        let ui = json!({ "name": "@acme/ui", "size": 30, "modules": 1 });
+        let code = json!({ "name": "(own)", "size": 25, "modules": 2 });
+        assert_eq!(chunks[0]["packages"], json!([ui, zod, code]));
+        assert_eq!(chunks[0]["modules"], 4);
+        assert_eq!(chunks[1]["packages"], json!([zod]));
+        assert_eq!(chunks[2].get("packages").or(chunks[2].get("modules")), None);
+        assert_eq!(chunks[3]["packages"], json!([zod]));
     }
 
     #[test]

@@ -196,6 +196,41 @@ fn a_chunk_is_read_however_a_plugin_writes_it() {
 }
 
 #[test]
+fn the_packages_of_a_chunk_are_told_by_name_and_the_ones_beyond_ten_as_the_rest() {
+    let many = (1..=13_u64).map(|it| json!({ "name": format!("p{it:02}@1.{it}"), "size": it }));
+    let mut packages: Vec<_> = many.collect();
+    packages.push(json!({ "name": "(own)", "size_bytes": "7", "modules": 2 }));
+    packages.push(json!({ "name": "zod" }));
+    let chunks = json!([
+        { "name": "main", "size": 100, "packages": packages },
+        // The same chunk of another page: its packages are added.
+        { "name": "main", "size": 10, "packages": [{ "name": "p13", "size": 2, "modules": 1 }] },
+        { "name": "lazy", "size": 1, "packages": "two" },
+    ]);
+    let batch = of(&with(event("webpack_build_stats"), "details", json!({ "chunks": chunks })));
+    let chunk = "events[0].details.chunks";
+    assert_eq!(
+        batch.unread.at,
+        [format!("{chunk}[0].packages[14]"), format!("{chunk}[2].packages")]
+    );
+    let metrics = &metric_groups(&batch)[0].metrics;
+    let metric = metrics.iter().find(|it| it.name == "build.chunk.package.size").unwrap();
+    let points = metric.points.iter();
+    let found: Vec<_> =
+        points.map(|it| (it.attributes.text("build.package.name"), it.value)).collect();
+    assert_eq!(found[..2], [("p13", 15.0), ("p12", 12.0)]);
+    assert_eq!(found[9..], [("p04", 4.0), ("(own)", 7.0), ("(rest)", 6.0)]);
+    let records = log_groups(&batch)[0].records.iter();
+    let records: Vec<_> = records.filter(|it| it.event_name == "build.chunk.package").collect();
+    assert_eq!((records.len(), records[0].body.as_ref()), (12, "p13"));
+    let own = &records[10].attributes;
+    for (name, value) in [("build.chunk.package.size", 7), ("build.chunk.package.modules", 2)] {
+        assert_eq!(own.get(name), Some(&span::Value::Int(value)), "{name}");
+    }
+    assert_eq!(own.text("build.chunk.name"), "main");
+}
+
+#[test]
 fn no_secret_and_no_person_is_kept() {
     let attributes = json!({ "api_token": "s3cret", "author": "Ada", "user.email": "Ada" });
     let private = json!({ "password": { "old": "s3cret" }, "commit": { "author_name": "Ada" } });

@@ -1,5 +1,7 @@
 //! What a bundler says of a bundle: how long it took, what it weighs, and what of it weighs most.
 
+use std::{collections::BTreeMap, ops::BitOr};
+
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -7,9 +9,10 @@ use super::{
     super::{
         BadEvents, Batch, MAX_DETAILS, MAX_PARTS,
         asset::{self, Weight},
+        package::{self, Package},
         place::Place,
         private,
-        read::{BYTES, COUNT, Event},
+        read::{BYTES, COUNT},
     },
     Subject, float, outcome,
 };
@@ -95,7 +98,9 @@ impl Subject<'_, '_> {
         if self.event.get("details").is_some_and(|it| !it.is_object()) {
             batch.miss(|| self.event.path("details"));
         }
-        let assets = listed(self.event, "largest_assets", asset, batch);
+        let details = |list| self.event.get("details").and_then(|it| it.get(list));
+        let path = |list| move || self.event.path(&format!("details.{list}"));
+        let assets = listed(batch, details("largest_assets"), &path("largest_assets"), asset);
         for (name, size) in asset::largest(assets, MAX_PARTS) {
             let mut labels = labels.clone();
             labels.set("build.asset.name", name.clone());
@@ -103,7 +108,7 @@ impl Subject<'_, '_> {
             labels.set("build.asset.size", size);
             self.part(batch, "build.asset", name, labels, at);
         }
-        let chunks = listed(self.event, "chunks", chunk, batch);
+        let chunks = listed(batch, details("chunks"), &path("chunks"), chunk);
         for (name, chunk) in asset::largest(chunks, MAX_PARTS) {
             let mut labels = labels.clone();
             labels.set("build.chunk.name", name.clone());
@@ -114,6 +119,15 @@ impl Subject<'_, '_> {
             {
                 self.gauge(batch, (name, unit), float(count), labels.clone(), at);
             }
+            for (name, package) in package::largest(chunk.packages, MAX_PARTS) {
+                let mut labels = labels.clone();
+                labels.set("build.package.name", name.clone());
+                let size = ("build.chunk.package.size", "By");
+                self.gauge(batch, size, float(package.size), labels.clone(), at);
+                labels.set("build.chunk.package.size", package.size);
+                labels.set("build.chunk.package.modules", package.modules);
+                self.part(batch, "build.chunk.package", name, labels, at);
+            }
             labels.set("build.chunk.size", chunk.size);
             labels.set("build.chunk.modules", chunk.modules);
             self.part(batch, "build.chunk", name, labels, at);
@@ -122,26 +136,24 @@ impl Subject<'_, '_> {
 }
 
 /// The elements of a list in `details` that can be read. Bundlers' plugins differ in how they write
-/// them, so one that can't be read costs no other.
+/// them, so one that can't be read costs no other; `path` is where the list is.
 fn listed<T>(
-    event: &Event<'_>,
-    list: &'static str,
-    read: fn(&Value) -> Option<T>,
     batch: &mut Batch,
+    list: Option<&Value>,
+    path: &dyn Fn() -> String,
+    read: fn(&mut Batch, &Value, &dyn Fn() -> String) -> Option<T>,
 ) -> Vec<T> {
-    let Some(json) = event.get("details").and_then(|it| it.get(list)).filter(|it| !it.is_null())
-    else {
-        return Vec::new();
-    };
+    let Some(json) = list.filter(|it| !it.is_null()) else { return Vec::new() };
     let Some(elements) = json.as_array() else {
-        batch.miss(|| event.path(&format!("details.{list}")));
+        batch.miss(path);
         return Vec::new();
     };
     let mut parts = Vec::with_capacity(elements.len());
     for (nth, element) in elements.iter().enumerate() {
-        match read(element) {
+        let path = || format!("{}[{nth}]", path());
+        match read(batch, element, &path) {
             Some(part) => parts.push(part),
-            None => batch.miss(|| event.path(&format!("details.{list}[{nth}]"))),
+            None => batch.miss(path),
         }
     }
     parts
@@ -150,22 +162,27 @@ fn listed<T>(
 /// `size` as webpack says it, or `size_bytes`.
 fn size(part: &Value) -> Option<u64> {
     let size = part.get("size").filter(|it| !it.is_null()).or_else(|| part.get("size_bytes"))?;
-    let Int(size) = Int::deserialize(size).ok()?;
-    size
+    number(size)
 }
 
-fn asset(part: &Value) -> Option<(String, u64)> {
+fn number(json: &Value) -> Option<u64> {
+    Int::deserialize(json).ok().and_then(|Int(number)| number)
+}
+
+fn asset(_: &mut Batch, part: &Value, _: &dyn Fn() -> String) -> Option<(String, u64)> {
     Some((asset::without_hash(part.get("name")?.as_str()?), size(part)?))
 }
 
 /// What a chunk weighs.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 struct Chunk {
     size: u64,
     /// How many modules are in it, where that is told.
     modules: Option<u64>,
     /// Whether a page loads it at once, where that is told.
     initial: Option<bool>,
+    /// What its modules weigh, by npm package, where that is told.
+    packages: BTreeMap<String, Package>,
 }
 
 impl Weight for Chunk {
@@ -175,20 +192,17 @@ impl Weight for Chunk {
 
     fn add(&mut self, other: Self) {
         self.size.add(other.size);
-        self.modules = match (self.modules, other.modules) {
-            (Some(one), Some(other)) => Some(one.saturating_add(other)),
-            (one, other) => one.or(other),
-        };
-        self.initial = match (self.initial, other.initial) {
-            (Some(one), Some(other)) => Some(one || other),
-            (one, other) => one.or(other),
-        };
+        self.modules = package::either(self.modules, other.modules, u64::saturating_add);
+        self.initial = package::either(self.initial, other.initial, BitOr::bitor);
+        for (name, package) in other.packages {
+            self.packages.entry(name).or_default().add(package);
+        }
     }
 }
 
 /// A chunk by its name, its first name of several, or its id; without a name it is one of those that
 /// a bundler numbers.
-fn chunk(part: &Value) -> Option<(String, Chunk)> {
+fn chunk(batch: &mut Batch, part: &Value, path: &dyn Fn() -> String) -> Option<(String, Chunk)> {
     let names = part.get("names").and_then(Value::as_array);
     let name = [part.get("name"), names.and_then(|it| it.first()), part.get("id")];
     let name = name.into_iter().flatten().find_map(|it| match it {
@@ -199,12 +213,20 @@ fn chunk(part: &Value) -> Option<(String, Chunk)> {
     let modules = match part.get("modules") {
         // As webpack lists them itself.
         Some(Value::Array(modules)) => Some(modules.len() as u64),
-        Some(count) => Int::deserialize(count).ok().and_then(|Int(count)| count),
+        Some(count) => number(count),
         None => None,
     };
+    let size = size(part)?;
+    let path = || format!("{}.packages", path());
+    let mut packages = BTreeMap::<_, Package>::new();
+    for (name, package) in listed(batch, part.get("packages"), &path, package) {
+        packages.entry(name).or_default().add(package);
+    }
     let initial = part.get("initial").and_then(Value::as_bool);
-    Some((
-        name.unwrap_or_else(|| "unnamed".to_owned()),
-        Chunk { size: size(part)?, modules, initial },
-    ))
+    Some((name.unwrap_or_else(|| "unnamed".to_owned()), Chunk { size, modules, initial, packages }))
+}
+
+fn package(_: &mut Batch, part: &Value, _: &dyn Fn() -> String) -> Option<(String, Package)> {
+    let name = package::without_version(part.get("name")?.as_str()?)?;
+    Some((name, Package { size: size(part)?, modules: part.get("modules").and_then(number) }))
 }
