@@ -88,7 +88,8 @@ SELECT
         ResourceAttributes['vcs.owner.name'], '/', ResourceAttributes['vcs.repository.name']
     )) AS repository,
     ResourceAttributes['cicd.pipeline.name'] AS pipeline,
-    ResourceAttributes['cicd.pipeline.run.id'] AS run_id,
+    -- A runner's process tells of many runs under one resource.
+    coalesce(nullIf(ResourceAttributes['cicd.pipeline.run.id'], ''), SpanAttributes['cicd.pipeline.run.id']) AS run_id,
     ResourceAttributes['cicd.pipeline.run.url.full'] AS run_url,
     ResourceAttributes['correlation_id'] AS correlation_id,
     SpanAttributes[if(span_kind = 'job', 'cicd.pipeline.task.name', 'spanhook.job')] AS job,
@@ -124,10 +125,13 @@ SELECT
     toUInt64OrNull(SpanAttributes['k8s.image.size']) AS image_size,
     accurateCastOrNull(round(pull_seconds * 1e9), 'UInt64') AS pull_duration_ns
 FROM otel_traces
+-- By scope, not by service: a service's name is the operator's choice (a setting of each provider) and may be
+-- that of anything else, while the scope says what made the span. What a runner's own spans stand for the
+-- Collector says (../collector), under their own scope.
 -- Without a provider it is spanhook's own telemetry, or a build event: its attributes are the sender's,
 -- who is no CI server, and it has tables of its own. What brought a run (an event, a pull request) has
 -- no run's id: the runs are in its trace.
-WHERE ScopeName = 'spanhook'
+WHERE (ScopeName = 'spanhook' OR span_kind IN ('execution', 'runner_stage', 'function'))
     AND ResourceAttributes['spanhook.provider'] != ''
     AND span_kind NOT IN ('', 'ping');
 

@@ -76,6 +76,11 @@ locals {
       stat    = "Sum"
       metrics = [for it in ["NumberOfMessagesSent", "NumberOfMessagesReceived", "NumberOfEmptyReceives"] : ["AWS/SQS", it, "QueueName", aws_sqs_queue.spans.name]]
     },
+    {
+      title   = "Projects off or sampled away: deliveries"
+      stat    = "Sum"
+      metrics = [[{ expression = "SEARCH('{spanhook,function,provider,reason} MetricName=\"ignored\" reason=(\"denied\" OR \"not_sampled\")', 'Sum', 300)" }]]
+    },
   ]
 }
 

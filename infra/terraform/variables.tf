@@ -270,7 +270,7 @@ variable "alarm_topic_arn" {
 variable "oldest_message_seconds" {
   type        = number
   description = "Age of the oldest message that raises an alarm, in seconds"
-  default     = 900
+  default     = 300
   nullable    = false
 
   validation {
@@ -282,7 +282,7 @@ variable "oldest_message_seconds" {
 variable "delivery_lag_milliseconds" {
   type        = number
   description = "Time from the end of the work to the Collector that raises an alarm (95th percentile), in milliseconds"
-  default     = 900000
+  default     = 300000
   nullable    = false
 
   validation {

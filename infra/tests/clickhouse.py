@@ -18,12 +18,13 @@ from chdb import session
 
 SQL = pathlib.Path(__file__).parent.parent / "clickhouse"
 QUERIES = SQL / "queries"
-# Of builds and their releases, and of metrics; the other queries are of CI runs' spans.
+# Of builds and their releases, of metrics, and of runners' own spans; the other queries are of what webhooks tell.
 RELEASE_QUERIES = {
     "artifact_size", "bundle_size", "chunk_packages", "chunk_size", "largest_assets", "latency_by_build",
 }
 METRIC_QUERIES = {"run_durations"}
-CI_QUERIES = {path.stem for path in QUERIES.glob("*.sql")} - RELEASE_QUERIES - METRIC_QUERIES
+RUNNER_QUERIES = {"runner_stages"}
+CI_QUERIES = {path.stem for path in QUERIES.glob("*.sql")} - RELEASE_QUERIES - METRIC_QUERIES - RUNNER_QUERIES
 
 
 @functools.cache

@@ -35,6 +35,9 @@ service:
     logs: { receivers: [otlp], exporters: [file/logs] }
 """
 
+# GITLAB_NATIVE_JOB_ID
+NATIVE_JOB_IDS = ["default", "export"]
+
 # Laid over a configuration so that a test need not wait 5 s for the first retry.
 QUICK_RETRIES = "exporters: { otlp_http: { retry_on_failure: { initial_interval: 100ms, max_interval: 500ms } } }"
 

@@ -31,6 +31,7 @@ class Serve:
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
             "BUILD_EVENTS_TOKEN": TOKEN,
             "GITHUB_WEBHOOK_SECRET": SECRET,
+            "GITLAB_SECRET_TOKEN": SECRET,
             "KUBERNETES_TOKEN": TOKEN,
             **env,
         }
@@ -66,6 +67,9 @@ class Serve:
     def github(self, delivery):
         signature = hmac.new(SECRET.encode(), json.dumps(delivery).encode(), hashlib.sha256).hexdigest()
         return self._post("github", delivery, {"X-Hub-Signature-256": f"sha256={signature}"})
+
+    def gitlab(self, delivery):
+        return self._post("gitlab", delivery, {"X-Gitlab-Token": SECRET, "X-Gitlab-Event": "Pipeline Hook"})
 
     def cluster(self, batch):
         return self._post("kubernetes", batch, {"Authorization": f"Bearer {TOKEN}"})

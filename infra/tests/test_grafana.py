@@ -17,7 +17,12 @@ PANELS = [
     for dashboard in DASHBOARDS.values()
     for panel in dashboard["panels"]
 ]
-CI_PANELS = [it for it in PANELS if it.values[0]["uid"] not in ("spanhook-health", "spanhook-release")]
+# Runners' own spans come from no webhook: test_runner.py has them.
+OF_RUNNERS = ("Time by runner stage", "Runner stages")
+CI_PANELS = [
+    it for it in PANELS
+    if it.values[0]["uid"] not in ("spanhook-health", "spanhook-release") and it.values[1]["title"] not in OF_RUNNERS
+]
 VARIABLES = [
     pytest.param(variable, id=f"{dashboard['uid']}: {variable['name']}")
     for dashboard in DASHBOARDS.values()
@@ -227,16 +232,24 @@ def test_own_health_shows_what_spanhook_exports():
     now = int(time.time())
     own = {"ServiceName": "spanhook-forwarder", "ScopeName": "spanhook", "TimeUnix": now}
     names = ["delivered", "spans", "retried", "dead_lettered", "partially_rejected", "misconfigured"]
-    counters = [{**own, "MetricName": f"spanhook.{name}", "Value": 2} for name in names for _ in range(2)]
-    clickhouse.insert("otel_metrics_sum", counters)
+    forwarded = {**own, "Attributes": {"reason": "forwarded"}}
+    counters = [{**forwarded, "MetricName": f"spanhook.{name}", "Value": 2} for name in names for _ in range(2)]
+    decisions = {"accepted": 30, "denied": 5, "not_sampled": 3, "nothing_to_tell": 9}
+    verified = [
+        {**own, "ServiceName": "serve", "MetricName": "spanhook.verified", "Value": number, "Attributes": {"reason": reason}}
+        for reason, number in decisions.items()
+    ]
+    clickhouse.insert("otel_metrics_sum", counters + verified)
     clickhouse.insert(
         "otel_metrics_histogram",
         [{**own, "MetricName": "spanhook.delivery_lag", "Sum": 600, "Count": 3, "Max": 400}],
     )
     run = {**CHAIN.rows[0], "Timestamp": (now - 130) * SECOND}
+    (job, *_) = (row for row in CHAIN.rows if row["SpanAttributes"]["spanhook.kind"] == "job")
+    job = {**job, "Timestamp": (now - 400) * SECOND, "Duration": 10 * SECOND}
     delivery = {**run, "SpanId": "2" * 16, "SpanName": "POST /gitlab", "ResourceAttributes": {}}
     for _ in range(2):
-        clickhouse.insert("otel_traces", [run, delivery])
+        clickhouse.insert("otel_traces", [run, job, delivery])
 
     shown = {
         panel["title"]: clickhouse.rows(expand(panel["targets"][0]["rawSql"], now - HOUR, now + HOUR))
@@ -244,16 +257,47 @@ def test_own_health_shows_what_spanhook_exports():
     }
     assert all(shown.values())
     for panel in DASHBOARDS["health.json"]["panels"]:
-        if panel["type"] == "stat":
+        if panel["type"] == "stat" and panel["gridPos"]["w"] == 4:
             # Deltas: two exports of 2 are 4.
             assert list(shown[panel["title"]][0].values()) == [4], panel["title"]
     (lag,) = shown["Delivery lag as counted"]
     assert (lag["mean"], lag["longest"]) == (200, 400)
-    assert {row["metric"] for row in shown["Counters"]} == set(names)
+    assert {row["metric"] for row in shown["Counters"]} == {*names, "verified"}
+    value = {title: next(iter(rows[0].values())) for title, rows in shown.items()}
+    assert (value["Share lost"], value["Share missing in the view"]) == (0.5, 0)
+    assert 389 < value["End of a job to its row, p95"] < 450
+    assert {row["rule"]: row["deliveries"] for row in shown["Deliveries by the project's rule"]} == {
+        "on": 30, "off": 5, "sampled away": 3,
+    }
+    assert shown["Rows of the view"] == [{"Provider": "gitlab", "In otel_traces": 2, "In the view": 2, "Missing": 0}]
+    (project,) = shown["Projects"]
+    assert (project["Repository"], project["Runs"], project["Spans"]) == ("acme/shop", 1, 2)
     (deliveries,) = shown["Deliveries"]
     assert (deliveries["route"], deliveries["deliveries"]) == ("POST /gitlab", 1)
     (stored,) = shown["Delivery lag as stored"]
     assert 29 < stored["p95"] < 60  # the run took 100 s of the 130
-    assert [(row["provider"], row["spans"]) for row in shown["Spans stored"]] == [("gitlab", 1)]
+    assert [(row["provider"], row["spans"]) for row in shown["Spans stored"]] == [("gitlab", 2)]
     (duplicates,) = shown["Duplicates"]
-    assert (duplicates["Rows"], duplicates["Spans"], duplicates["Duplicates"]) == (4, 2, 0.5)
+    assert (duplicates["Rows"], duplicates["Spans"], duplicates["Duplicates"]) == (6, 3, 0.5)
+
+
+def test_own_health_tells_of_spans_that_the_view_has_not():
+    clickhouse = engine()
+    clickhouse.create("missing")
+    clickhouse.create_tables()
+    now = int(time.time())
+    rows = [{**row, "Timestamp": now * SECOND} for row in CHAIN.rows]
+    clickhouse.insert("otel_traces", rows[:3])
+    clickhouse.execute("DROP VIEW ci_job_telemetry_traces_mv")
+    clickhouse.insert("otel_traces", rows[3:4])
+    panels = {it["title"]: it["targets"][0]["rawSql"] for it in DASHBOARDS["health.json"]["panels"]}
+    shown = {title: clickhouse.rows(expand(sql, now - HOUR, now + HOUR)) for title, sql in panels.items()}
+    assert list(shown["Share missing in the view"][0].values()) == [0.25]
+    assert shown["Rows of the view"] == [{"Provider": "gitlab", "In otel_traces": 4, "In the view": 3, "Missing": 1}]
+
+
+def test_what_own_health_counts_is_what_the_view_takes_in():
+    view = " ".join((SQL / "ci_job_telemetry_traces.sql").read_text().split("FROM otel_traces", 1)[1].split())
+    (panel,) = (it for it in DASHBOARDS["health.json"]["panels"] if it["title"] == "Rows of the view")
+    for condition in re.findall(r"ScopeName = '\w+'|IN \([^)]*\)", panel["targets"][0]["rawSql"]):
+        assert condition in view, condition

@@ -10,6 +10,7 @@ from collector import Collector, binary, until
 from dashboards import OBJECTS, Period, chosen, documents, options, rows, saved, state, vega
 from opensearch import FOLDER, ROOT, Node
 from reported import HOUR, SINCE, UNTIL, post, request
+from runner import execution
 from serve import Serve
 from test_opensearch import USED
 
@@ -24,6 +25,9 @@ DELIVERIES = [
     "job-build-reused", "job-test-attempt-2", "job-deploy-attempt-2", "run-attempt-2",
 ]
 RUN, CLUSTER_RUN = "16200000001", "5b1f0c7e-0000-4000-8000-000000000001"
+# Of a runner, without the webhook of its pipeline.
+STAGES = [("get_sources", 4), ("acme/setup", 3), ("step_script", 25)]
+EXECUTION = execution(700210, 9106, SINCE + 8 * HOUR, STAGES)
 MOBILE = "cedf175c-c537-49f8-9b5c-95892f0b2407"
 
 
@@ -78,9 +82,13 @@ def node(tmp_path_factory):
             Collector(
                 folder / "collector", "opensearch.yaml", program="otelcol-opensearch", OPENSEARCH_ENDPOINT=node.endpoint
             ) as collector,
+            Collector(
+                folder / "gateway", "gateway.yaml", "gitlab-runner.yaml", EXPORT_ENDPOINT=collector.endpoint
+            ) as gateway,
             Serve(folder / "serve", collector) as serve,
         ):
             for _ in range(2):
+                assert gateway.send(EXECUTION) == 200
                 answer = serve.report(REPORTED)
                 assert answer["status"] == "accepted" and "unread" not in answer
                 for name in DELIVERIES:
@@ -88,6 +96,7 @@ def node(tmp_path_factory):
                 assert serve.cluster(sample("kubernetes/batch-of-a-tekton-run"))["status"] == "accepted"
                 post(collector, [{"traces": REQUESTS}])
             until(lambda: serve.queued() == 0)
+            until(lambda: gateway.metric("otelcol_exporter_sent_spans") == 2 * (1 + len(STAGES)))
             assert "ERROR" not in serve.log() and "error" not in collector.log()
         node.call("POST", "ss4o_*/_refresh")
         yield node
@@ -137,6 +146,7 @@ def test_what_is_delivered_twice_is_one_document(node):
     assert {kind: kinds.count(kind) for kind in {*kinds} - {None}} == {
         "run": 2 + 1, "job": 5 + 1, "queue": 4 + 2, "step": 17 + 2, "marker": 1,
         "pod": 1, "container": kinds.count("container"), "schedule": 1, "pull": 1,
+        "execution": 1, "runner_stage": 2, "function": 1,
     }
     # A build and its bundle; artifact and mark; requests.
     assert kinds.count(None) == 2 * 15 + 2 + len(REQUESTS)
@@ -205,10 +215,17 @@ def test_the_slowest_pulls_and_scheduling_of_a_cluster_are_told(panel):
     assert panel("spanhook-scheduling") == [("node-1", "ci", 2 * SECOND)]
 
 
+def test_the_stages_of_runners_and_ci_functions_are_told(panel):
+    assert panel("spanhook-runner-stages") == [
+        ("step_script", "runner_stage", 25 * SECOND), ("get_sources", "runner_stage", 4 * SECOND),
+        ("acme/setup", "function", 3 * SECOND),
+    ]
+
+
 def test_spans_are_listed_in_order(panel):
     found = panel("spanhook-spans-of-a-run")
     of_cluster = [it for it in found if it["correlation_id"] == CLUSTER_RUN]
-    assert len(found) == 29 + 2 * 15 + 2 + len(REQUESTS) + len(of_cluster)
+    assert len(found) == 29 + 2 * 15 + 2 + len(REQUESTS) + len(of_cluster) + 1 + len(STAGES)
     jobs = [it for it in found if it["attributes.spanhook.kind"] == "job" and it not in of_cluster]
     assert {(it["resource.spanhook.provider"], it["resource.cicd.pipeline.name"]) for it in jobs} == {("github", "CI")}
     assert [it["attributes.spanhook.attempt"] for it in jobs] == [1, 1, 1, 2, 2]
@@ -316,7 +333,7 @@ def test_the_controls_offer_what_is_there(node):
     labels = [it["label"] for it in state(saved("spanhook-controls"))["params"]["controls"]]
     runs = saved("spanhook-controls")
     offered = {label: options(node, runs, number, [], PERIOD) for number, label in enumerate(labels)}
-    assert set(offered["Provider"]) == {"github", "tekton", "kubernetes"}
+    assert set(offered["Provider"]) == {"github", "gitlab", "tekton", "kubernetes"}
     assert set(offered["Pipeline"]) == {"CI", "build-shop", "acme/shop", "acme/other", "acme/shop-android"}
     assert set(offered["Correlation id"]) == set(release)
     assert "16200000001" in offered["Run"] and len(offered["Trace"]) == 20

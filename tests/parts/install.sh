@@ -3,7 +3,7 @@
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
 # usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [opensearch] [vega] [cargo-lambda] [otel-cli]
-#        [python] [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver] [helm] [crds]
+#        [python] [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver] [helm] [crds] [promql]
 # needs: bash, Go, Java 17 (JDK), Maven, Node.js with npm, Python 3 with venv
 set -euo pipefail
 
@@ -21,7 +21,7 @@ CARGO_SHEAR=1.14.0
 HELM=v4.3.1
 GATEWAY_API=v1.6.3      # 1.7 asks for a newer Go
 CILIUM=v1.20.2
-                        # otel-cli is pinned by otel-cli/go.mod; Kubernetes and etcd by apiserver/go.mod
+                        # otel-cli is pinned by otel-cli/go.mod; Kubernetes and etcd by apiserver/go.mod; Prometheus by promql/go.mod
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 parts=${SPANHOOK_PARTS:-${XDG_CACHE_HOME:-$HOME/.cache}/spanhook/parts}
@@ -50,6 +50,7 @@ stamp_of() {
     apiserver) cat "$here"/apiserver/{go.mod,go.sum,main.go} | cksum ;;
     helm) echo "$HELM" ;;
     crds) echo "$GATEWAY_API $CILIUM" ;;
+    promql) cat "$here"/promql/{go.mod,go.sum,rules_test.go} | cksum ;;
     otel-cli) cat "$here"/otel-cli/go.{mod,sum} | cksum ;;
     *) echo "no part is called '$1'" >&2; exit 2 ;;
   esac
@@ -164,6 +165,10 @@ install_otel-cli() {
     -o "$parts/bin/otel-cli" github.com/equinix-labs/otel-cli)
 }
 
+install_promql() {
+  (cd "$here/promql" && CGO_ENABLED=0 go test -c -mod=readonly -trimpath -ldflags='-s -w' -o "$parts/bin/promql-test" .)
+}
+
 # Without the version Helm can't tell which charts it is too old for.
 install_helm() {
   GOBIN="$parts/bin" CGO_ENABLED=0 go install -trimpath \
@@ -193,7 +198,7 @@ install_apiserver() {
 }
 
 [ $# -gt 0 ] || set -- collector collector-opensearch sqs opensearch vega cargo-lambda otel-cli python checkov \
-  aws-schema action-lint cargo-deny cargo-shear apiserver helm crds
+  aws-schema action-lint cargo-deny cargo-shear apiserver helm crds promql
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"

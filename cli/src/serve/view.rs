@@ -255,7 +255,7 @@ impl Collected {
         for siblings in children.values_mut() {
             siblings.sort_by_key(|span| {
                 // Times may be whole seconds: of two steps the earlier one ends when the other begins.
-                let end = (Role::of(span) == Role::Step).then_some(span.end_time_unix_nano);
+                let end = Role::of(span).is_step().then_some(span.end_time_unix_nano);
                 (span.start_time_unix_nano, end, span.name.clone(), span.span_id.clone())
             });
         }

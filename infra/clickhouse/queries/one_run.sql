@@ -18,6 +18,6 @@ SELECT
 FROM ci_job_telemetry
 WHERE trace_id = {trace_id:String}
 ORDER BY timestamp, indexOf([
-    'event', 'run', 'pipeline_run', 'stage', 'queue', 'job', 'retry', 'pod', 'schedule', 'pull', 'container', 'step',
-    'activity', 'marker'
+    'event', 'run', 'pipeline_run', 'stage', 'queue', 'job', 'retry', 'pod', 'schedule', 'pull', 'container', 'execution',
+    'step', 'runner_stage', 'function', 'activity', 'marker'
 ], kind), end_timestamp, span_name;

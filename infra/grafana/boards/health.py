@@ -13,6 +13,18 @@ def make():
     # The second condition leaves out whole partitions; hardly a run is delivered a month late.
     stored = "$__timeFilter(inserted_at) AND timestamp >= $__fromTime - INTERVAL 31 DAY"
 
+    # What the view takes in, as its own statement has it.
+    taken_in = (
+        "(ScopeName = 'spanhook' OR SpanAttributes['spanhook.kind'] IN ('execution', 'runner_stage', 'function'))"
+        " AND ResourceAttributes['spanhook.provider'] != '' AND SpanAttributes['spanhook.kind'] NOT IN ('', 'ping')"
+    )
+    rows = f"""SELECT ResourceAttributes['spanhook.provider'] AS provider, uniqExact(TraceId, SpanId) AS raw, 0 AS shown
+        FROM otel_traces WHERE $__timeFilter(Timestamp) AND {taken_in} GROUP BY provider
+        UNION ALL SELECT provider, 0, uniqExact(trace_id, span_id)
+        FROM ci_job_telemetry_traces WHERE $__timeFilter(timestamp) GROUP BY provider"""
+    spans_of = "sumIf(Value, MetricName = 'spanhook.{}' AND Attributes['reason'] = 'forwarded')".format
+    decision = "transform(Attributes['reason'], ['accepted', 'denied', 'not_sampled'], ['on', 'off', 'sampled away'], '')"
+
     def counted(title, description, metric, thresholds):
         return stat(
             title, description,
@@ -27,6 +39,26 @@ def make():
         " those of the webhook functions on Lambda are in CloudWatch only.",
         [],
         [
+            (4, [
+                stat(
+                    "Share lost", "Spans that the Collector refused for good, of all that were sent. The aim is below 0.1 %.",
+                    f"""SELECT {spans_of('partially_rejected')} / nullIf({spans_of('spans')} + {spans_of('partially_rejected')}, 0)
+                        FROM otel_metrics_sum WHERE {own}""",
+                    units.PercentUnit, [("green", None), ("red", 0.001)], width=8,
+                ),
+                stat(
+                    "Share missing in the view", "CI spans of otel_traces that have no row in ci_job_telemetry. The aim is below 0.1 %.",
+                    f"SELECT greatest(1 - sum(shown) / nullIf(sum(raw), 0), 0) FROM ({rows})",
+                    units.PercentUnit, [("green", None), ("red", 0.001)], width=8,
+                ),
+                stat(
+                    "End of a job to its row, p95",
+                    "Also what the provider took to tell: GitLab tells of a pipeline's jobs when that ends. Alarm from five minutes.",
+                    f"""SELECT quantile(0.95)(greatest(dateDiff('millisecond', end_timestamp, inserted_at), 0)) / 1e3
+                        FROM ci_job_telemetry WHERE {stored} AND kind = 'job'""",
+                    units.Seconds, [("green", None), ("yellow", 60), ("red", 300)], width=8,
+                ),
+            ]),
             (4, [
                 counted("Messages delivered", "Messages that the Collector took.", "delivered", PLAIN),
                 counted("Spans delivered", "Spans in these messages.", "spans", PLAIN),
@@ -87,6 +119,32 @@ def make():
                         FROM ci_job_telemetry WHERE {stored}
                         GROUP BY time, provider ORDER BY time, provider""",
                     label="provider", bars=True,
+                ),
+            ]),
+            (8, [
+                series(
+                    "Deliveries by the project's rule",
+                    "Deliveries of projects that are on, switched off by PROJECT_RULES, or outside their share.",
+                    f"""SELECT $__timeInterval(TimeUnix) AS time, {decision} AS rule, sum(Value) AS deliveries
+                        FROM otel_metrics_sum WHERE {own} AND MetricName = 'spanhook.verified' AND rule != ''
+                        GROUP BY time, rule ORDER BY time, rule""",
+                    label="rule", bars=True, colors={"on": "green", "off": "gray", "sampled away": "yellow"},
+                ),
+                table(
+                    "Rows of the view", "CI spans of otel_traces, and those that the view has of them. It keeps them longer.",
+                    f"""SELECT provider AS Provider, sum(raw) AS `In otel_traces`, sum(shown) AS `In the view`,
+                        greatest(`In otel_traces` - `In the view`, 0) AS Missing
+                        FROM ({rows}) GROUP BY provider ORDER BY Missing DESC, provider""",
+                    width=12,
+                ),
+            ]),
+            (7, [
+                table(
+                    "Projects", "Repositories that sent spans: those that are on. What is switched off has no row.",
+                    f"""SELECT provider AS Provider, repository AS Repository, uniqExactIf(trace_id, kind = 'run') AS Runs,
+                        count() AS Spans, max(inserted_at) AS `Last stored`
+                        FROM ci_job_telemetry WHERE {stored} AND repository != ''
+                        GROUP BY provider, repository ORDER BY `Last stored` DESC LIMIT 200""",
                 ),
             ]),
             (7, [

@@ -2,8 +2,8 @@
 
 from grafana_foundation_sdk.models import units
 
-from .panels import WAITING, board, series, stat, table
-from .sql import JOB_LINKS, PIPELINE_LINK, SELECTED, SUCCESS_RATE, VARIABLES, seconds
+from .panels import WAITING, bars, board, series, stat, table
+from .sql import JOB_LINKS, PIPELINE_LINK, SELECTED, SUCCESS_RATE, VARIABLES, seconds, trace_link
 
 
 def make():
@@ -12,6 +12,12 @@ def make():
     # In a cluster any node may run a job: its namespace stands for the runner.
     kind = "if(runner_type = '', namespace, runner_type)"
     wait_note = " Not every provider tells it."
+    # A runner's own spans know ids alone: what belongs to a job the job's span says.
+    stages = f"""(SELECT trace_id, job_id, span_name AS stage, error_type, duration_ns FROM ci_job_telemetry
+        WHERE kind IN ('runner_stage', 'function') AND $__timeFilter(timestamp)) AS stages
+        INNER JOIN (SELECT trace_id, job_id, repository, pipeline, job FROM ci_job_telemetry
+        WHERE {SELECTED} AND kind = 'job' AND job_id != '') AS jobs USING (trace_id, job_id)"""
+    stage_note = " Of runners that send spans of their own."
     return board(
         "spanhook-runners", "CI runners and queues", "How long jobs wait, and on which runners they run.",
         VARIABLES,
@@ -74,5 +80,22 @@ def make():
                 units_of={"Waited": units.Seconds, "Duration": units.Seconds},
                 links={**JOB_LINKS, "Pipeline": PIPELINE_LINK}, hidden=["job_url"],
             )]),
+            (9, [
+                bars(
+                    "Time by runner stage", "Mean time of a job in each stage of its runner and in CI functions." + stage_note,
+                    f"""SELECT stage, sum(duration_ns) / 1e9 / uniqExact(trace_id, job_id) AS mean FROM {stages}
+                        GROUP BY stage ORDER BY mean DESC LIMIT 20""",
+                    units.Seconds,
+                ),
+                table(
+                    "Runner stages", "The stages that take most time together." + stage_note,
+                    f"""SELECT repository AS Repository, pipeline AS Pipeline, job AS Job, stage AS Stage, count() AS Spans,
+                        countIf(error_type != '') AS Failures, {seconds(0.5)} AS p50, {seconds(0.95)} AS p95,
+                        sum(duration_ns) / 1e9 AS Total, argMax(trace_id, duration_ns) AS Trace FROM {stages}
+                        GROUP BY repository, pipeline, job, stage ORDER BY Total DESC LIMIT 100""",
+                    units_of={"p50": units.Seconds, "p95": units.Seconds, "Total": units.Seconds},
+                    links={"Pipeline": PIPELINE_LINK, "Trace": trace_link()}, width=12,
+                ),
+            ]),
         ],
     )

@@ -57,6 +57,12 @@ def make():
         "Mean duration", of("avg", "durationInNanos", "Mean duration"),
         [terms("name", 15, "Step"), terms("attributes.spanhook.job", 10, "Job")],
     )
+    stages = bars(
+        "spanhook-runner-stages", "spanhook: stages of runners and CI functions", SPANS,
+        "attributes.spanhook.kind: runner_stage or attributes.spanhook.kind: function",
+        "Mean duration", of("avg", "durationInNanos", "Mean duration"),
+        [terms("name", 20, "Stage"), terms("attributes.spanhook.kind", 2, "Kind")],
+    )
     pulls = bars(
         "spanhook-pulls", "spanhook: slowest image pulls", SPANS, "attributes.spanhook.kind: pull",
         "Mean pure pull time (s)", of("avg", "attributes.k8s.image.pull.duration", "Mean pure pull time (s)"),
@@ -74,9 +80,12 @@ def make():
     ], ["startTime", "asc"])
     return [
         index_pattern(SPANS, "ss4o_traces-ci-*", "startTime", FORMATS),
-        filters, results, durations, failures, steps, pulls, scheduling, spans,
+        filters, results, durations, failures, steps, stages, pulls, scheduling, spans,
         dashboard(
             "spanhook", "CI runs", "Spans that spanhook made of CI webhooks, one run or all of them.", "now-7d",
-            [(7, [filters]), (14, [results, durations]), (12, [failures, steps]), (12, [pulls, scheduling]), (24, [spans])],
+            [
+                (7, [filters]), (14, [results, durations]), (12, [failures, steps]), (12, [stages, pulls, scheduling]),
+                (24, [spans]),
+            ],
         ),
     ]

@@ -31,6 +31,12 @@ pub(crate) enum Role {
     Retry,
     /// A step of a job.
     Step,
+    /// What the runner did for a job, as it tells itself.
+    Execution,
+    /// A part of that.
+    RunnerStage,
+    /// A function that the job called there.
+    Function,
     /// The Pod that a job ran in.
     Pod,
     /// The time until a Pod had a node.
@@ -53,6 +59,11 @@ impl Role {
         let said = said.and_then(|it| it.value.clone()).map(value_text).unwrap_or_default();
         let word: StrDeserializer<'_, de::value::Error> = said.as_str().into_deserializer();
         Self::deserialize(word).unwrap_or(Self::Other)
+    }
+
+    /// Whether it is one of several that follow each other in a job.
+    pub(super) fn is_step(self) -> bool {
+        matches!(self, Self::Step | Self::RunnerStage | Self::Function)
     }
 
     /// Whether nothing went on meanwhile.
@@ -92,6 +103,9 @@ mod tests {
             ("queue", Role::Queue),
             ("retry", Role::Retry),
             ("step", Role::Step),
+            ("execution", Role::Execution),
+            ("runner_stage", Role::RunnerStage),
+            ("function", Role::Function),
             ("pod", Role::Pod),
             ("schedule", Role::Schedule),
             ("pull", Role::Pull),
