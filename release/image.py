@@ -2,8 +2,8 @@
 """An image of a stage of the Dockerfile that begins with `FROM scratch`, for both processors, without Docker.
 
 A file in OCI's layout (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>), which
-`docker load` (25 and later), `podman load`, `skopeo copy oci-archive:` and `crane push` take. The Dockerfile
-stays the only place that says what is in the image and how it starts.
+`podman load`, `skopeo copy oci-archive:` and, unpacked, `crane push` take. The Dockerfile stays the only place that
+says what is in the image and how it starts.
 
 usage: image.py STAGE BINARY_X86_64 BINARY_AARCH64 OUT.tar   (STAGE "" is the last one)
 """

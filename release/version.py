@@ -23,7 +23,7 @@ PLACES = [
     ("infra/helm/spanhook/README.md", rf"REGISTRY/spanhook(?:-relay)?:({NUMBER})"),
     ("README.md", rf"OWNER/spanhook/action@v({NUMBER})"),
     ("docs/github.md", rf"OWNER/spanhook/action@v({NUMBER})"),
-    ("docs/senders.md", rf"SPANHOOK_VERSION: ({NUMBER})"),
+    ("docs/senders.md", rf"SPANHOOK_VERSION(?:: |, value: )({NUMBER})"),
 ]
 OWN = ("Cargo.toml", rf'^\[workspace\.package\]\nversion = "({NUMBER})"')
 
