@@ -11,19 +11,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NUMBER = r"[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.]+)?"
+ACTION = rf"OWNER/spanhook/action@v({NUMBER})"
 
 # Where else it stands: a file, and what is around it. Each must be there.
 PLACES = [
     ("packages/bundler/package.json", rf'^  "version": "({NUMBER})"'),
     ("packages/bundler/package-lock.json", rf'\A\{{\s+"name": "@spanhook/bundler",\s+"version": "({NUMBER})"'),
     ("packages/bundler/package-lock.json", rf'"": \{{\s+"name": "@spanhook/bundler",\s+"version": "({NUMBER})"'),
-    ("packages/bundler/README.md", rf"OWNER/spanhook/action@v({NUMBER})"),
+    ("packages/bundler/README.md", ACTION),
     ("infra/helm/spanhook/Chart.yaml", rf"^version: ({NUMBER})$"),
     ("infra/helm/spanhook/Chart.yaml", rf"^appVersion: ({NUMBER})$"),
     ("infra/helm/spanhook/README.md", rf"REGISTRY/spanhook(?:-relay)?:({NUMBER})"),
-    ("README.md", rf"OWNER/spanhook/action@v({NUMBER})"),
-    ("docs/github.md", rf"OWNER/spanhook/action@v({NUMBER})"),
+    ("README.md", ACTION),
     ("docs/senders.md", rf"SPANHOOK_VERSION(?:: |, value: )({NUMBER})"),
+    *((str(it.relative_to(ROOT)), ACTION) for it in ROOT.glob("docs/*.md") if "spanhook/action@" in it.read_text()),
 ]
 OWN = ("Cargo.toml", rf'^\[workspace\.package\]\nversion = "({NUMBER})"')
 
