@@ -198,7 +198,7 @@ variable "log_retention_days" {
 
 variable "log_level" {
   type        = string
-  description = "Least level that is logged; every delivery is logged at debug only"
+  description = "Least level that is logged; info tells of pings and of the first delivery of each kind, debug of every one"
   default     = "info"
   nullable    = false
 

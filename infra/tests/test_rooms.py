@@ -7,10 +7,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # The rooms (a code host that another provider's payload names is no provider), the provider's function, its
-# action and the command that speaks its API, its samples and documents, its entries in the templates; and the
-# tests, which name whom they test.
+# action and the command that speaks its API, its samples and documents, its entries in the templates; the tests,
+# which name whom they test; and what the host of this repository runs.
 ROOMS = re.compile(
-    r"shared/core/src/provider/|functions/github-webhook/|action/|cli/src/operate/redeliver|events/|docs/|.*\.md$"
+    r"shared/core/src/provider/|functions/github-webhook/|action/|\.github/|cli/src/operate/redeliver|events/|docs/|.*\.md$"
     r"|template\.yaml$|infra/(terraform|helm)/|(.*/)?(tests?|examples)/|.*(package-lock\.json|Cargo\.lock|go\.sum)$"
 )
 

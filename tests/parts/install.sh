@@ -3,8 +3,8 @@
 # A part whose stamp says the same as its pins and manifests is left alone: a second run is instant.
 #
 # usage: tests/parts/install.sh [collector] [collector-opensearch] [sqs] [opensearch] [vega] [cargo-lambda] [otel-cli]
-#        [python] [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver] [helm] [crds] [promql]
-# needs: bash, Go, Java 17 (JDK), Maven, Node.js with npm, Python 3 with venv
+#        [python] [checkov] [aws-schema] [action-lint] [cargo-deny] [cargo-shear] [apiserver] [helm] [crds] [qemu] [promql]
+# needs: bash, Go, Java 17 (JDK), Maven, Node.js with npm, Python 3 with venv; for qemu Debian's apt-get
 set -euo pipefail
 
 COLLECTOR=v0.161.0      # the builder; the components in collector/builder.yaml have the same version
@@ -51,6 +51,7 @@ stamp_of() {
     helm) echo "$HELM" ;;
     crds) echo "$GATEWAY_API $CILIUM" ;;
     promql) cat "$here"/promql/{go.mod,go.sum,rules_test.go} | cksum ;;
+    qemu) cat "$here/qemu/bootstrap" /etc/debian_version | cksum ;; # the release's own versions
     otel-cli) cat "$here"/otel-cli/go.{mod,sum} | cksum ;;
     *) echo "no part is called '$1'" >&2; exit 2 ;;
   esac
@@ -185,6 +186,27 @@ install_crds() {
   done
 }
 
+# An emulator of arm64 with the C library that functions find on Lambda. Nothing is installed on the machine:
+# lists and packages stay here, and Debian's signatures are checked as ever.
+install_qemu() {
+  local it apt
+  mkdir -p "$parts"/qemu/{lists/partial,cache/archives/partial}
+  apt=(apt-get -qq -o "Dir::State::lists=$parts/qemu/lists" -o "Dir::Cache=$parts/qemu/cache" -o APT::Sandbox::User=)
+  (
+    cd "$parts/qemu"
+    "${apt[@]}" update
+    # Up to bookworm only the second of them runs without libraries of its own, later the first.
+    "${apt[@]}" download qemu-user qemu-user-static libc6-arm64-cross libgcc-s1-arm64-cross
+    for it in *.deb; do dpkg -x "$it" .; done
+    for it in usr/bin/qemu-aarch64{,-static}; do
+      if "$it" --version > /dev/null 2>&1; then cp "$it" emulator; fi
+    done
+    rm -r ./*.deb lists cache usr/{bin,share}
+    ./emulator --version
+    install -m 755 "$here/qemu/bootstrap" bootstrap
+  )
+}
+
 install_apiserver() {
   (
     cd "$here/apiserver"
@@ -198,7 +220,7 @@ install_apiserver() {
 }
 
 [ $# -gt 0 ] || set -- collector collector-opensearch sqs opensearch vega cargo-lambda otel-cli python checkov \
-  aws-schema action-lint cargo-deny cargo-shear apiserver helm crds promql
+  aws-schema action-lint cargo-deny cargo-shear apiserver helm crds qemu promql
 for part in "$@"; do
   want=$(stamp_of "$part")
   stamp="$parts/stamps/$part"

@@ -172,6 +172,7 @@ impl<Q: Outbox> BuildEvents<Q> {
             (Metric::Messages, queued),
         ];
         count("accepted", &counted);
+        self.telemetry.arrived(PROVIDER, "build events", "accepted", answer.spans);
         (StatusCode::ACCEPTED, Json(answer)).into_response()
     }
 }

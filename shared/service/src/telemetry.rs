@@ -5,6 +5,8 @@
 //! span rides in the queue with those it made. The other functions export through
 //! `opentelemetry-otlp` and flush before the runtime freezes them.
 
+mod kinds;
+
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -41,6 +43,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tracing_subscriber::EnvFilter;
 
+use self::kinds::Kinds;
 use crate::settings::{SettingsError, Variable, Vars, var};
 
 /// The CloudWatch namespace and the OTLP scope.
@@ -187,6 +190,7 @@ struct Inner {
     otlp: Option<Otlp>,
     totals: [AtomicU64; METRICS.len()],
     spans: AtomicU64,
+    kinds: Kinds,
 }
 
 #[derive(Debug)]
@@ -236,7 +240,14 @@ impl Telemetry {
             otlp,
             totals: std::array::from_fn(|_| AtomicU64::new(0)),
             spans: AtomicU64::new(0),
+            kinds: Kinds::default(),
         }))
+    }
+
+    /// Says in the log that a proved delivery arrived and what became of it, if it is the first of
+    /// its kind in this process, or a ping.
+    pub fn arrived(&self, provider: &str, kind: &str, outcome: &str, spans: usize) {
+        self.0.kinds.tell(provider, kind, outcome, spans);
     }
 
     /// Counts; `provider` and `reason` are dimensions of few values.

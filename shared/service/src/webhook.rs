@@ -151,6 +151,9 @@ impl<Q: Outbox> Webhook<Q> {
     ) -> Response {
         let provider = self.receiver.provider();
         headers.insert(RECEIVED, HeaderValue::from(started));
+        let kind = headers.get(provider.room().event).cloned();
+        let kind = kind.as_ref().and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let told = |outcome, spans| self.telemetry.arrived(provider.as_str(), kind, outcome, spans);
         let count = |reason, metrics: &[(Metric, u64)]| {
             self.telemetry.count(provider.as_str(), reason, metrics);
         };
@@ -168,6 +171,7 @@ impl<Q: Outbox> Webhook<Q> {
         match outcome {
             Outcome::Ignored { as_str, reason } => {
                 tracing::debug!(%provider, reason, "delivery ignored");
+                told("ignored", 0);
                 count(
                     as_str,
                     &[(Metric::Received, 1), (Metric::Verified, 1), (Metric::Ignored, 1)],
@@ -192,6 +196,7 @@ impl<Q: Outbox> Webhook<Q> {
                     count("unread", &[(Metric::DeadLettered, 1)]);
                 }
                 tracing::debug!(%provider, spans, traces = ?accepted.traces, "delivery accepted");
+                told("accepted", spans);
                 count(
                     "accepted",
                     &[
@@ -210,6 +215,7 @@ impl<Q: Outbox> Webhook<Q> {
                     return self.unavailable(&error);
                 }
                 tracing::warn!(%provider, %reason, "delivery quarantined in the dead-letter queue");
+                told("quarantined", 0);
                 let metrics =
                     [(Metric::Received, 1), (Metric::Verified, 1), (Metric::DeadLettered, 1)];
                 count("quarantined", &metrics);
