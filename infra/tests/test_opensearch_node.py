@@ -63,7 +63,9 @@ REPORTED = [
     *build("other-1", 6.5, 0, "acme/other", main=(9_999_999, 1)),
     *build("other-2", 12.5, 0, "acme/other", main=(9_999_999, 1)),
     *sample("build-events/mobile"),
+    sample("build-events/bundle-with-packages") | {"timestamp": SINCE},
 ]
+PACKAGES = "shop-app-31"
 REQUESTS = [
     *[request(FAILED, it, 100 + it) for it in range(101)],
     *[request(LATEST, it, 2 * (100 + it), error=it < 10) for it in range(101)],
@@ -149,10 +151,11 @@ def test_what_is_delivered_twice_is_one_document(node):
         "execution": 1, "runner_stage": 2, "function": 1,
     }
     # A build and its bundle; artifact and mark; requests.
-    assert kinds.count(None) == 2 * 15 + 2 + len(REQUESTS)
+    assert kinds.count(None) == 2 * 15 + 2 + 1 + len(REQUESTS)
     records = node.documents("ss4o_logs-ci-*")
-    # Of a bundle, its assets and its chunks; of the artifact its parts; the mark and the event of another type.
-    assert len(records) == 14 * (1 + 2 + 2) + 1 + 1 + 4 + 2
+    # Of a bundle, its assets and its chunks; of the artifact its parts; the mark and the event of another type;
+    # a bundle with an asset, three chunks and their packages.
+    assert len(records) == 14 * (1 + 2 + 2) + 1 + 1 + 4 + 2 + (1 + 1 + 3 + 6)
     assert all(document["correlation_id"] for document in records.values())
 
 
@@ -271,7 +274,7 @@ def test_the_duration_of_a_build_is_told_with_those_before(panel):
 
 
 def test_the_sizes_of_bundles_and_artifacts_are_told_by_build(panel):
-    sized = {id for id in [*SHOP, "other-1", "other-2"]} - {FAILED}
+    sized = {id for id in [*SHOP, "other-1", "other-2", PACKAGES]} - {FAILED}
     assert {it[0] for it in panel("spanhook-release-bundles")} == sized
     assert panel("spanhook-release-bundles", LATEST) == [(LATEST, "webpack", 1_843_201)]
     assert panel("spanhook-release-artifacts") == [(MOBILE, "app.aab", 38_112_004)]
@@ -288,6 +291,16 @@ def test_the_largest_assets_and_parts_come_first(panel):
         for part, size in [("lib/arm64-v8a", 14_220_110), ("dex", 12_004_112), ("res", 8_110_220), ("assets", 3_777_562)]
     ]
     assert panel("spanhook-release-parts", LATEST) == []
+
+
+def test_the_packages_of_chunks_are_told_by_chunk(panel):
+    assert panel("spanhook-release-packages", PACKAGES) == [
+        (chunk, package, PACKAGES, size) for chunk, package, size in [
+            ("vendor", "react-dom", 260_100), ("vendor", "@acme/ui", 120_000), ("vendor", "(rest)", 20_110),
+            ("main", "(own)", 180_000), ("main", "zod", 60_000), ("settings", "(own)", 100),
+        ]
+    ]
+    assert panel("spanhook-release-packages", LATEST) == []
 
 
 def test_api_errors_and_latency_are_told_by_build(panel):
@@ -329,7 +342,7 @@ def test_everything_that_was_reported_of_a_build_is_listed(panel):
 
 def test_the_controls_offer_what_is_there(node):
     release = options(node, saved("spanhook-release-controls"), 0, [], PERIOD)
-    assert set(release) == {*SHOP, "other-1", "other-2", MOBILE, RUN, CLUSTER_RUN}
+    assert set(release) == {*SHOP, "other-1", "other-2", PACKAGES, MOBILE, RUN, CLUSTER_RUN}
     labels = [it["label"] for it in state(saved("spanhook-controls"))["params"]["controls"]]
     runs = saved("spanhook-controls")
     offered = {label: options(node, runs, number, [], PERIOD) for number, label in enumerate(labels)}

@@ -457,5 +457,6 @@ def test_page_samples_and_package_use_the_same_names():
     (constant,) = set(re.findall(r"__\w+__", define))
     for path in ("correlation-id.md", "samples/browser/build.mjs", "samples/browser/telemetry.js"):
         assert constant in (DOCS / path).read_text()
-    for path in ("browser/telemetry.js", "server/telemetry.cjs"):
+    apps = ("kotlin/src/main/kotlin/Telemetry.kt", "swift/Telemetry.swift")
+    for path in ("browser/telemetry.js", "server/telemetry.cjs", *apps):
         assert '"app.build_id"' in (DOCS / "samples" / path).read_text()

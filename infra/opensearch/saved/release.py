@@ -4,7 +4,7 @@ from . import neighbours
 from .objects import LOGS, SPANS, bars, controls, dashboard, index_pattern, of, search, table, terms, vega
 
 FORMATS = {
-    f"attributes.build.{name}.size": {"id": "bytes", "params": {}} for name in ("asset", "chunk", "artifact.part")
+    f"attributes.build.{name}.size": {"id": "bytes", "params": {}} for name in ("asset", "chunk", "chunk.package", "artifact.part")
 }
 REPORTED = "resource.correlation_id: * and not attributes.spanhook.kind: *"
 
@@ -46,6 +46,15 @@ def make():
         [
             terms("attributes.build.artifact.part.name", 20, "Part"),
             terms("attributes.build.artifact.name", 5, "Artifact"),
+            terms("correlation_id", 1, "Correlation id"),
+        ],
+    )
+    packages = table(
+        "spanhook-release-packages", "spanhook release: largest npm packages of chunks", LOGS,
+        "attributes.build.chunk.package.size: *",
+        [of("max", "attributes.build.chunk.package.size", "Size")],
+        [
+            terms("attributes.build.chunk.name", 10, "Chunk"), terms("attributes.build.package.name", 12, "Package"),
             terms("correlation_id", 1, "Correlation id"),
         ],
     )
@@ -95,14 +104,14 @@ def make():
     )
     return [
         index_pattern(LOGS, "ss4o_logs-ci-*", "@timestamp", FORMATS),
-        filters, chunks, durations, bundles, artifacts, assets, parts, requests, events, runs, failures, logs,
+        filters, chunks, durations, bundles, artifacts, assets, parts, packages, requests, events, runs, failures, logs,
         dashboard(
             "spanhook-release", "CI release",
             "One build by its correlation id: chunks against the builds before it, sizes, durations, failures, and how"
             " the app runs.",
             "now-30d",
             [
-                (6, [filters]), (16, [chunks, durations]), (14, [bundles, artifacts]), (16, [assets, parts]),
+                (6, [filters]), (16, [chunks, durations]), (14, [bundles, artifacts]), (16, [assets, parts]), (16, [packages]),
                 (14, [requests]), (16, [events]), (14, [runs]), (12, [failures]), (20, [logs]),
             ],
         ),
