@@ -48,9 +48,8 @@ const NAMESPACE: &str = "spanhook";
 
 /// Upper bounds of the delivery lag's buckets, in milliseconds, from a second to a day: the SDK's own end at ten seconds,
 /// where an alarm of minutes would see nothing.
-const LAG_BOUNDS: [f64; 14] = [
-    1e3, 2e3, 5e3, 1e4, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 216e5, 864e5,
-];
+const LAG_BOUNDS: [f64; 14] =
+    [1e3, 2e3, 5e3, 1e4, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 216e5, 864e5];
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -264,10 +263,11 @@ impl Telemetry {
         }
     }
 
-    /// All that was counted since the start, for a status page.
+    /// All that was counted since the start, for a status page. A sum of lags tells nothing.
     #[must_use]
     pub fn totals(&self) -> Vec<(&'static str, u64)> {
         let totals = METRICS.iter().zip(&self.0.totals);
+        let totals = totals.filter(|(metric, _)| **metric != Metric::DeliveryLag);
         totals.map(|(metric, total)| (metric.as_str(), total.load(Ordering::Relaxed))).collect()
     }
 
