@@ -8,7 +8,7 @@ use spanhook_service::{
     clock::Clock,
     export::{Exporter, Signal},
     forward::{Tally, Verdict, forward, rest, settle},
-    forwarder::report,
+    forwarder::{lag, report},
     queue::{Inbox, Received},
     target::Target,
     telemetry::Telemetry,
@@ -132,7 +132,7 @@ impl Sending<'_> {
         if let Err(error) = self.store.delete(&delivered).await {
             tracing::error!(%error, "delivered messages could not be deleted and will be sent again");
         }
-        report(self.telemetry, tally, None);
+        report(self.telemetry, tally, lag(messages, &verdicts, Clock::SYSTEM));
     }
 }
 

@@ -114,7 +114,8 @@ fn received(record: SqsMessage) -> Result<Received, UnidentifiedMessage> {
 }
 
 /// From the end of the newest delivered work to now, in milliseconds.
-fn lag(messages: &[Received], verdicts: &[Verdict], clock: Clock) -> Option<u64> {
+#[must_use]
+pub fn lag(messages: &[Received], verdicts: &[Verdict], clock: Clock) -> Option<u64> {
     let ended = messages
         .iter()
         .zip(verdicts)

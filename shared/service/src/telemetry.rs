@@ -274,10 +274,11 @@ impl Telemetry {
         }
     }
 
-    /// All that was counted since the start, for a status page.
+    /// All that was counted since the start, for a status page. A sum of lags tells nothing.
     #[must_use]
     pub fn totals(&self) -> Vec<(&'static str, u64)> {
         let totals = METRICS.iter().zip(&self.0.totals);
+        let totals = totals.filter(|(metric, _)| **metric != Metric::DeliveryLag);
         totals.map(|(metric, total)| (metric.as_str(), total.load(Ordering::Relaxed))).collect()
     }
 
