@@ -3,5 +3,6 @@
 
 mod bounds;
 mod codecs;
+mod signals;
 mod support;
 mod writers;

@@ -153,7 +153,12 @@ static ENTITY_REF: Type = Type(&[
 static SCOPE: Type =
     Type(&[one(1, "name", Kind::Text), one(2, "version", Kind::Text), attributes(3), dropped(4)]);
 
-static KEY_VALUE: Type = Type(&[one(1, "key", Kind::Text), message(2, "value", &ANY_VALUE)]);
+// Only profiles use indices of a string, but decoders of all signals know them.
+static KEY_VALUE: Type = Type(&[
+    one(1, "key", Kind::Text),
+    message(2, "value", &ANY_VALUE),
+    one(3, "keyStrindex", Kind::Int32),
+]);
 
 static ANY_VALUE: Type = Type(&[
     one(1, "stringValue", Kind::Text),
@@ -163,6 +168,7 @@ static ANY_VALUE: Type = Type(&[
     message(5, "arrayValue", &ARRAY),
     message(6, "kvlistValue", &KEY_VALUES),
     one(7, "bytesValue", Kind::Bytes),
+    one(8, "stringValueStrindex", Kind::Int32),
 ]);
 
 static ARRAY: Type = Type(&[messages(1, "values", &ANY_VALUE)]);
