@@ -63,7 +63,7 @@ REPORTED = [
     *build("other-1", 6.5, 0, "acme/other", main=(9_999_999, 1)),
     *build("other-2", 12.5, 0, "acme/other", main=(9_999_999, 1)),
     *sample("build-events/mobile"),
-    sample("build-events/bundle-with-packages") | {"timestamp": SINCE},
+    sample("build-events/bundle-with-packages") | {"timestamp": SINCE + HOUR // 2},
 ]
 PACKAGES = "shop-app-31"
 REQUESTS = [
@@ -228,7 +228,7 @@ def test_the_stages_of_runners_and_ci_functions_are_told(panel):
 def test_spans_are_listed_in_order(panel):
     found = panel("spanhook-spans-of-a-run")
     of_cluster = [it for it in found if it["correlation_id"] == CLUSTER_RUN]
-    assert len(found) == 29 + 2 * 15 + 2 + len(REQUESTS) + len(of_cluster) + 1 + len(STAGES)
+    assert len(found) == 29 + 2 * 15 + 2 + len(REQUESTS) + len(of_cluster) + 1 + 1 + len(STAGES)
     jobs = [it for it in found if it["attributes.spanhook.kind"] == "job" and it not in of_cluster]
     assert {(it["resource.spanhook.provider"], it["resource.cicd.pipeline.name"]) for it in jobs} == {("github", "CI")}
     assert [it["attributes.spanhook.attempt"] for it in jobs] == [1, 1, 1, 2, 2]
@@ -347,7 +347,7 @@ def test_the_controls_offer_what_is_there(node):
     runs = saved("spanhook-controls")
     offered = {label: options(node, runs, number, [], PERIOD) for number, label in enumerate(labels)}
     assert set(offered["Provider"]) == {"github", "gitlab", "tekton", "kubernetes"}
-    assert set(offered["Pipeline"]) == {"CI", "build-shop", "acme/shop", "acme/other", "acme/shop-android"}
+    assert set(offered["Pipeline"]) == {"CI", "build-shop", "acme/shop", "acme/other", "acme/shop-android", "acme/shop-app"}
     assert set(offered["Correlation id"]) == set(release)
     assert "16200000001" in offered["Run"] and len(offered["Trace"]) == 20
 

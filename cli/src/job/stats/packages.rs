@@ -19,10 +19,26 @@ const MAX_NAME: usize = 214;
 
 /// What the modules of one package weigh in a chunk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Package {
-    pub(super) name: String,
-    pub(super) size: u64,
-    pub(super) modules: u64,
+struct Package {
+    name: String,
+    size: u64,
+    modules: u64,
+}
+
+/// The modules of a chunk, where the statistics tell them.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Contents {
+    modules: u64,
+    packages: Vec<Package>,
+}
+
+impl Contents {
+    /// Statistics that were cut down tell no modules, or none with a size.
+    pub(super) fn of(packages: &Packages) -> Option<Self> {
+        let packages = packages.largest();
+        let modules = packages.iter().map(|it| it.modules).sum();
+        (!packages.is_empty()).then_some(Self { modules, packages })
+    }
 }
 
 /// Size and number of modules, by their package.
@@ -56,7 +72,7 @@ impl Packages {
     }
 
     /// The largest, then the app's own code and the rest, so that the sum is that of all.
-    pub(super) fn largest(&self) -> Vec<Package> {
+    fn largest(&self) -> Vec<Package> {
         let is_last = |name: &str| name == OWN || name == REST;
         let mut named: Vec<_> = self.0.iter().filter(|(name, _)| !is_last(name)).collect();
         named.sort_by_key(|(_, (size, _))| Reverse(whole(*size)));

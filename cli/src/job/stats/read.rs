@@ -87,13 +87,24 @@ pub(super) struct Output {
     pub(super) css_bundle: Option<String>,
     #[serde(default)]
     pub(super) imports: Vec<Import>,
-    pub(super) inputs: Option<Pairs<Input>>,
+    inputs: Option<Pairs<Input>>,
 }
 
+/// What is left of a module in an output.
 #[derive(Debug, Deserialize)]
-pub(super) struct Input {
+struct Input {
     #[serde(rename = "bytesInOutput", default)]
-    pub(super) bytes: f64,
+    bytes: f64,
+}
+
+impl Output {
+    pub(super) fn packages(&self) -> Packages {
+        let mut packages = Packages::default();
+        for (path, input) in self.inputs.iter().flat_map(|it| &it.0) {
+            packages.add(path, input.bytes);
+        }
+        packages
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     modules::ByChunk,
-    packages::{Package, Packages},
+    packages::Contents,
     read::{Asset, Chunk, Entry, Output, Statistics},
 };
 
@@ -68,22 +68,6 @@ pub(super) struct Piece {
     initial: bool,
     #[serde(flatten)]
     contents: Option<Contents>,
-}
-
-/// The modules of a chunk, where the statistics tell them.
-#[derive(Debug, PartialEq, Serialize)]
-struct Contents {
-    modules: u64,
-    packages: Vec<Package>,
-}
-
-impl Contents {
-    /// Statistics that were cut down tell no modules, or none with a size.
-    fn of(packages: &Packages) -> Option<Self> {
-        let packages = packages.largest();
-        let modules = packages.iter().map(|it| it.modules).sum();
-        (!packages.is_empty()).then_some(Self { modules, packages })
-    }
 }
 
 /// Every bundler's statistics in one form.
@@ -153,13 +137,6 @@ impl Found {
         let initial = reachable(entries, |path| {
             by_path.get(path).map(|it| imports(it, false)).unwrap_or_default()
         });
-        let inputs = |output: &Output| {
-            let mut packages = Packages::default();
-            for (path, input) in output.inputs.iter().flat_map(|it| &it.0) {
-                packages.add(path, input.bytes);
-            }
-            packages
-        };
         let chunks = codes().map(|(path, output)| {
             let name = short(path);
             let stem = name.rsplit_once('.').filter(|(_, ending)| !ending.contains('/'));
@@ -173,7 +150,7 @@ impl Found {
                 size: whole(output.bytes),
                 entry: is_entry(path, output),
                 initial: initial.contains(path),
-                contents: Contents::of(&inputs(output)),
+                contents: Contents::of(&output.packages()),
             }
         });
         let chunks = chunks.collect();
