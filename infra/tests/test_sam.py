@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cfnlint.api import lint
 from cfnlint.core import get_rules
-from cloudformation import ROOT, rows, template_document
+from cloudformation import ROOT, documents, rows, template_document
 from samcli.lib.cfn_language_extensions.models import TemplateProcessingContext
 from samcli.lib.cfn_language_extensions.processors import ForEachProcessor
 from samcli.lib.config.file_manager import TomlFileManager
@@ -115,3 +115,17 @@ def test_sam_cli_is_told_to_read_the_loops():
     config = TomlFileManager.read(ROOT / "samconfig.toml")["default"]
     assert config["global"]["parameters"]["language_extensions"] is True
     assert "CAPABILITY_IAM" in config["deploy"]["parameters"]["capabilities"].split()
+
+
+def test_built_functions_unwind():
+    """A panic in one delivery costs that delivery alone: what aborts has no tables of where to land."""
+    functions = os.environ.get("SPANHOOK_FUNCTIONS")
+    if not functions:
+        pytest.skip("SPANHOOK_FUNCTIONS is unset: it names the folder of the built functions")
+    for name in sorted({*documents().values()} - {"shared"}):
+        sections = subprocess.run(
+            ["readelf", "--section-headers", "--wide", Path(functions) / name / "bootstrap"],
+            check=True, capture_output=True, text=True,
+        ).stdout
+        (table,) = [line.partition("]")[2].split() for line in sections.splitlines() if ".gcc_except_table" in line]
+        assert int(table[4], 16) > 50_000, f"{name}: {table}"
