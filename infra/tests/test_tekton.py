@@ -10,7 +10,8 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
-from collector import free_ports, get, sink, until
+from collector import sink, until
+from serve import Serve
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "docs" / "samples" / "tekton"
@@ -132,30 +133,11 @@ def tool():
 @pytest.fixture(scope="module")
 def endpoint(tool, spans, tmp_path_factory):
     """A spanhook that was told both runs."""
-    folder = tmp_path_factory.mktemp("serve")
-    address = f"127.0.0.1:{free_ports(1)[0]}"
-    env = {
-        "PATH": os.environ["PATH"], "OTEL_EXPORTER_OTLP_ENDPOINT": spans.endpoint,
-        "KUBERNETES_SIGNING_KEY": KEY, "LIGHTHOUSE_SOURCES": "objects",
-    }
-    with open(folder / "log", "w") as log:
-        command = [tool, "serve", "--listen", address, "--data", folder / "data"]
-        served = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-    try:
-        def ready():
-            assert served.poll() is None, (folder / "log").read_text()
-            try:
-                return get(f"http://{address}/ready")
-            except OSError:
-                return None
-
-        until(ready)
+    settings = {"KUBERNETES_SIGNING_KEY": KEY, "LIGHTHOUSE_SOURCES": "objects"}
+    with Serve(tmp_path_factory.mktemp("serve"), spans, **settings) as it:
         files = [ROOT / "events" / "kubernetes" / f"{it}.json" for it in RUNS]
-        subprocess.run([tool, "send", *files, "--to", f"http://{address}"], env=env, check=True, capture_output=True)
-        yield f"http://{address}"
-    finally:
-        served.terminate()
-        served.wait(60)
+        subprocess.run([tool, "send", *files, "--to", it.endpoint], env=it.env, check=True, capture_output=True)
+        yield it.endpoint
 
 
 def found(spans, **wanted):

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use crate::{
+    mapping::path,
     otlp::{
         Telemetry,
         span::{Attributes, Group, Trace, Value},
@@ -97,9 +98,8 @@ impl CorrelationId {
         let value = |name: &str| match COMMON.iter().find(|it| it.0 == name) {
             Some((_, key)) => Some(Cow::Borrowed(resource.text(key))),
             None if name == PROJECT => {
-                let name = resource.text(sc::VCS_REPOSITORY_NAME);
-                let path = format!("{}/{name}", resource.text(sc::VCS_OWNER_NAME));
-                Some(path.trim_matches('/').to_owned().into())
+                let owner = resource.text(sc::VCS_OWNER_NAME);
+                Some(path(owner, resource.text(sc::VCS_REPOSITORY_NAME)).into())
             }
             None => own(self.own.iter().find(|it| it.0 == name)?.1),
         };

@@ -71,6 +71,14 @@ impl ServiceName {
     }
 }
 
+/// `owner/name`, or what is known of it.
+pub(crate) fn path(owner: &str, name: &str) -> String {
+    match (owner, name) {
+        ("", it) | (it, "") => it.to_owned(),
+        (owner, name) => format!("{owner}/{name}"),
+    }
+}
+
 /// A repository, as far as its URL tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Repository {

@@ -164,6 +164,19 @@ pub struct Issuer {
     pub grant: Grant,
 }
 
+impl Issuer {
+    /// That of a provider whose jobs get no tokens of its own.
+    pub(crate) const NONE: Self = Self {
+        public: "",
+        bare: None,
+        expected: "",
+        owns: |_| false,
+        keys: None,
+        instance: str::to_owned,
+        grant: Grant::Owner,
+    };
+}
+
 /// How a running job comes by its token.
 #[derive(Clone, Copy, Debug)]
 pub enum Grant {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     id::{Hashed, SpanId, TraceId},
     lenient::Int,
-    mapping::{Outcome, Repository},
+    mapping::{self, Outcome, Repository},
     otlp::{
         log::Record,
         metric::{self, Kind as Metric, Point},
@@ -97,8 +97,7 @@ pub(super) fn event(
 /// `group/project`, also when the project is given as a web address, which may hold credentials.
 fn path(project: &str) -> String {
     match Repository::parse(project) {
-        Some(it) if it.owner.is_empty() => it.name,
-        Some(it) => format!("{}/{}", it.owner, it.name),
+        Some(it) => mapping::path(&it.owner, &it.name),
         None => project.trim_matches('/').to_owned(),
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     delivery::{Delivery, Mapped, Unmappable},
     lenient::{Int, Text},
-    mapping::{Names, Outcome, Repository, first_line, mark_repaired, public_url, read},
+    mapping::{Names, Outcome, Repository, first_line, mark_repaired, path, public_url, read},
     otlp::{
         Telemetry,
         span::{Attributes, Group, Kind, Span, Trace},
@@ -224,10 +224,7 @@ impl<'a, 's> Run<'a, 's> {
             repository.name.into()
         };
         let mut resource = Attributes::with_capacity(16);
-        let path = match repository.owner.as_str() {
-            "" => name.to_string(),
-            owner => format!("{owner}/{name}"),
-        };
+        let path = path(&repository.owner, &name);
         let pipeline = self.workflow.name.as_str();
         let names = Names { project: &path, repository: &name, pipeline };
         let service = self.settings.circleci.service_name.render(names);

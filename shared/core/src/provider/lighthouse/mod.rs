@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use self::payload::{Delivered, lowered};
 pub use self::settings::{Settings, Sources};
-use super::{Grant, Issuer, Room, Samples};
+use super::{Issuer, Room, Samples};
 use crate::{
     blank::blanked,
     check::{Check, Scheme},
@@ -77,15 +77,7 @@ pub(super) static ROOM: Room = Room {
     ping,
     host: |settings| Some(&settings.kubernetes.cluster),
     job: Shape::TOLD_ELSEWHERE,
-    issuer: Issuer {
-        public: "",
-        bare: None,
-        expected: "",
-        owns: |_| false,
-        keys: None,
-        instance: str::to_owned,
-        grant: Grant::Owner,
-    },
+    issuer: Issuer::NONE,
 };
 
 /// Maps a verified delivery, as far as it is to tell something beside the cluster's objects.

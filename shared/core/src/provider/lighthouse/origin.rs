@@ -7,14 +7,14 @@ use sha2::{Digest, Sha256};
 use super::payload::Delivered;
 use crate::{
     lenient::Text,
-    mapping::{Names, Repository},
+    mapping::{Names, Repository, path},
     otlp::span::Attributes,
     project::Project,
     provider::kubernetes::{
         ids::Ids,
         object::{
             Of,
-            origin::{code_host, names_deliveries, path},
+            origin::{code_host, names_deliveries},
         },
     },
     semconv as sc,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub use self::settings::Settings;
-use super::{Grant, Issuer, Room, Samples};
+use super::{Issuer, Room, Samples};
 use crate::{
     blank::blanked,
     check::{Check, Scheme},
@@ -23,6 +23,9 @@ pub(super) const SAMPLES: Samples = Samples {
     build_events: &[],
     settings: &[],
 };
+
+/// What an event is of, as its body names it.
+const KINDS: [&str; 3] = ["pipelineRun", "taskRun", "customRun"];
 
 pub(super) static ROOM: Room = Room {
     name: "tekton",
@@ -83,29 +86,18 @@ pub(super) static ROOM: Room = Room {
         })
     },
     recognises: |json| {
-        ["pipelineRun", "taskRun", "customRun"]
-            .iter()
-            .any(|it| json.get(it).or_else(|| json["data"].get(it)).is_some())
+        KINDS.iter().any(|it| json.get(it).or_else(|| json["data"].get(it)).is_some())
     },
     sends,
     ping,
     host: |settings| Some(&settings.kubernetes.cluster),
     job: job::SHAPE,
-    issuer: Issuer {
-        // A step's tokens are its cluster's.
-        public: "",
-        bare: None,
-        expected: "",
-        owns: |_| false,
-        keys: None,
-        instance: str::to_owned,
-        grant: Grant::Owner,
-    },
+    // A step's tokens are its cluster's.
+    issuer: Issuer::NONE,
 };
 
 fn sends(json: &Value, id: &str) -> Vec<(&'static str, String)> {
-    let kinds = ["pipelineRun", "taskRun", "customRun"];
-    let Some(kind) = kinds.into_iter().find(|it| json.get(it).is_some()) else {
+    let Some(kind) = KINDS.into_iter().find(|it| json.get(it).is_some()) else {
         return vec![("content-type", "application/cloudevents+json".to_owned())];
     };
     let condition = json[kind]["status"]["conditions"][0]["status"].as_str();

@@ -16,7 +16,7 @@ use crate::{
     host::Host,
     id::{SpanId, TraceId, parse_traceparent},
     lenient::Text,
-    mapping::{Names, Repository},
+    mapping::{Names, Repository, path},
     otlp::span::{Attributes, Link},
     project::Project,
     provider::lighthouse::Sources,
@@ -271,14 +271,6 @@ pub(crate) fn refer<'a>(
     resource.set(sc::VCS_REF_HEAD_REVISION, revision);
     resource.set(sc::VCS_REF_BASE_REVISION, base_revision.filter(|_| change.is_some()));
     resource.set(sc::VCS_CHANGE_ID, change);
-}
-
-/// `owner/name`, or what is known of it.
-pub(crate) fn path(owner: &str, name: &str) -> String {
-    match (owner, name) {
-        ("", it) | (it, "") => it.to_owned(),
-        (owner, name) => format!("{owner}/{name}"),
-    }
 }
 
 /// Whether the GUID of a delivery from this host is its own. Bitbucket Cloud's is the webhook's, so

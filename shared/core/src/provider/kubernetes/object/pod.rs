@@ -10,7 +10,6 @@ use super::{
     Found, Kind, Nothing, Of, at,
     condition::Conditions,
     origin::{Origin, first},
-    task_run::image_id,
 };
 use crate::{
     id::SpanId,
@@ -66,13 +65,14 @@ struct Waiting<'a> {
     reason: Text<'a>,
 }
 
+/// How a container ended, which is how a step of a TaskRun did, too.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-struct Terminated<'a> {
-    exit_code: Int,
-    reason: Text<'a>,
-    started_at: Text<'a>,
-    finished_at: Text<'a>,
+pub(super) struct Terminated<'a> {
+    pub(super) exit_code: Int,
+    pub(super) reason: Text<'a>,
+    pub(super) started_at: Text<'a>,
+    pub(super) finished_at: Text<'a>,
 }
 
 impl<'a> Terminated<'a> {
@@ -248,6 +248,14 @@ pub(super) fn image_name(image: Cow<'_, str>) -> Cow<'_, str> {
     match image {
         Cow::Borrowed(it) => it[..cut(it)].into(),
         Cow::Owned(it) => it[..cut(&it)].to_owned().into(),
+    }
+}
+
+/// An image's id without the scheme that Docker put before it.
+pub(super) fn image_id(id: Cow<'_, str>) -> Cow<'_, str> {
+    match id {
+        Cow::Borrowed(it) => it.rsplit("://").next().unwrap_or_default().into(),
+        Cow::Owned(it) => it.rsplit("://").next().unwrap_or_default().to_owned().into(),
     }
 }
 

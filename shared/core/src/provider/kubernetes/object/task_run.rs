@@ -10,10 +10,11 @@ use super::{
     Found, Kind, Nothing, Of, at,
     condition::{Execution, outcome},
     origin::{Origin, first},
+    pod::{Terminated, image_id},
 };
 use crate::{
     id::SpanId,
-    lenient::{Int, List, Object, Text},
+    lenient::{List, Object, Text},
     mapping::{Outcome, mark_repaired},
     otlp::span::{Attributes, Event, Kind as SpanKind, Link, Span},
     semconv::{self as sc, RunResult},
@@ -67,15 +68,6 @@ struct Step<'a> {
     terminated: Object<Terminated<'a>>,
     /// Newer Tekton's own word for how it ended.
     termination_reason: Text<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-struct Terminated<'a> {
-    exit_code: Int,
-    reason: Text<'a>,
-    started_at: Text<'a>,
-    finished_at: Text<'a>,
 }
 
 /// The last word that is there of how a step ended.
@@ -258,13 +250,5 @@ impl<'a> Task<'_, 'a, '_> {
             spans.push(span);
         }
         spans
-    }
-}
-
-/// An image's id without the scheme that Docker put before it.
-pub(super) fn image_id(id: Cow<'_, str>) -> Cow<'_, str> {
-    match id {
-        Cow::Borrowed(it) => it.rsplit("://").next().unwrap_or_default().into(),
-        Cow::Owned(it) => it.rsplit("://").next().unwrap_or_default().to_owned().into(),
     }
 }
