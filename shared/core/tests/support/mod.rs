@@ -59,7 +59,7 @@ pub(crate) fn request(message: &Message) -> ExportTraceServiceRequest {
     let get = |name: &str| message.attributes.get(name).map(String::as_str);
     match unpack(&message.body, get("encoding"), get("signal")).unwrap() {
         Content::Otlp(Signal::Traces, raw) => {
-            ExportTraceServiceRequest::decode(raw.as_slice()).unwrap()
+            ExportTraceServiceRequest::decode(&*raw).unwrap()
         }
         other => panic!("no spans: {other:?}"),
     }
