@@ -168,17 +168,14 @@ mod tests {
 
     #[test]
     fn a_long_body_is_compressed_and_one_with_a_record_in_it_is_text() {
-        let random: Vec<u8> =
-            (0..COMPRESSED as u64).map(|it| (it * it >> 3).to_le_bytes()[0]).collect();
         let forged = [b"before".as_slice(), &record::MAGIC, b"after"].concat();
         for (body, coding) in [
             (vec![b'x'; COMPRESSED - 1], Coding::Plain),
             (vec![b'x'; COMPRESSED], Coding::Zstd),
-            (forged.clone(), Coding::Text),
-            ([random, forged].concat(), Coding::Zstd),
+            (forged, Coding::Text),
             (Vec::new(), Coding::Plain),
         ] {
-            assert_eq!(again(&body), (coding, body));
+            assert!(again(&body) == (coding, body));
         }
     }
 
