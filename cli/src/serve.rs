@@ -17,6 +17,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use axum::{Router, http::StatusCode, routing::any};
 use clap::{Args, Subcommand};
 use spanhook_core::{
+    otlp::encode::Limits,
     provider::Provider,
     settings::{Settings, SettingsError, Variable, Vars, WebhookSettings},
 };
@@ -43,6 +44,10 @@ use crate::terminal::{Failure, failure, print};
 use source::Source;
 use store::{DATA_LIMIT, LIMIT, Store, parse_bytes};
 use view::page::hosts::Hosts;
+
+/// A delivery is made by one thread and let go of by another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long a request may take, its body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -155,7 +160,10 @@ impl Running {
         let common = WebhookSettings::parse(vars).map_err(failure)?;
         let build_events = build_events_gate(vars).await?;
         let receivers = receivers(vars, common, build_events.is_some()).await?;
-        let settings = Arc::new(Settings::parse(vars).map_err(failure)?);
+        // The queue of this process packs by itself.
+        let settings =
+            Settings { limits: Limits::BYTES, ..Settings::parse(vars).map_err(failure)? };
+        let settings = Arc::new(settings);
         let target = Target::open(vars).await.map_err(failure)?;
         let forwarding_to = target.as_ref().map(|it| shown(&it.settings.endpoint));
         let rules = project_rules(vars).await.map_err(failure)?;

@@ -39,7 +39,11 @@ async fn put(sqs: &Sqs, url: &str, message: Message) {
         (name, value.build().unwrap())
     };
     let attributes = message.attributes.into_iter().map(attribute).collect();
-    let send = sqs.client.send_message().queue_url(url).message_body(message.body);
+    let send = sqs
+        .client
+        .send_message()
+        .queue_url(url)
+        .message_body(std::str::from_utf8(&message.body).unwrap());
     send.set_message_attributes(Some(attributes)).send().await.unwrap();
 }
 
@@ -56,7 +60,7 @@ fn refused(number: usize) -> Message {
         ("spans", number.to_string()),
     ];
     Message {
-        body: pack(number.to_string().as_bytes()),
+        body: pack(number.to_string().as_bytes()).into(),
         attributes: pairs.map(|(name, value)| (name.to_owned(), value)).into(),
         group: String::new(),
     }

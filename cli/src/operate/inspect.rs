@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write, io::Read, path::PathBuf, time::Duration};
 
+use bytes::Bytes;
 use clap::Args;
 use opentelemetry_proto::tonic::{
     collector::{
@@ -60,7 +61,7 @@ pub(crate) enum InspectError {
 }
 
 /// A body and its attributes.
-type Raw = (String, BTreeMap<String, String>);
+type Raw = (Bytes, BTreeMap<String, String>);
 
 impl Inspect {
     pub(crate) async fn run(self) -> Result<(), Failure> {
@@ -111,7 +112,7 @@ fn parse(input: &str) -> Result<Vec<Raw>, InspectError> {
 
 fn message(json: &Value) -> Option<Raw> {
     let either = |upper: &str, lower: &str| json.get(upper).or_else(|| json.get(lower));
-    let body = either("Body", "body")?.as_str()?.to_owned();
+    let body = either("Body", "body")?.as_str()?.to_owned().into();
     let attributes = either("MessageAttributes", "messageAttributes").and_then(Value::as_object);
     let text = |it: &Value| {
         it.get("StringValue").or_else(|| it.get("stringValue"))?.as_str().map(ToOwned::to_owned)
@@ -125,7 +126,7 @@ fn bare(body: &str) -> Result<Vec<Raw>, InspectError> {
     for encoding in [OTLP, RAW] {
         if unpack(body, Some(encoding), None).is_ok() {
             let attributes = BTreeMap::from([("encoding".to_owned(), encoding.to_owned())]);
-            return Ok(vec![(body.to_owned(), attributes)]);
+            return Ok(vec![(body.to_owned().into(), attributes)]);
         }
     }
     Err(InspectError::NoMessage)
@@ -148,7 +149,7 @@ fn one_message(
     text: &mut String,
     messages: &[Raw],
     number: usize,
-    body: &str,
+    body: &Bytes,
     attributes: &BTreeMap<String, String>,
 ) -> Result<(), InspectError> {
     let undecodable = |error| InspectError::Undecodable { number, error };
@@ -167,7 +168,7 @@ fn one_message(
     match message::read(body, attributes).map_err(undecodable)? {
         Content::Quarantined(payload) => quarantined(text, number, attributes, &payload),
         Content::Otlp(Signal::Metrics, raw) => {
-            let request = ExportMetricsServiceRequest::decode(raw.as_slice())
+            let request = ExportMetricsServiceRequest::decode(&*raw)
                 .map_err(|_| undecodable(Undecodable::Protobuf))?;
             let _ = writeln!(text, "message {number}: metrics");
             about(text, attributes);
@@ -176,7 +177,7 @@ fn one_message(
             }
         }
         Content::Otlp(Signal::Logs, raw) => {
-            let request = ExportLogsServiceRequest::decode(raw.as_slice())
+            let request = ExportLogsServiceRequest::decode(&*raw)
                 .map_err(|_| undecodable(Undecodable::Protobuf))?;
             let _ = writeln!(text, "message {number}: log records");
             about(text, attributes);
@@ -188,7 +189,7 @@ fn one_message(
             }
         }
         Content::Otlp(Signal::Traces, raw) => {
-            let request = ExportTraceServiceRequest::decode(raw.as_slice())
+            let request = ExportTraceServiceRequest::decode(&*raw)
                 .map_err(|_| undecodable(Undecodable::Protobuf))?;
             let _ = writeln!(text, "message {number}: spans");
             about(text, attributes);
@@ -298,13 +299,14 @@ mod tests {
         let delivery = Delivery { headers: &HeaderMap::new(), body };
         let mut messages = Message::quarantine(Provider::Gitlab, &delivery, Unmappable::NoRun);
         let message = messages.remove(0);
+        let body = String::from_utf8(message.body.to_vec()).unwrap();
         let values = |key: &str| -> Value {
             let pairs = message.attributes.iter();
             pairs.map(|(name, it)| (name.clone(), serde_json::json!({ key: it }))).collect()
         };
-        let aws = serde_json::json!({ "Messages": [{ "Body": message.body, "MessageAttributes": values("StringValue") }] });
-        let event = serde_json::json!({ "Records": [{ "body": message.body, "messageAttributes": values("stringValue") }] });
-        for input in [aws.to_string(), event.to_string(), message.body.clone()] {
+        let aws = serde_json::json!({ "Messages": [{ "Body": body, "MessageAttributes": values("StringValue") }] });
+        let event = serde_json::json!({ "Records": [{ "body": body, "messageAttributes": values("stringValue") }] });
+        for input in [aws.to_string(), event.to_string(), body] {
             let text = render(&parse(&input).unwrap());
             assert!(text.contains("\"object_kind\": \"pipeline\""), "{text}");
             assert!(!text.contains('\x1b'), "{text}");
@@ -343,8 +345,8 @@ mod tests {
         let bad =
             BTreeMap::from([pair("part", &part), pair("delivery", EVIL), pair("reason", EVIL)]);
         let text = render(&[
-            (pack(&prost::Message::encode_to_vec(&request)), good),
-            ("x".to_owned(), bad),
+            (pack(&prost::Message::encode_to_vec(&request)).into(), good),
+            ("x".into(), bad),
         ]);
         assert!(text.contains("a·]0;x·2J·· = "), "{text}");
         let steers = |it: char| it != '\n' && printable(&it.to_string()) == "·";
@@ -355,7 +357,7 @@ mod tests {
     fn a_message_that_can_not_be_read_hides_no_other() {
         let raw = |body: &str| {
             let encoding = ("encoding".to_owned(), RAW.to_owned());
-            (body.to_owned(), BTreeMap::from([encoding]))
+            (body.to_owned().into(), BTreeMap::from([encoding]))
         };
         let text = render(&[raw("***"), raw(&pack(b"readable"))]);
         assert!(text.contains("message 1 can't be read: the body is not base64"), "{text}");

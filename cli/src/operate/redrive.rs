@@ -363,7 +363,7 @@ mod tests {
         ];
         let named = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Message {
-            body: pack(b"spans"),
+            body: pack(b"spans").into(),
             attributes: attributes.map(named).into(),
             group: String::new(),
         }

@@ -18,8 +18,9 @@ use tokio::{sync::watch, time::Instant};
 use self::pace::{Pace, Turn};
 use super::{store::Store, view};
 
-/// Messages of a batch, as many as the event source mapping takes.
-const BATCH: usize = 1000;
+/// The most messages of a batch. Its bytes are those of one request, and what was delivered is
+/// forgotten before the next: after a kill only one request comes twice.
+const BATCH: usize = 4000;
 
 /// How long one batch may take.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -52,12 +53,17 @@ pub(crate) async fn run(
             Some(target) => {
                 let exporter = &*target.exporter().await;
                 let sending = Sending { store: &store, exporter, telemetry: &telemetry };
+                let mut delivered = 0;
                 for (signal, messages) in by_signal(batch) {
                     if *stop.borrow() {
                         return;
                     }
                     let pace = &mut paces[signal as usize];
-                    sending.deliver(messages, pace, &mut stop).await;
+                    delivered += sending.deliver(messages, pace, &mut stop).await;
+                }
+                // What was refused earlier need not wait for the end of its rest.
+                if delivered > 0 && paces.iter().all(Pace::works) {
+                    store.wake();
                 }
             }
             None => show(&store, &batch).await,
@@ -83,19 +89,21 @@ struct Sending<'s> {
 }
 
 impl Sending<'_> {
-    /// Sends messages of one signal at its pace. What may not go yet rests until then.
+    /// Sends messages of one signal at its pace, and says how many were delivered. What may not go yet
+    /// rests until then.
     async fn deliver(
         &self,
         mut messages: Vec<Received>,
         pace: &mut Pace,
         stop: &mut watch::Receiver<bool>,
-    ) {
+    ) -> usize {
+        let mut delivered = 0;
         if pace.turn(Instant::now()) == Turn::Probe {
             let probe: Vec<_> = messages.pop().into_iter().collect();
-            self.send(&probe, pace, stop).await;
+            delivered += self.send(&probe, pace, stop).await;
         }
         match pace.turn(Instant::now()) {
-            Turn::Everything => self.send(&messages, pace, stop).await,
+            Turn::Everything => delivered += self.send(&messages, pace, stop).await,
             turn => {
                 let pause = if let Turn::Nothing(pause) = turn { pause } else { Duration::ZERO };
                 let resting: Vec<_> = messages.iter().map(|it| (it, pause)).collect();
@@ -104,11 +112,17 @@ impl Sending<'_> {
                 }
             }
         }
+        delivered
     }
 
-    async fn send(&self, messages: &[Received], pace: &mut Pace, stop: &mut watch::Receiver<bool>) {
+    async fn send(
+        &self,
+        messages: &[Received],
+        pace: &mut Pace,
+        stop: &mut watch::Receiver<bool>,
+    ) -> usize {
         if messages.is_empty() {
-            return;
+            return 0;
         }
         let mut tally = Tally::default();
         let deadline = Instant::now() + DEADLINE;
@@ -116,7 +130,7 @@ impl Sending<'_> {
             biased;
             verdicts = forward(messages, self.exporter, deadline, &mut tally) => verdicts,
             // What was not answered yet stays queued; it may arrive twice, as the same span.
-            () = grace(stop) => return,
+            () = grace(stop) => return 0,
         };
         pace.learn(&verdicts, Instant::now());
         let turn = pace.turn(Instant::now());
@@ -133,6 +147,7 @@ impl Sending<'_> {
             tracing::error!(%error, "delivered messages could not be deleted and will be sent again");
         }
         report(self.telemetry, tally, lag(messages, &verdicts, Clock::SYSTEM));
+        delivered.len()
     }
 }
 

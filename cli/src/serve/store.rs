@@ -6,6 +6,7 @@
 
 mod gallery;
 mod index;
+mod payload;
 mod record;
 mod segments;
 mod space;
@@ -14,7 +15,7 @@ mod tests;
 mod writer;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt,
     fs::File,
     io,
@@ -26,7 +27,9 @@ use std::{
     time::Duration,
 };
 
-use spanhook_core::message::Message;
+use bytes::Bytes;
+use spanhook_core::{message::Message, otlp::encode::Limits};
+use spanhook_service::forward::REQUEST_LIMIT;
 use spanhook_service::queue::{Inbox, Outbox, QueueError, Received};
 use thiserror::Error;
 use tokio::{
@@ -35,7 +38,8 @@ use tokio::{
 };
 
 use index::{Index, Place};
-use record::{Found, Kept, Shown};
+use payload::{Draft, Kept};
+use record::{Found, Kind};
 use segments::{Reader, Segments};
 use space::Space;
 pub(crate) use space::{DATA_LIMIT, LIMIT, parse_bytes};
@@ -50,8 +54,8 @@ const VISIBILITY: Duration = Duration::from_secs(300);
 /// How long a message rests that can't be read for now, such as for want of open files.
 const UNREADABLE: Duration = Duration::from_secs(10);
 
-/// The most bytes of bodies that one batch holds in memory.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of bodies from which on a batch takes no more: with the largest message it is one request.
+const BATCH_BYTES: usize = REQUEST_LIMIT - Limits::BYTES.raw;
 
 /// A queue that can't be used.
 #[derive(Debug, Error)]
@@ -122,8 +126,8 @@ struct Inner {
 
 /// What is on disk under an id.
 enum Fetched {
-    /// Its bytes, which are whole.
-    Payload(Vec<u8>),
+    /// Its record, which is whole.
+    Record(Bytes),
     /// Nothing, or nothing any more.
     Gone,
     /// Not to be read at the moment.
@@ -238,6 +242,11 @@ impl Store {
         }
     }
 
+    /// What rests is received again at once, when there is nothing else.
+    pub(crate) fn wake(&self) {
+        self.inner.index().wake();
+    }
+
     /// Forgets delivered messages. Lost in a crash, it only means a second delivery.
     pub(crate) async fn delete(&self, messages: &[&Received]) -> Result<(), QueueError> {
         let ids = messages.iter().filter_map(|it| it.receipt.parse().ok()).collect();
@@ -250,9 +259,9 @@ impl Store {
         messages: Vec<(&Received, Vec<String>)>,
     ) -> Result<(), QueueError> {
         let moved = messages.into_iter().filter_map(|(message, traces)| {
-            let signal = message.attributes.get("signal").map_or("traces", String::as_str);
-            let kept = format!("{signal}:{}", message.body);
-            Some((message.receipt.parse().ok()?, traces, kept))
+            let (body, attributes) = (&message.body, &message.attributes);
+            let draft = Draft::new(Kind::Shown, body, attributes, &traces);
+            Some((message.receipt.parse().ok()?, draft))
         });
         self.write(Write::Show(moved.collect())).await
     }
@@ -260,12 +269,7 @@ impl Store {
     /// The dead letters, oldest first.
     pub(crate) fn dead(&self) -> Vec<Received> {
         let ids: Vec<_> = self.inner.index().dead().collect();
-        let letters = ids.into_iter().filter_map(|id| {
-            let Fetched::Payload(payload) = self.inner.fetch(id) else { return None };
-            let kept: Kept<'_> = serde_json::from_slice(&payload).ok()?;
-            Some(received(id, kept, 1))
-        });
-        letters.collect()
+        ids.into_iter().filter_map(|id| self.read(id)).collect()
     }
 
     /// Takes dead letters out and puts messages into the queue, in one write. One that a crash breaks
@@ -276,7 +280,7 @@ impl Store {
         messages: Vec<Message>,
     ) -> Result<(), QueueError> {
         let ids = letters.iter().filter_map(|it| it.receipt.parse().ok()).collect();
-        self.write(Write::Redrive(ids, messages)).await
+        self.write(Write::Redrive(ids, drafts(Kind::Queued, &messages))).await
     }
 
     /// The newest traces' ids, newest first, each with a number that changes with the trace.
@@ -291,14 +295,15 @@ impl Store {
         self.inner.version.load(Ordering::Acquire)
     }
 
-    /// The bodies of a trace's messages, newest first, each read when it is asked for.
-    pub(crate) fn trace(&self, id: &str) -> impl Iterator<Item = String> {
+    /// A trace's messages, newest first, each read when it is asked for.
+    pub(crate) fn trace(&self, id: &str) -> impl Iterator<Item = Received> {
         let ids = self.inner.index().gallery.ids(id);
-        ids.into_iter().filter_map(|id| {
-            let Fetched::Payload(payload) = self.inner.fetch(id) else { return None };
-            let shown: Shown<'_> = serde_json::from_slice(&payload).ok()?;
-            Some(shown.body.into_owned())
-        })
+        ids.into_iter().filter_map(|id| self.read(id))
+    }
+
+    fn read(&self, id: u64) -> Option<Received> {
+        let Fetched::Record(record) = self.inner.fetch(id) else { return None };
+        received(id, &record, 1)
     }
 }
 
@@ -378,8 +383,8 @@ impl Inner {
         let mut bytes = 0;
         while batch.len() < max && bytes < BATCH_BYTES {
             let Some(id) = self.index().next_due(now, now + VISIBILITY) else { break };
-            let payload = match self.fetch(id) {
-                Fetched::Payload(payload) => payload,
+            let record = match self.fetch(id) {
+                Fetched::Record(record) => record,
                 Fetched::Gone => continue,
                 // Then the next can't be read either, most likely.
                 Fetched::Later => {
@@ -389,30 +394,25 @@ impl Inner {
             };
             let count = self.index().received(id);
             // A record that can't be understood is handed on empty: the forwarder rejects it.
-            let kept = serde_json::from_slice(&payload);
-            let kept: Kept<'_> =
-                kept.unwrap_or_else(|_| Kept { body: "".into(), attributes: BTreeMap::new() });
-            bytes += kept.body.len();
-            batch.push(received(id, kept, count));
+            let message = received(id, &record, count).unwrap_or_else(|| Received {
+                id: id.to_string(),
+                receipt: id.to_string(),
+                receive_count: count,
+                ..Received::default()
+            });
+            bytes += message.body.len();
+            batch.push(message);
         }
         batch
     }
 
-    /// The payload of what is kept under an id.
-    fn fetch(&self, id: u64) -> Fetched {
-        match self.fetch_record(id) {
-            Fetched::Payload(mut record) => Fetched::Payload(record.split_off(record::HEADER)),
-            other => other,
-        }
-    }
-
     /// The whole record of what is kept under an id. One that can't be read is set aside.
-    fn fetch_record(&self, id: u64) -> Fetched {
+    fn fetch(&self, id: u64) -> Fetched {
         let Some(mut place) = self.index().place(id) else { return Fetched::Gone };
         loop {
             let reason = match self.reader.read(place) {
                 Ok(bytes) if record::read(&bytes).is_ok_and(|it| it.id == id) => {
-                    return Fetched::Payload(bytes);
+                    return Fetched::Record(bytes.into());
                 }
                 Ok(_) => "its checksum does not hold".to_owned(),
                 Err(error) if segments::is_lost(&error) => error.to_string(),
@@ -446,11 +446,11 @@ impl Inner {
 
 impl Outbox for Store {
     async fn send(&self, messages: Vec<Message>) -> Result<(), QueueError> {
-        self.write(Write::Enqueue(messages)).await
+        self.write(Write::Add(drafts(Kind::Queued, &messages))).await
     }
 
     async fn dead_letter(&self, messages: Vec<Message>) -> Result<(), QueueError> {
-        self.write(Write::DeadLetter(messages)).await
+        self.write(Write::Add(drafts(Kind::Dead, &messages))).await
     }
 }
 
@@ -471,14 +471,14 @@ impl Inbox for Store {
     }
 }
 
-fn received(id: u64, kept: Kept<'_>, receive_count: u32) -> Received {
-    Received {
-        id: id.to_string(),
-        receipt: id.to_string(),
-        body: kept.body.into_owned(),
-        attributes: kept.attributes,
-        receive_count,
-    }
+fn drafts(kind: Kind, messages: &[Message]) -> Vec<Draft> {
+    messages.iter().map(|it| Draft::message(kind, it)).collect()
+}
+
+fn received(id: u64, bytes: &Bytes, receive_count: u32) -> Option<Received> {
+    let Kept { body, attributes, .. } = Kept::read(&record::written(bytes)?)?;
+    let body = Kept::bytes(body, bytes);
+    Some(Received { id: id.to_string(), receipt: id.to_string(), body, attributes, receive_count })
 }
 
 /// What an operator does about an error of the system.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use spanhook_core::message::Message;
+use spanhook_core::message::{Message, OTLP};
 use spanhook_service::queue::Outbox;
 use tempfile::TempDir;
 
@@ -86,7 +86,8 @@ async fn a_list_reads_only_traces_that_changed() {
     let source = Source::new(store.clone(), None, telemetry);
     let show = async |trace: u8| {
         let body = one_span(trace);
-        let message = Message { body, attributes: BTreeMap::new(), group: String::new() };
+        let attributes = BTreeMap::from([("encoding".to_owned(), OTLP.to_owned())]);
+        let message = Message { body: body.into(), attributes, group: String::new() };
         store.send(vec![message]).await.unwrap();
         let batch = store.receive(1, tokio::time::Instant::now()).await;
         store.show(vec![(&batch[0], vec![hex(trace)])]).await.unwrap();

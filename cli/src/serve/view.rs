@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use serde::Serialize;
 use spanhook_core::{
-    message::{self, Content, OTLP, unpack},
+    message::{self, Content},
     otlp::Signal,
     semconv::{
         ATTEMPT, CICD_PIPELINE_NAME, CICD_PIPELINE_RESULT, CICD_PIPELINE_RUN_URL_FULL,
@@ -136,18 +136,18 @@ pub(crate) fn traces_of(message: &Received) -> Option<Vec<String>> {
     }
     let traces: BTreeSet<String> = match message::read(&message.body, &message.attributes).ok()? {
         Content::Otlp(Signal::Metrics, raw) => {
-            let request = ExportMetricsServiceRequest::decode(raw.as_slice()).ok()?;
+            let request = ExportMetricsServiceRequest::decode(&*raw).ok()?;
             measures(request).into_iter().flat_map(|it| it.traces).collect()
         }
         Content::Otlp(Signal::Logs, raw) => {
-            let request = ExportLogsServiceRequest::decode(raw.as_slice()).ok()?;
+            let request = ExportLogsServiceRequest::decode(&*raw).ok()?;
             let scopes = request.resource_logs.into_iter().flat_map(|it| it.scope_logs);
             let records = scopes.flat_map(|it| it.log_records);
             records.map(|it| hex(&it.trace_id)).filter(|it| !it.is_empty()).collect()
         }
         // Of many traces, none of which has a message of its own.
         Content::Otlp(Signal::Traces, raw) => {
-            let request = ExportTraceServiceRequest::decode(raw.as_slice()).ok()?;
+            let request = ExportTraceServiceRequest::decode(&*raw).ok()?;
             let scopes = request.resource_spans.into_iter().flat_map(|it| it.scope_spans);
             scopes.flat_map(|it| it.spans).map(|it| hex(&it.trace_id)).collect()
         }
@@ -160,28 +160,26 @@ pub(crate) fn traces_of(message: &Received) -> Option<Vec<String>> {
 /// as much.
 const DECODED_BYTES: usize = 8 * 1024 * 1024;
 
-/// The traces in queue messages, each with its signal before it (`traces:…`), as many of them as
-/// [`DECODED_BYTES`] allow. What can't be read is passed over; duplicate spans and measurements are
+/// The traces in queue messages, as many of them as [`DECODED_BYTES`] allow. What can't be read is passed over; duplicate spans and measurements are
 /// one.
-pub(crate) fn traces(bodies: impl IntoIterator<Item = String>) -> Vec<Trace> {
+pub(crate) fn traces(messages: impl IntoIterator<Item = Received>) -> Vec<Trace> {
     let mut requests = Vec::new();
     let mut measured = Vec::new();
     let mut decoded = 0;
-    for body in bodies {
+    for message in messages {
         if decoded >= DECODED_BYTES {
             break;
         }
-        let (signal, body) = body.split_once(':').unwrap_or(("traces", &body));
-        let content = unpack(body, Some(OTLP), Some(signal));
+        let content = message::read(&message.body, &message.attributes);
         if let Ok(Content::Otlp(Signal::Traces | Signal::Metrics, raw)) = &content {
             decoded += raw.len();
         }
         match content {
             Ok(Content::Otlp(Signal::Traces, raw)) => {
-                requests.extend(ExportTraceServiceRequest::decode(raw.as_slice()).ok());
+                requests.extend(ExportTraceServiceRequest::decode(&*raw).ok());
             }
             Ok(Content::Otlp(Signal::Metrics, raw)) => {
-                let request = ExportMetricsServiceRequest::decode(raw.as_slice());
+                let request = ExportMetricsServiceRequest::decode(&*raw);
                 measured.extend(request.ok().into_iter().flat_map(measures));
             }
             _ => {}
@@ -438,13 +436,18 @@ mod tests {
         let scope = v1::ScopeSpans { spans: vec![span], ..v1::ScopeSpans::default() };
         let group = v1::ResourceSpans { scope_spans: vec![scope], ..v1::ResourceSpans::default() };
         let request = ExportTraceServiceRequest { resource_spans: vec![group] };
-        let body = spanhook_core::message::pack(&request.encode_to_vec());
+        let encoding = ("encoding".to_owned(), message::PROTOBUF.to_owned());
+        let message = Received {
+            body: request.encode_to_vec().into(),
+            attributes: [encoding].into(),
+            ..Received::default()
+        };
         let mut asked = 0;
-        let bodies = (0..600).map(|_| {
+        let messages = (0..600).map(|_| {
             asked += 1;
-            body.clone()
+            message.clone()
         });
-        assert_eq!(traces(bodies).len(), 1);
+        assert_eq!(traces(messages).len(), 1);
         assert!(asked <= DECODED_BYTES / (1024 * 1024) + 1, "{asked} messages");
     }
 }

@@ -10,11 +10,7 @@ use crate::{
     id::TraceId,
     legible::legible,
     message::Message,
-    otlp::{
-        Signal, Telemetry,
-        encode::{self, Limits},
-        span::Link,
-    },
+    otlp::{Signal, Telemetry, encode, span::Link},
     provider::{Provider, Room},
     rules::{Decision, ProjectRules},
     run_metrics,
@@ -143,7 +139,7 @@ impl Accepted {
             accepted.points += it.count(Signal::Metrics);
             accepted.records += it.count(Signal::Logs);
             accepted.traces.extend(it.traces.iter().map(|it| it.id));
-            accepted.messages.extend(encode::messages(it, source, Limits::default()));
+            accepted.messages.extend(encode::messages(it, source, settings.limits));
         }
         accepted.first = telemetry.iter().flat_map(|it| &it.traces).find_map(|trace| {
             let span = trace.groups.iter().find_map(|it| it.spans.first())?.id;

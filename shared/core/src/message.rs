@@ -1,8 +1,9 @@
 //! The queue message: the one format that a webhook function writes and the forwarder reads.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -29,17 +30,48 @@ const DELIVERY_LIMIT: usize = 64 * 1024 * 1024;
 /// best ones, at a multiple of their speed.
 const ZSTD_LEVEL: i32 = 1;
 
-/// The attribute `encoding` of an OTLP request.
+/// The attribute `encoding` of an OTLP request: base64 of zstd of its protobuf.
 pub const OTLP: &str = "otlp-proto+zstd";
+
+/// The attribute `encoding` of an OTLP request whose protobuf is the body.
+pub const PROTOBUF: &str = "otlp-proto";
 
 /// The attribute `encoding` of a quarantined delivery.
 pub const RAW: &str = "raw+zstd";
 
+/// What a queue takes as a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Packing {
+    /// Text: base64 of zstd, because SQS refuses some characters that JSON allows, and bills by size.
+    #[default]
+    Text,
+    /// Bytes, packed by the queue itself if at all.
+    Bytes,
+}
+
+impl Packing {
+    fn encoding(self) -> &'static str {
+        match self {
+            Self::Text => OTLP,
+            Self::Bytes => PROTOBUF,
+        }
+    }
+
+    /// The body of an OTLP request.
+    #[must_use]
+    pub fn pack(self, raw: Vec<u8>) -> Bytes {
+        match self {
+            Self::Text => pack(&raw).into(),
+            Self::Bytes => raw.into(),
+        }
+    }
+}
+
 /// A message as it is queued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Base64, because SQS refuses some characters that JSON allows.
-    pub body: String,
+    /// As the attribute `encoding` says.
+    pub body: Bytes,
     /// String attributes; SQS allows ten.
     pub attributes: BTreeMap<String, String>,
     /// `MessageGroupId`: one busy project does not delay the others (fair queueing).
@@ -47,20 +79,20 @@ pub struct Message {
 }
 
 impl Message {
-    /// Spans, points or records to forward; `body` comes from [`pack`]. `ended_at`, in nanoseconds
-    /// since the epoch, is when the last of them ended: the forwarder measures its delay by it.
+    /// Spans, points or records to forward; the body comes from [`Packing::pack`]. `ended_at`, in
+    /// nanoseconds since the epoch, is when the last of them ended: the forwarder measures its delay
+    /// by it.
     #[must_use]
     pub fn otlp(
         signal: Signal,
         source: &str,
         project: &Project,
-        count: usize,
-        ended_at: u64,
-        body: String,
+        (count, ended_at): (usize, u64),
+        (packing, body): (Packing, Bytes),
     ) -> Self {
         let attributes = named([
             ("signal", signal.as_str().to_owned()),
-            ("encoding", OTLP.to_owned()),
+            ("encoding", packing.encoding().to_owned()),
             ("schema", "1".to_owned()),
             ("provider", source.to_owned()),
             (signal.items(), count.to_string()),
@@ -105,7 +137,7 @@ impl Message {
             let mut attributes = attributes.clone();
             attributes.insert("part".to_owned(), format!("{}/{}", index + 1, parts.len()));
             Self {
-                body: STANDARD.encode(part),
+                body: STANDARD.encode(part).into(),
                 attributes,
                 group: group(provider.as_str(), "quarantine"),
             }
@@ -143,9 +175,9 @@ pub fn pack(raw: &[u8]) -> String {
 
 /// What a message holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum Content<'b> {
     /// An export request of the signal, checked to be whole but not decoded.
-    Otlp(Signal, Vec<u8>),
+    Otlp(Signal, Cow<'b, [u8]>),
     /// A delivery, or a part of one, as it came.
     Quarantined(Vec<u8>),
 }
@@ -171,34 +203,39 @@ pub enum Undecodable {
 }
 
 /// Reads a message with its attributes.
-pub fn read(body: &str, attributes: &BTreeMap<String, String>) -> Result<Content, Undecodable> {
+pub fn read<'b>(
+    body: &'b (impl AsRef<[u8]> + ?Sized),
+    attributes: &BTreeMap<String, String>,
+) -> Result<Content<'b>, Undecodable> {
     let attribute = |name: &str| attributes.get(name).map(String::as_str);
     unpack(body, attribute("encoding"), attribute("signal"))
 }
 
 /// Reads a message. `encoding` and `signal` are its attributes; one without a signal holds traces.
-pub fn unpack(
-    body: &str,
+pub fn unpack<'b>(
+    body: &'b (impl AsRef<[u8]> + ?Sized),
     encoding: Option<&str>,
     signal: Option<&str>,
-) -> Result<Content, Undecodable> {
-    let signal = match (encoding, signal) {
-        (Some(RAW), _) => None,
-        (Some(OTLP), None) => Some(Signal::Traces),
-        (Some(OTLP), Some(name)) => Some(Signal::named(name).ok_or(Undecodable::Signal)?),
+) -> Result<Content<'b>, Undecodable> {
+    let signal = || match signal {
+        None => Ok(Signal::Traces),
+        Some(name) => Signal::named(name).ok_or(Undecodable::Signal),
+    };
+    let (signal, raw) = match encoding {
+        Some(RAW) => {
+            let packed = unpack_part(body)?;
+            return decompress(&packed, DELIVERY_LIMIT).map(Content::Quarantined);
+        }
+        Some(OTLP) => (signal()?, decompress(&unpack_part(body)?, RAW_LIMIT)?.into()),
+        Some(PROTOBUF) => (signal()?, Cow::Borrowed(body.as_ref())),
         _ => return Err(Undecodable::Encoding),
     };
-    let packed = unpack_part(body)?;
-    let Some(signal) = signal else {
-        return decompress(&packed, DELIVERY_LIMIT).map(Content::Quarantined);
-    };
-    let raw = decompress(&packed, RAW_LIMIT)?;
     if is_whole(&raw) { Ok(Content::Otlp(signal, raw)) } else { Err(Undecodable::Protobuf) }
 }
 
 /// Base64-decodes one part of a quarantined delivery; the parts are joined by [`join_parts`].
-pub fn unpack_part(body: &str) -> Result<Vec<u8>, Undecodable> {
-    STANDARD.decode(body.trim()).map_err(|_| Undecodable::Base64)
+pub fn unpack_part(body: &(impl AsRef<[u8]> + ?Sized)) -> Result<Vec<u8>, Undecodable> {
+    STANDARD.decode(body.as_ref().trim_ascii()).map_err(|_| Undecodable::Base64)
 }
 
 /// The delivery of all parts together.
@@ -255,7 +292,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_comes_out_again(raw: Vec<u8>) {
-            prop_assert_eq!(unpack(&pack(&raw), Some(RAW), None), Ok(Content::Quarantined(raw)));
+            let packed = pack(&raw);
+            prop_assert_eq!(unpack(&packed, Some(RAW), None), Ok(Content::Quarantined(raw)));
         }
 
         #[test]
@@ -263,6 +301,7 @@ mod tests {
             let _ = unpack(&body, Some(OTLP), Some(&body));
             let _ = unpack(&STANDARD.encode(&raw), Some(OTLP), None);
             let _ = unpack(&pack(&raw), Some(OTLP), None);
+            let _ = unpack(&raw, Some(PROTOBUF), None);
         }
 
         #[test]
@@ -286,15 +325,17 @@ mod tests {
         assert_eq!(unpack(&pack(&[18, 1, 1]), Some(OTLP), None), Err(Undecodable::Protobuf));
         assert!(unpack(&pack(&[10, 2, 1, 1]), Some(OTLP), None).is_ok());
         assert!(unpack(&pack(&[]), Some(OTLP), None).is_ok());
+        assert_eq!(unpack(&[10, 2, 1], Some(PROTOBUF), None), Err(Undecodable::Protobuf));
     }
 
     #[test]
     fn the_signal_is_told_by_its_attribute_and_traces_by_its_absence() {
-        let read = |signal| unpack(&pack(&[10, 0]), Some(OTLP), signal);
-        assert_eq!(read(None), Ok(Content::Otlp(Signal::Traces, vec![10, 0])));
-        assert_eq!(read(Some("traces")), Ok(Content::Otlp(Signal::Traces, vec![10, 0])));
-        assert_eq!(read(Some("metrics")), Ok(Content::Otlp(Signal::Metrics, vec![10, 0])));
-        assert_eq!(read(Some("logs")), Ok(Content::Otlp(Signal::Logs, vec![10, 0])));
+        let packed = pack(&[10, 0]);
+        let read = |signal| unpack(&packed, Some(OTLP), signal);
+        assert_eq!(read(None), Ok(Content::Otlp(Signal::Traces, vec![10, 0].into())));
+        assert_eq!(read(Some("traces")), Ok(Content::Otlp(Signal::Traces, vec![10, 0].into())));
+        assert_eq!(read(Some("metrics")), Ok(Content::Otlp(Signal::Metrics, vec![10, 0].into())));
+        assert_eq!(read(Some("logs")), Ok(Content::Otlp(Signal::Logs, vec![10, 0].into())));
         assert_eq!(read(Some("profiles")), Err(Undecodable::Signal));
         assert_eq!(unpack("", None, Some("logs")), Err(Undecodable::Encoding));
     }

@@ -27,6 +27,7 @@ use crate::{
     host::Host,
     id::TraceIds,
     job::Shape,
+    otlp::encode::Limits,
     settings::{SettingsError, TRACE_IDS, Variable, Vars, WEBHOOK_METRICS},
 };
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub trace_ids: TraceIds,
     /// Whether webhooks give metrics beside spans.
     pub webhook_metrics: bool,
+    /// What the queue takes: no variable says it, but whoever has the queue.
+    pub limits: Limits,
     /// `CircleCI`'s.
     pub circleci: circleci::Settings,
     /// GitLab's.
@@ -75,6 +78,7 @@ impl Settings {
         Ok(Self {
             trace_ids: TRACE_IDS.one_of(vars, words)?,
             webhook_metrics: WEBHOOK_METRICS.flag(vars)?,
+            limits: Limits::default(),
             circleci: circleci::Settings::parse(vars)?,
             gitlab: gitlab::Settings::parse(vars)?,
             github: github::Settings::parse(vars)?,

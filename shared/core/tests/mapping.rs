@@ -251,7 +251,7 @@ fn a_pipeline_of_many_jobs_is_split_into_messages_that_fit() {
         let mapped = map(Provider::Gitlab, text.as_bytes(), &Settings::default()).unwrap();
         requests(Provider::Gitlab, mapped, limits)
     };
-    let small = split(Limits { body: 20_000, raw: 200_000 });
+    let small = split(Limits { body: 20_000, raw: 200_000, ..Limits::default() });
     assert!(small.len() > 5, "{} messages", small.len());
     let ids = |requests| {
         spans(requests).into_iter().map(|it| it.span_id).collect::<std::collections::BTreeSet<_>>()

@@ -63,7 +63,7 @@ fn accepted(
 fn metrics(messages: &[Message]) -> Vec<ExportMetricsServiceRequest> {
     let decode = |message: &Message| match read(&message.body, &message.attributes).unwrap() {
         Content::Otlp(Signal::Metrics, raw) => {
-            Some(ExportMetricsServiceRequest::decode(raw.as_slice()).unwrap())
+            Some(ExportMetricsServiceRequest::decode(&*raw).unwrap())
         }
         _ => None,
     };

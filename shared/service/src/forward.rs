@@ -4,6 +4,7 @@
 //! acknowledged. A message is acknowledged only after the receiver acknowledged its spans.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     panic::{UnwindSafe, catch_unwind},
     time::Duration,
@@ -115,7 +116,7 @@ pub async fn forward(
                 if request.len + raw.len() > REQUEST_LIMIT {
                     batch.deliver(std::mem::replace(request, Joined::new(signal))).await;
                 }
-                request.push(index, raw.into());
+                request.push(index, raw);
             }
         }
     }
@@ -142,7 +143,7 @@ fn originals(messages: &[Received]) -> Vec<usize> {
     places.map(|(place, it)| *first.entry((&it.id, &it.body)).or_insert(place)).collect()
 }
 
-fn read(message: &Received) -> Result<(Signal, Vec<u8>), String> {
+fn read(message: &Received) -> Result<(Signal, Cow<'_, [u8]>), String> {
     match contained(|| message::read(&message.body, &message.attributes))? {
         Ok(Content::Otlp(signal, raw)) => Ok((signal, raw)),
         Ok(Content::Quarantined(_)) => {
@@ -159,37 +160,32 @@ fn contained<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, String> {
 }
 
 /// Messages of one signal that go out as one request.
-struct Joined {
+struct Joined<'m> {
     signal: Signal,
-    parts: Vec<(usize, Bytes)>,
+    parts: Vec<(usize, Cow<'m, [u8]>)>,
     len: usize,
 }
 
-impl Joined {
+impl<'m> Joined<'m> {
     fn new(signal: Signal) -> Self {
         Self { signal, parts: Vec::new(), len: 0 }
     }
 
-    fn push(&mut self, index: usize, raw: Bytes) {
+    fn push(&mut self, index: usize, raw: Cow<'m, [u8]>) {
         self.len += raw.len();
         self.parts.push((index, raw));
     }
 
     /// Protobuf messages of one type join by joining their bytes.
     fn bytes(&self) -> Bytes {
-        match self.parts.as_slice() {
-            [(_, only)] => only.clone(),
-            parts => {
-                let mut bytes = Vec::with_capacity(self.len);
-                parts.iter().for_each(|(_, raw)| bytes.extend_from_slice(raw));
-                bytes.into()
-            }
-        }
+        let mut bytes = Vec::with_capacity(self.len);
+        self.parts.iter().for_each(|(_, raw)| bytes.extend_from_slice(raw));
+        bytes.into()
     }
 
     fn halves(mut self) -> (Self, Self) {
         let right = self.parts.split_off(self.parts.len() / 2);
-        let len = |parts: &[(usize, Bytes)]| parts.iter().map(|(_, raw)| raw.len()).sum();
+        let len = |parts: &[(usize, Cow<'_, [u8]>)]| parts.iter().map(|(_, raw)| raw.len()).sum();
         let (left_len, right_len) = (len(&self.parts), len(&right));
         let half = |parts, len| Self { signal: self.signal, parts, len };
         (half(self.parts, left_len), half(right, right_len))
@@ -217,10 +213,10 @@ impl<E: Export> Batch<'_, E> {
     /// everything: only when it also takes something is a message bad. Until then one message is
     /// looked for, and the rest is tried in the pieces that are left: some twenty requests of a
     /// thousand messages, none of which is lost.
-    async fn deliver(&mut self, request: Joined) {
+    async fn deliver(&mut self, request: Joined<'_>) {
         let signal = request.signal as usize;
         let mut waiting = vec![request];
-        let mut doubtful: Vec<(Joined, String)> = Vec::new();
+        let mut doubtful: Vec<(Joined<'_>, String)> = Vec::new();
         while let Some(request) = waiting.pop() {
             if request.parts.is_empty() {
                 continue;
@@ -269,7 +265,7 @@ impl<E: Export> Batch<'_, E> {
     }
 
     /// What is done with a request whose refusal was doubtful.
-    fn resolve(&mut self, request: Joined, reason: String, waiting: &mut Vec<Joined>) {
+    fn resolve<'m>(&mut self, request: Joined<'m>, reason: String, waiting: &mut Vec<Joined<'m>>) {
         let signal = request.signal as usize;
         if let Some(verdict) = self.stopped[signal].clone() {
             self.settle(&request, &verdict);
@@ -296,7 +292,7 @@ impl<E: Export> Batch<'_, E> {
         self.tally.partially_rejected += partial.rejected;
     }
 
-    fn misconfigured(&mut self, request: &Joined, reason: String) {
+    fn misconfigured(&mut self, request: &Joined<'_>, reason: String) {
         let signal = request.signal.as_str();
         tracing::error!(signal, reason, "nothing is delivered until this is mended");
         self.tally.misconfigured += 1;
@@ -329,12 +325,12 @@ impl<E: Export> Batch<'_, E> {
         }
     }
 
-    fn stop(&mut self, request: &Joined, verdict: Verdict) {
+    fn stop(&mut self, request: &Joined<'_>, verdict: Verdict) {
         self.settle(request, &verdict);
         self.stopped[request.signal as usize] = Some(verdict);
     }
 
-    fn settle(&mut self, request: &Joined, verdict: &Verdict) {
+    fn settle(&mut self, request: &Joined<'_>, verdict: &Verdict) {
         for (index, _) in &request.parts {
             self.verdicts[*index] = Some(verdict.clone());
         }

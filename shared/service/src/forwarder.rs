@@ -103,7 +103,7 @@ fn received(record: SqsMessage) -> Result<Received, UnidentifiedMessage> {
     Ok(Received {
         id: present(record.message_id).ok_or(UnidentifiedMessage)?,
         receipt: present(record.receipt_handle).ok_or(UnidentifiedMessage)?,
-        body: record.body.unwrap_or_default(),
+        body: record.body.unwrap_or_default().into(),
         attributes: record.message_attributes.into_iter().filter_map(text).collect(),
         receive_count: record
             .attributes
@@ -178,7 +178,7 @@ mod tests {
         let attributes = BTreeMap::from([("encoding".to_owned(), "otlp-proto+zstd".to_owned())]);
         let message = |id: usize, body: String| Received {
             id: format!("m{id}"),
-            body,
+            body: body.into(),
             attributes: attributes.clone(),
             receive_count: 1,
             ..Received::default()

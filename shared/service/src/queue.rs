@@ -4,6 +4,7 @@ mod sqs;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use bytes::Bytes;
 use spanhook_core::message::Message;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -75,8 +76,8 @@ pub struct Received {
     pub id: String,
     /// What the queue wants to hear when the message is settled.
     pub receipt: String,
-    /// The body.
-    pub body: String,
+    /// The body, as the attribute `encoding` says.
+    pub body: Bytes,
     /// String attributes.
     pub attributes: BTreeMap<String, String>,
     /// How often it was received, this time included.

@@ -190,7 +190,7 @@ mod tests {
             .build();
         let queue = SqsQueue::new(sqs_client(&config), "http://queue".to_owned(), None);
         let message = Message {
-            body: "x".to_owned(),
+            body: "x".into(),
             attributes: std::collections::BTreeMap::new(),
             group: "g".to_owned(),
         };

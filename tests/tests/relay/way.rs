@@ -171,7 +171,8 @@ async fn post(collector: &Collector, batch: &Value) -> usize {
             panic!("{message:?}")
         };
         let request = reqwest::Client::new().post(format!("{}/v1/traces", collector.http));
-        let request = request.header("content-type", "application/x-protobuf").body(spans);
+        let request =
+            request.header("content-type", "application/x-protobuf").body(spans.into_owned());
         request.send().await.unwrap().error_for_status().unwrap();
     }
     accepted.spans

@@ -6,12 +6,16 @@
 
 use std::time::Duration;
 
-use spanhook_service::forward::{LONGEST_REST, Verdict};
+use spanhook_service::forward::Verdict;
 use tokio::time::Instant;
 
-/// Between probes: the first pause, and the longest that we choose ourselves.
+/// Between probes: the first pause, and the longest that we choose ourselves. One message every ten
+/// seconds is no load for a receiver, and what waits is on its way soon after it works again.
 const FIRST: Duration = Duration::from_secs(1);
-pub(super) const LONGEST: Duration = Duration::from_secs(30);
+pub(super) const LONGEST: Duration = Duration::from_secs(10);
+
+/// The longest pause that a receiver may ask for.
+const ASKED: Duration = Duration::from_secs(60);
 
 /// What may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,11 @@ impl Default for Pace {
 }
 
 impl Pace {
+    /// Whether nothing says that the receiver does not work.
+    pub(super) fn works(&self) -> bool {
+        self.next.is_none()
+    }
+
     pub(super) fn turn(&self, now: Instant) -> Turn {
         match self.next {
             None => Turn::Everything,
@@ -58,7 +67,7 @@ impl Pace {
             Verdict::Retry { after, .. } => Some(after.unwrap_or_default()),
             Verdict::Misconfigured { .. } => Some(Duration::ZERO),
         });
-        self.next = asked.max().map(|asked| now + asked.max(self.pause).min(LONGEST_REST));
+        self.next = asked.max().map(|asked| now + asked.max(self.pause).min(ASKED));
         if self.next.is_some() {
             self.pause = (self.pause * 2).min(LONGEST);
         } else {
@@ -84,7 +93,7 @@ mod tests {
         let mut pace = Pace::default();
         let mut now = Instant::now();
         assert_eq!(pace.turn(now), Turn::Everything);
-        for seconds in [1, 2, 4, 8, 16, 30, 30] {
+        for seconds in [1, 2, 4, 8, 10, 10] {
             pace.learn(&[misconfigured()], now);
             let pause = Duration::from_secs(seconds);
             assert_eq!(pace.turn(now), Turn::Nothing(pause));
@@ -106,9 +115,9 @@ mod tests {
             (vec![Verdict::Ack, reject()], None),
             (vec![reject()], None),
             (vec![retry(None)], Some(1)),
-            (vec![Verdict::Ack, retry(Some(90)), retry(None)], Some(90)),
+            (vec![Verdict::Ack, retry(Some(30)), retry(None)], Some(30)),
             (vec![Verdict::Ack, misconfigured()], Some(1)),
-            (vec![retry(Some(u64::MAX))], Some(LONGEST_REST.as_secs())),
+            (vec![retry(Some(u64::MAX))], Some(ASKED.as_secs())),
         ];
         for (verdicts, seconds) in cases {
             let mut pace = Pace::default();

@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use sha2::{Digest, Sha256};
 
-use super::record::Shown;
-
 /// How many traces are kept to be shown.
 pub(super) const KEPT_TRACES: usize = 1000;
 
@@ -46,10 +44,10 @@ struct Body {
 
 impl Gallery {
     /// Shows a message with its traces; one that is shown already makes its trace the newest.
-    pub(super) fn add(&mut self, id: u64, message: &Shown<'_>) {
-        let (hash, bytes) = (digest(&message.body), message.body.len());
+    pub(super) fn add(&mut self, id: u64, body: &[u8], traces: &[String]) {
+        let (hash, bytes) = (digest(body), body.len());
         let mut placed = Vec::new();
-        for trace in &message.traces {
+        for trace in traces {
             self.changes += 1;
             let entry = self.traces.entry(trace.clone()).or_default();
             self.order.remove(&entry.changed);
@@ -127,7 +125,7 @@ impl Gallery {
     }
 }
 
-fn digest(body: &str) -> [u8; 8] {
+fn digest(body: &[u8]) -> [u8; 8] {
     Sha256::digest(body).first_chunk().copied().unwrap_or_default()
 }
 
@@ -135,18 +133,16 @@ fn digest(body: &str) -> [u8; 8] {
 mod tests {
     use super::*;
 
-    fn body(traces: &[&str], text: &str) -> Shown<'static> {
-        Shown {
-            traces: traces.iter().map(ToString::to_string).collect(),
-            body: text.to_owned().into(),
-        }
+    fn add(gallery: &mut Gallery, id: u64, traces: &[&str], text: &str) {
+        let traces: Vec<_> = traces.iter().map(ToString::to_string).collect();
+        gallery.add(id, text.as_bytes(), &traces);
     }
 
     #[test]
     fn the_oldest_traces_make_room_by_number() {
         let mut gallery = Gallery::default();
         for number in 0..KEPT_TRACES as u64 + 5 {
-            gallery.add(number, &body(&[&format!("{number}")], &format!("body {number}")));
+            add(&mut gallery, number, &[&format!("{number}")], &format!("body {number}"));
         }
         assert_eq!(gallery.expired, [0, 1, 2, 3, 4]);
         let newest = gallery.newest(usize::MAX);
@@ -158,12 +154,12 @@ mod tests {
         let mut gallery = Gallery::default();
         let megabyte = "x".repeat(1024 * 1024 - 8);
         for number in 0..10 {
-            gallery.add(number, &body(&["one"], &format!("{number}{megabyte}")));
+            add(&mut gallery, number, &["one"], &format!("{number}{megabyte}"));
         }
         assert_eq!(gallery.ids("one"), [9, 8, 7, 6], "4 MiB of one trace");
         for number in 10..110 {
             let trace = format!("{number}");
-            gallery.add(number, &body(&[&trace], &format!("{number}{megabyte}")));
+            add(&mut gallery, number, &[&trace], &format!("{number}{megabyte}"));
         }
         assert!(gallery.bytes <= SHOWN_BYTES && gallery.bytes > SHOWN_BYTES / 8 * 7);
         assert!(gallery.ids("one").is_empty() && gallery.ids("109") == [109]);
@@ -173,8 +169,8 @@ mod tests {
     #[test]
     fn what_several_traces_share_goes_with_the_last_of_them() {
         let mut gallery = Gallery::default();
-        gallery.add(1, &body(&["a", "b"], "shared"));
-        gallery.add(2, &body(&["a"], "shared"));
+        add(&mut gallery, 1, &["a", "b"], "shared");
+        add(&mut gallery, 2, &["a"], "shared");
         assert_eq!(gallery.expired, [2], "the same content is kept once");
         gallery.take_off("a", 1);
         assert!(!gallery.expired.contains(&1));

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     gallery::Gallery,
+    payload::Kept,
     record::{self, Kind, Record},
 };
 
@@ -63,8 +64,9 @@ impl Index {
             Kind::Dead => self.dead.extend([(id, place)]),
             Kind::Shown => {
                 self.shown.insert(id, place);
-                if let Ok(shown) = serde_json::from_slice(record.payload) {
-                    self.gallery.add(id, &shown);
+                match Kept::read(record) {
+                    Some(kept) => self.gallery.add(id, &kept.body, &kept.traces),
+                    None => self.gallery.expired.push(id),
                 }
             }
             Kind::Settled => {}
@@ -185,6 +187,14 @@ impl Index {
             self.reveal(id);
             self.hidden.insert((until, id));
             self.hidden_until.insert(id, until);
+        }
+    }
+
+    /// What rests is due now, once nothing else is.
+    pub(super) fn wake(&mut self) {
+        if self.ready.is_empty() {
+            self.hidden_until.clear();
+            self.ready.extend(take(&mut self.hidden).into_iter().map(|(_, id)| id));
         }
     }
 

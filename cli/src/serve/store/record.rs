@@ -1,19 +1,16 @@
 //! What is kept, byte by byte: records one after the other, each with its own checksums.
 //!
 //! ```text
-//! magic 4 | kind 1 | zero 3 | id 8 | length 4 | checksum of the payload 4 | checksum of the header 4 | payload
+//! magic 4 | kind 1 | coding 1 | zero 2 | id 8 | length 4 | checksum of the payload 4 | checksum of the header 4 | payload
 //! ```
 //!
 //! Numbers are big-endian, checksums are CRC-32. No record depends on another: what can't be read
 //! is passed over up to the next header, and only that is lost.
 
-use std::collections::BTreeMap;
+use super::payload::Draft;
 
-use serde::{Deserialize, Serialize};
-use spanhook_core::message::Message;
-
-/// Not UTF-8, so that no payload of text has it.
-const MAGIC: [u8; 4] = [0xFF, b'S', b'p', 0xFE];
+/// Not UTF-8, so that no text has it; no payload does.
+pub(super) const MAGIC: [u8; 4] = [0xFF, b'S', b'p', 0xFE];
 
 /// Bytes before a payload.
 pub(super) const HEADER: usize = 28;
@@ -21,41 +18,27 @@ pub(super) const HEADER: usize = 28;
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A message that waits; the payload is [`Kept`].
+    /// A message that waits.
     Queued = 1,
-    /// A dead letter; the payload is [`Kept`].
+    /// A dead letter.
     Dead = 2,
-    /// A message that the process's own page shows; the payload is [`Shown`].
+    /// A message that the process's own page shows.
     Shown = 3,
     /// Ids that are done with, eight bytes each.
     Settled = 4,
 }
 
-/// A message as it is kept.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Kept<'a> {
-    pub(super) body: std::borrow::Cow<'a, str>,
-    pub(super) attributes: BTreeMap<String, String>,
-}
-
-/// A message as it is shown.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Shown<'a> {
-    /// Hexadecimal.
-    pub(super) traces: Vec<String>,
-    /// The signal and the body, `traces:…`.
-    pub(super) body: std::borrow::Cow<'a, str>,
-}
-
-/// The payload of a message.
-pub(super) fn kept(message: Message) -> Vec<u8> {
-    payload(&Kept { body: message.body.into(), attributes: message.attributes })
-}
-
-/// A payload as JSON.
-pub(super) fn payload(value: &impl Serialize) -> Vec<u8> {
-    // Text under text keys always serializes.
-    serde_json::to_vec(value).unwrap_or_default()
+/// How a payload is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// All of it as JSON, as an earlier version did.
+    Json = 0,
+    /// The body as it is.
+    Plain = 1,
+    /// The body as a zstd frame.
+    Zstd = 2,
+    /// The body as base64.
+    Text = 3,
 }
 
 /// The payload of [`Kind::Settled`].
@@ -68,25 +51,25 @@ pub(super) fn settled(payload: &[u8]) -> impl Iterator<Item = u64> {
     payload.as_chunks().0.iter().map(|it| u64::from_be_bytes(*it))
 }
 
-/// Appends a record, and returns its length.
-pub(super) fn write(to: &mut Vec<u8>, kind: Kind, id: u64, payload: &[u8]) -> u32 {
+/// Appends a record.
+pub(super) fn write(to: &mut Vec<u8>, draft: &Draft, id: u64) {
     let start = to.len();
     to.extend(MAGIC);
-    to.extend([kind as u8, 0, 0, 0]);
+    to.extend([draft.kind as u8, draft.coding as u8, 0, 0]);
     to.extend(id.to_be_bytes());
     // A delivery is bounded far below 4 GiB.
-    to.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
-    to.extend(crc32fast::hash(payload).to_be_bytes());
+    to.extend(u32::try_from(draft.payload.len()).unwrap_or(u32::MAX).to_be_bytes());
+    to.extend(draft.checksum.to_be_bytes());
     let checksum = crc32fast::hash(&to[start..]);
     to.extend(checksum.to_be_bytes());
-    to.extend(payload);
-    u32::try_from(to.len() - start).unwrap_or(u32::MAX)
+    to.extend_from_slice(&draft.payload);
 }
 
 /// A record that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record<'b> {
     pub(super) kind: Kind,
+    pub(super) coding: Coding,
     pub(super) id: u64,
     pub(super) payload: &'b [u8],
 }
@@ -104,28 +87,65 @@ pub(super) enum Broken {
 
 /// Reads the record that the bytes begin with.
 pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, Broken> {
-    let Some((header, rest)) = bytes.split_at_checked(HEADER) else {
+    let Some((header, _)) = bytes.split_at_checked(HEADER) else {
         let begun = bytes.iter().zip(MAGIC).all(|(byte, magic)| *byte == magic);
         return Err(if begun { Broken::Short } else { Broken::Header });
     };
-    let word = |at: usize| header[at..].first_chunk().map_or(0, |it| u32::from_be_bytes(*it));
-    if header[..4] != MAGIC || crc32fast::hash(&header[..HEADER - 4]) != word(HEADER - 4) {
+    if header[..4] != MAGIC || crc32fast::hash(&header[..HEADER - 4]) != word(header, HEADER - 4) {
         return Err(Broken::Header);
     }
-    let kind = match header[4] {
-        1 => Kind::Queued,
-        2 => Kind::Dead,
-        3 => Kind::Shown,
-        4 => Kind::Settled,
-        _ => return Err(Broken::Header),
-    };
-    let id = header[8..].first_chunk().map_or(0, |it| u64::from_be_bytes(*it));
-    let length = word(16) as usize;
-    let payload = rest.get(..length).ok_or(Broken::Short)?;
-    if crc32fast::hash(payload) != word(20) {
-        return Err(Broken::Payload { id, length: HEADER + length });
+    let header = Header::of(header).ok_or(Broken::Header)?;
+    let payload = bytes.get(HEADER..HEADER + header.length).ok_or(Broken::Short)?;
+    if crc32fast::hash(payload) != header.checksum {
+        return Err(Broken::Payload { id: header.id, length: HEADER + header.length });
     }
-    Ok(Record { kind, id, payload })
+    Ok(header.record(payload))
+}
+
+/// The same of bytes that were checked, or have just been made by [`write`].
+pub(super) fn written(bytes: &[u8]) -> Option<Record<'_>> {
+    let header = Header::of(bytes.get(..HEADER)?)?;
+    Some(header.record(bytes.get(HEADER..HEADER + header.length)?))
+}
+
+fn word(header: &[u8], at: usize) -> u32 {
+    header[at..].first_chunk().map_or(0, |it| u32::from_be_bytes(*it))
+}
+
+struct Header {
+    kind: Kind,
+    coding: Coding,
+    id: u64,
+    length: usize,
+    checksum: u32,
+}
+
+impl Header {
+    fn of(header: &[u8]) -> Option<Self> {
+        Some(Self {
+            kind: match header[4] {
+                1 => Kind::Queued,
+                2 => Kind::Dead,
+                3 => Kind::Shown,
+                4 => Kind::Settled,
+                _ => return None,
+            },
+            coding: match header[5] {
+                0 => Coding::Json,
+                1 => Coding::Plain,
+                2 => Coding::Zstd,
+                3 => Coding::Text,
+                _ => return None,
+            },
+            id: header[8..].first_chunk().map_or(0, |it| u64::from_be_bytes(*it)),
+            length: word(header, 16) as usize,
+            checksum: word(header, 20),
+        })
+    }
+
+    fn record<'b>(&self, payload: &'b [u8]) -> Record<'b> {
+        Record { kind: self.kind, coding: self.coding, id: self.id, payload }
+    }
 }
 
 /// What a segment holds at a place.
@@ -148,7 +168,7 @@ pub(super) fn scan(bytes: &[u8]) -> impl Iterator<Item = (usize, usize, Found<'_
         let rest = bytes.get(at..).filter(|it| !it.is_empty())?;
         let (length, found) = match read(rest) {
             Ok(record) => (HEADER + record.payload.len(), Found::Record(record)),
-            // Text never ends with a zero: the end was not written.
+            // JSON never ends with a zero: the end was not written.
             Err(Broken::Payload { length, .. })
                 if rest[length - 1] == 0 && is_zero(&rest[length..]) =>
             {
@@ -191,7 +211,8 @@ mod tests {
         let mut bytes = Vec::new();
         let starts = (0..3_u64).map(|id| {
             let start = bytes.len();
-            write(&mut bytes, Kind::Queued, id, format!("payload {id}").as_bytes());
+            let payload = format!("payload {id}").into_bytes();
+            write(&mut bytes, &Draft::of(Kind::Queued, Coding::Plain, payload), id);
             start
         });
         let starts = starts.collect();

@@ -14,6 +14,10 @@ use super::index::Place;
 /// A segment is closed at this size.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
+/// How far ahead of what is written the file is zeros on disk. Within it a write changes nothing but its
+/// own blocks, and an `fdatasync` needs not write the file system's journal.
+const AHEAD: u64 = 256 * 1024;
+
 /// What a disk says of a block that it can't read any more (`EIO`).
 const BAD_BLOCK: i32 = 5;
 
@@ -24,6 +28,8 @@ pub(super) struct Segments {
     sizes: BTreeMap<u32, u64>,
     number: u32,
     file: File,
+    /// Where what is on disk of the file ends.
+    ahead: u64,
     /// Set when the file may hold more than was written with success.
     spoiled: bool,
     segment_bytes: u64,
@@ -48,7 +54,15 @@ impl Segments {
         let segment_bytes = SEGMENT_BYTES.min(limit / 16);
         let file = create(folder, number, segment_bytes)?;
         sizes.insert(number, 0);
-        Ok(Self { folder: folder.to_owned(), sizes, number, file, spoiled: false, segment_bytes })
+        Ok(Self {
+            folder: folder.to_owned(),
+            sizes,
+            number,
+            file,
+            ahead: 0,
+            spoiled: false,
+            segment_bytes,
+        })
     }
 
     /// The numbers of those that are no longer written to, oldest first.
@@ -85,18 +99,33 @@ impl Segments {
         }
         let offset = self.size();
         let written = self.file.write_all_at(records, offset).and_then(|()| {
+            self.run_ahead(offset + u64::from(length));
             // What was not on disk after one failure is not on disk after a later success:
             // <https://www.usenix.org/system/files/atc20-rebello.pdf>
             if durable { self.file.sync_data() } else { Ok(()) }
                 .inspect_err(|_| self.spoiled = true)
         });
         if let Err(error) = written {
+            self.ahead = 0;
             self.spoiled |= self.file.set_len(offset).is_err();
             return Err(error);
         }
         self.sizes.insert(self.number, offset + u64::from(length));
         let offset = u32::try_from(offset).map_err(io::Error::other)?;
         Ok(Place { segment: self.number, offset, length })
+    }
+
+    /// Writes zeros after `end` when that is where they end. It works without.
+    fn run_ahead(&mut self, end: u64) {
+        if end < self.ahead {
+            return;
+        }
+        let until = (end + AHEAD).min(self.segment_bytes).max(end);
+        let zeros = vec![0; usize::try_from(until - end).unwrap_or(0)];
+        self.ahead = match self.file.write_all_at(&zeros, end) {
+            Ok(()) => until,
+            Err(_) => end,
+        };
     }
 
     fn size(&self) -> u64 {
@@ -110,6 +139,7 @@ impl Segments {
         // Otherwise what was not used stays until the segment goes, as zeros without blocks.
         let _ = self.file.set_len(self.size());
         self.file = next;
+        self.ahead = 0;
         self.number += 1;
         self.spoiled = false;
         self.sizes.insert(self.number, 0);

@@ -1,21 +1,27 @@
 mod damage;
 mod room;
 
+use std::collections::BTreeMap;
+
 use tempfile::TempDir;
 
 use super::{gallery::KEPT_TRACES, *};
 
 fn message(name: &str) -> Message {
     let attributes = BTreeMap::from([("trace_id".to_owned(), "ab".repeat(16))]);
-    Message { body: name.to_owned(), attributes, group: String::new() }
+    Message { body: name.to_owned().into(), attributes, group: String::new() }
 }
 
 async fn take(store: &Store, max: usize) -> Vec<Received> {
     store.receive(max, Instant::now()).await
 }
 
+fn text(message: &Received) -> &str {
+    std::str::from_utf8(&message.body).unwrap()
+}
+
 fn bodies(batch: &[Received]) -> Vec<&str> {
-    batch.iter().map(|it| it.body.as_str()).collect()
+    batch.iter().map(text).collect()
 }
 
 /// Returns once the writer has ended with its last handle and let go of the folder.
@@ -56,7 +62,7 @@ async fn what_was_not_deleted_is_there_after_a_restart() {
     assert_eq!((store.depth(), store.dead_letters()), (59, 1));
     assert_eq!(take(&store, 1000).await.len(), 59);
     let dead = store.dead();
-    assert_eq!((dead[0].body.as_str(), dead[0].attributes["reason"].as_str()), ("50", "poison"));
+    assert_eq!((text(&dead[0]), dead[0].attributes["reason"].as_str()), ("50", "poison"));
 }
 
 #[tokio::test]
@@ -76,7 +82,7 @@ async fn the_oldest_traces_make_room_for_new_ones() {
     let store = Store::open(folder.path()).unwrap();
     let of = |number: usize| {
         let attributes = BTreeMap::from([("trace_id".to_owned(), format!("{number:032x}"))]);
-        Message { body: format!("body {number}"), attributes, group: String::new() }
+        Message { body: format!("body {number}").into(), attributes, group: String::new() }
     };
     store.send((0..KEPT_TRACES + 5).map(of).collect()).await.unwrap();
     loop {

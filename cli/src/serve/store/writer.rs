@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use spanhook_core::message::Message;
 use spanhook_service::queue::QueueError;
 use tokio::{
     runtime::Runtime,
@@ -22,7 +21,8 @@ use tokio::{
 use super::{
     Fetched, Inner,
     index::{Index, Place},
-    record::{self, Kept, Kind, Shown},
+    payload::{Draft, Kept},
+    record::{self, Coding, Kind},
     segments::Segments,
     space::Space,
 };
@@ -39,37 +39,33 @@ const CARRIED_AT_ONCE: usize = 4;
 /// What must still fit for the queue not to count as full: a message of the usual largest size.
 const ONE_MESSAGE: u64 = 256 * 1024;
 
-/// Bytes that a record needs besides its body, roughly: header and attributes.
-const OVERHEAD: u64 = 512;
-
 /// What the writer is asked for.
 pub(super) enum Write {
-    Enqueue(Vec<Message>),
-    DeadLetter(Vec<Message>),
+    /// Messages and dead letters, in.
+    Add(Vec<Draft>),
     /// Delivered: forget them.
     Delete(Vec<u64>),
     /// To the dead letters, with a reason.
     Reject(u64, String),
     /// Dead letters out, messages in.
-    Redrive(Vec<u64>, Vec<Message>),
+    Redrive(Vec<u64>, Vec<Draft>),
     /// Delivered to the process's own page.
-    Show(Vec<(u64, Vec<String>, String)>),
+    Show(Vec<(u64, Draft)>),
     #[cfg(test)]
     Panic,
 }
 
 impl Write {
-    fn messages(&self) -> &[Message] {
+    /// Those that come in.
+    fn drafts(&self) -> &[Draft] {
         match self {
-            Self::Enqueue(messages) | Self::DeadLetter(messages) | Self::Redrive(_, messages) => {
-                messages
-            }
+            Self::Add(drafts) | Self::Redrive(_, drafts) => drafts,
             _ => &[],
         }
     }
 
     fn bytes(&self) -> usize {
-        self.messages().iter().map(|it| it.body.len()).sum()
+        self.drafts().iter().map(|it| record::HEADER + it.payload.len()).sum()
     }
 }
 
@@ -104,16 +100,16 @@ impl Batch {
         Self { bytes: Vec::new(), starts: Vec::new(), last, ready: Vec::new(), durable: false }
     }
 
-    fn add(&mut self, kind: Kind, id: u64, payload: &[u8]) {
+    fn add(&mut self, id: u64, draft: &Draft) {
         self.starts.push(self.bytes.len());
-        record::write(&mut self.bytes, kind, id, payload);
+        record::write(&mut self.bytes, draft, id);
     }
 
-    fn add_new(&mut self, kind: Kind, messages: Vec<Message>) {
-        for message in messages {
+    fn add_new(&mut self, drafts: &[Draft]) {
+        for draft in drafts {
             self.last += 1;
-            self.add(kind, self.last, &record::kept(message));
-            if kind == Kind::Queued {
+            self.add(self.last, draft);
+            if draft.kind == Kind::Queued {
                 self.ready.push(self.last);
             }
         }
@@ -121,14 +117,14 @@ impl Batch {
 
     fn settle(&mut self, ids: &[u64]) {
         if !ids.is_empty() {
-            self.add(Kind::Settled, 0, &record::ids(ids));
+            self.add(0, &Draft::settled(ids));
         }
     }
 
     /// Makes visible what is on disk.
     fn apply(self, index: &mut Index, written: Place) {
         for start in self.starts {
-            if let Ok(record) = record::read(&self.bytes[start..]) {
+            if let Some(record) = record::written(&self.bytes[start..]) {
                 index.put(&record, within(written, start, record.payload.len()));
             }
         }
@@ -203,7 +199,7 @@ impl Writer {
             batch.durable = true;
             batch.settle(&self.settled);
             // Something to write even when nothing waits.
-            batch.add(Kind::Settled, 0, &[]);
+            batch.add(0, &Draft::settled(&[]));
             if self.append(&batch).is_ok() {
                 self.settled.clear();
             }
@@ -221,9 +217,8 @@ impl Writer {
         let mut waiting = Vec::with_capacity(requests.len());
         let mut deleted = Vec::new();
         for Request { write, done } in requests {
-            let (messages, size) = (write.messages().len() as u64, write.bytes() as u64);
-            if messages > 0 {
-                let Some(left) = room.checked_sub(size + messages * OVERHEAD) else {
+            if !write.drafts().is_empty() {
+                let Some(left) = room.checked_sub(write.bytes() as u64) else {
                     let _ = done.send(Err(refused("the queue is full")));
                     continue;
                 };
@@ -282,30 +277,22 @@ impl Writer {
     /// False when that needs what can't be read for now.
     fn add(&self, batch: &mut Batch, write: Write) -> bool {
         match write {
-            Write::Enqueue(messages) => batch.add_new(Kind::Queued, messages),
-            Write::DeadLetter(messages) => batch.add_new(Kind::Dead, messages),
+            Write::Add(drafts) => batch.add_new(&drafts),
             Write::Delete(ids) => batch.settle(&ids),
             Write::Reject(id, reason) => {
                 match self.inner.fetch(id) {
-                    Fetched::Payload(payload) => {
-                        batch.add(Kind::Dead, id, &with_reason(payload, reason));
-                    }
+                    Fetched::Record(bytes) => batch.add(id, &with_reason(&bytes, reason)),
                     // It needs no dead letter; set aside, if it is damaged.
                     Fetched::Gone => {}
                     Fetched::Later => return false,
                 }
             }
-            Write::Redrive(letters, messages) => {
+            Write::Redrive(letters, drafts) => {
                 // In this order a crash in between means a second delivery, not a lost one.
-                batch.add_new(Kind::Queued, messages);
+                batch.add_new(&drafts);
                 batch.settle(&letters);
             }
-            Write::Show(messages) => {
-                for (id, traces, body) in messages {
-                    let shown = record::payload(&Shown { traces, body: body.into() });
-                    batch.add(Kind::Shown, id, &shown);
-                }
-            }
+            Write::Show(drafts) => drafts.iter().for_each(|(id, draft)| batch.add(*id, draft)),
             #[cfg(test)]
             Write::Panic => panic!("as the test asked"),
         }
@@ -365,8 +352,8 @@ impl Writer {
         let mut moved = Vec::new();
         let of_segment = self.inner.index().of_segment(segment);
         for (id, _) in of_segment {
-            match self.inner.fetch_record(id) {
-                Fetched::Payload(record) => {
+            match self.inner.fetch(id) {
+                Fetched::Record(record) => {
                     moved.push((id, batch.bytes.len(), record.len() - record::HEADER));
                     batch.bytes.extend(record);
                 }
@@ -420,8 +407,16 @@ pub(super) fn refused(reason: &str) -> QueueError {
     QueueError::Refused { failed: 1, total: 1, reason: reason.to_owned() }
 }
 
-fn with_reason(payload: Vec<u8>, reason: String) -> Vec<u8> {
-    let Ok(mut kept) = serde_json::from_slice::<Kept<'_>>(&payload) else { return payload };
-    kept.attributes.insert("reason".to_owned(), reason);
-    record::payload(&kept)
+/// A dead letter of a record. One that can't be understood is one as it is.
+fn with_reason(bytes: &[u8], reason: String) -> Draft {
+    let Some(record) = record::written(bytes) else {
+        return Draft::of(Kind::Dead, Coding::Json, bytes.to_vec());
+    };
+    match Kept::read(&record) {
+        Some(mut kept) => {
+            kept.attributes.insert("reason".to_owned(), reason);
+            Draft::new(Kind::Dead, &kept.body, &kept.attributes, &[])
+        }
+        None => Draft::of(Kind::Dead, record.coding, record.payload.to_vec()),
+    }
 }

@@ -205,6 +205,8 @@ mod tests {
         settings::Settings,
     };
 
+    use spanhook_service::queue::Received;
+
     use super::{super::traces, *};
 
     const FAILED: &str = include_str!("../../../../events/gitlab/pipeline-failed.json");
@@ -224,8 +226,12 @@ mod tests {
         };
         let messages: Vec<_> = deliveries.iter().flat_map(messages).collect();
         // Twice, as a queue may deliver.
-        let bodies = messages.iter().chain(&messages).map(|it| it.body.clone());
-        let mut found = traces(bodies);
+        let twice = messages.iter().chain(&messages).cloned().map(|it| Received {
+            body: it.body,
+            attributes: it.attributes,
+            ..Received::default()
+        });
+        let mut found = traces(twice);
         assert_eq!(found.len(), 1);
         found.remove(0)
     }

@@ -110,7 +110,7 @@ fn delivered(provider: Provider, delivery: &Value, settings: &Settings) -> Vec<V
         let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
         match unpack(&message.body, attribute("encoding"), attribute("signal")) {
             Ok(Content::Otlp(Signal::Traces, raw)) => {
-                ExportTraceServiceRequest::decode(raw.as_slice()).ok()
+                ExportTraceServiceRequest::decode(&*raw).ok()
             }
             _ => None,
         }

@@ -11,6 +11,7 @@ mod metrics;
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use prost::encoding::{
     WireType, double, encode_key, encode_varint, encoded_len_varint, fixed64, key_len,
 };
@@ -21,14 +22,16 @@ use super::{
     span::{Attributes, Event, Group, Link, Span, Status, Trace, Value},
 };
 use crate::{
-    message::{self, Message},
+    message::{self, Message, Packing},
     project::Project,
     semconv::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION},
 };
 
 /// Sizes that a message must not exceed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// What the queue takes as a body.
+    pub packing: Packing,
     /// The body as it is queued, in bytes.
     pub body: usize,
     /// The protobuf inside it, in bytes: it must join others in a request of at most 3.5 MiB.
@@ -37,8 +40,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body: message::BODY_LIMIT, raw: 2 * 1024 * 1024 }
+        Self { packing: Packing::Text, body: message::BODY_LIMIT, raw: 2 * 1024 * 1024 }
     }
+}
+
+impl Limits {
+    /// Those of a queue that takes bytes, as many as an export request may have.
+    pub const BYTES: Self =
+        Self { packing: Packing::Bytes, body: 2 * 1024 * 1024, raw: 2 * 1024 * 1024 };
 }
 
 /// Longer texts are cut, so that one value can't make a span too large for the queue.
@@ -75,8 +84,9 @@ struct Envelope<'e> {
 }
 
 impl Envelope<'_> {
-    fn message(&self, signal: Signal, count: usize, ended_at: u64, body: String) -> Message {
-        Message::otlp(signal, self.source, self.project, count, ended_at, body)
+    fn message(&self, signal: Signal, items: (usize, u64), body: Bytes) -> Message {
+        let body = (self.limits.packing, body);
+        Message::otlp(signal, self.source, self.project, items, body)
     }
 }
 
@@ -105,13 +115,14 @@ fn compress(
     (spans, raw): (&[Placed<'_, '_>], Vec<u8>),
     messages: &mut Vec<Message>,
 ) {
-    let body = message::pack(&raw);
+    let limits = envelope.limits;
+    let raw_fits = raw.len() <= limits.raw;
+    let body = limits.packing.pack(raw);
     let message = |body| {
         let ended_at = spans.iter().map(|(_, span)| span.end).max().unwrap_or(0);
-        envelope.message(Signal::Traces, spans.len(), ended_at, body).of_trace(trace.id)
+        envelope.message(Signal::Traces, (spans.len(), ended_at), body).of_trace(trace.id)
     };
-    let limits = envelope.limits;
-    if body.len() <= limits.body && raw.len() <= limits.raw {
+    if body.len() <= limits.body && raw_fits {
         messages.push(message(body));
         return;
     }
@@ -190,14 +201,14 @@ pub(super) fn split<T>(
     items: &[T],
     limits: Limits,
     write: &impl Fn(&[T]) -> Vec<u8>,
-    send: &mut impl FnMut(&[T], String),
+    send: &mut impl FnMut(&[T], Bytes),
 ) {
     if items.is_empty() {
         return;
     }
     let raw = write(items);
     if raw.len() <= limits.raw || items.len() == 1 {
-        let body = message::pack(&raw);
+        let body = limits.packing.pack(raw);
         // A lone item has its texts cut and their number bounded, so it is below what the queue takes.
         if body.len() <= limits.body || items.len() == 1 {
             return send(items, body);

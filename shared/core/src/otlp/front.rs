@@ -35,10 +35,7 @@ pub use self::{
     rejects::Rejects,
 };
 use self::{batch::Batch, rejects::Reason};
-use super::{
-    Signal,
-    encode::{Limits, split},
-};
+use super::{Signal, encode::split};
 use crate::{
     id::TraceId,
     job::Job,
@@ -160,7 +157,7 @@ impl Request {
         let (batch, mut rejects) = Batch::read(&body, self.signal, writer, settings)?;
         let mut taken = Taken { messages: Vec::new(), count: 0, rejects: Rejects::default() };
         for (trace, items) in self.kept(&batch, &project, settings, rules) {
-            let limits = Limits::default();
+            let limits = settings.limits;
             let write = |items: &[&batch::Item<'_>]| batch.request(items);
             split(&items, limits, &write, &mut |items, body| {
                 let count = items.iter().map(|it| it.count).sum();
@@ -169,7 +166,8 @@ impl Request {
                 }
                 let ended = items.iter().map(|it| it.end).max().filter(|it| *it > 0);
                 let ended = ended.unwrap_or(received);
-                let message = Message::otlp(self.signal, PROVIDER, &project, count, ended, body);
+                let body = (limits.packing, body);
+                let message = Message::otlp(self.signal, PROVIDER, &project, (count, ended), body);
                 taken.count += count;
                 taken.messages.push(match trace {
                     Some(trace) => message.of_trace(trace),

@@ -44,10 +44,10 @@ pub(crate) fn decoded(messages: &[Message], limits: Limits) -> Decoded {
         let count = |name: &str| get(name).unwrap().parse::<usize>().unwrap();
         match unpack(&message.body, get("encoding"), get("signal")).unwrap() {
             Content::Otlp(Signal::Traces, raw) => {
-                decoded.traces.push(ExportTraceServiceRequest::decode(raw.as_slice()).unwrap());
+                decoded.traces.push(ExportTraceServiceRequest::decode(&*raw).unwrap());
             }
             Content::Otlp(Signal::Metrics, raw) => {
-                let request = ExportMetricsServiceRequest::decode(raw.as_slice()).unwrap();
+                let request = ExportMetricsServiceRequest::decode(&*raw).unwrap();
                 assert_eq!(
                     count("points"),
                     metrics(&request).map(|it| points(it).len()).sum::<usize>()
@@ -55,7 +55,7 @@ pub(crate) fn decoded(messages: &[Message], limits: Limits) -> Decoded {
                 decoded.metrics.push(request);
             }
             Content::Otlp(Signal::Logs, raw) => {
-                let request = ExportLogsServiceRequest::decode(raw.as_slice()).unwrap();
+                let request = ExportLogsServiceRequest::decode(&*raw).unwrap();
                 assert_eq!(count("records"), records(&request).count());
                 decoded.logs.push(request);
             }

@@ -216,9 +216,9 @@ proptest! {
             .collect();
         let batch = of(&json!(events));
         let whole = Limits::default();
-        let small = Limits { body, raw };
+        let small = Limits { body, raw, ..whole };
         let names = |limits| {
-            let decoded = decoded(&messages(&batch, limits), Limits { body: whole.body, raw: whole.raw });
+            let decoded = decoded(&messages(&batch, limits), whole);
             let groups = decoded.traces.iter().flat_map(|it| &it.resource_spans);
             let spans = groups.flat_map(|it| &it.scope_spans).flat_map(|it| &it.spans);
             let spans = spans.map(|it| hex::encode(&it.span_id));
@@ -229,7 +229,7 @@ proptest! {
         prop_assert_eq!(names(small), names(whole));
         let more = messages(&batch, small).len() >= messages(&batch, whole).len();
         prop_assert!(more);
-        for message in messages(&batch, Limits { body, raw: usize::MAX }) {
+        for message in messages(&batch, Limits { body, raw: usize::MAX, ..Limits::default() }) {
             let alone = ["spans", "points", "records"].iter().any(|it| {
                 message.attributes.get(*it).is_some_and(|count| count == "1")
             });

@@ -50,7 +50,7 @@ pub(crate) fn raw(message: &Message) -> Vec<u8> {
     assert!(message.body.len() <= BODY_LIMIT, "{} bytes", message.body.len());
     let get = |name: &str| message.attributes.get(name).map(String::as_str);
     match unpack(&message.body, get("encoding"), get("signal")).unwrap() {
-        Content::Otlp(_, raw) => raw,
+        Content::Otlp(_, raw) => raw.into_owned(),
         Content::Quarantined(_) => panic!("quarantined"),
     }
 }

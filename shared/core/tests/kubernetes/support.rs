@@ -87,7 +87,7 @@ pub(crate) fn request(message: &Message) -> ExportTraceServiceRequest {
     else {
         panic!("quarantined")
     };
-    let request = ExportTraceServiceRequest::decode(raw.as_slice()).unwrap();
+    let request = ExportTraceServiceRequest::decode(&*raw).unwrap();
     conventions::check(&request);
     request
 }

@@ -118,7 +118,7 @@ pub(crate) fn raw(taken: &Taken) -> Vec<u8> {
     let content = taken.messages.iter().map(|it| message::read(&it.body, &it.attributes).unwrap());
     content
         .flat_map(|it| match it {
-            Content::Otlp(_, raw) => raw,
+            Content::Otlp(_, raw) => raw.into_owned(),
             Content::Quarantined(_) => panic!("quarantined"),
         })
         .collect()

@@ -58,9 +58,7 @@ pub(crate) fn request(message: &Message) -> ExportTraceServiceRequest {
     assert!(message.body.len() <= BODY_LIMIT, "{} bytes", message.body.len());
     let get = |name: &str| message.attributes.get(name).map(String::as_str);
     match unpack(&message.body, get("encoding"), get("signal")).unwrap() {
-        Content::Otlp(Signal::Traces, raw) => {
-            ExportTraceServiceRequest::decode(raw.as_slice()).unwrap()
-        }
+        Content::Otlp(Signal::Traces, raw) => ExportTraceServiceRequest::decode(&*raw).unwrap(),
         other => panic!("no spans: {other:?}"),
     }
 }

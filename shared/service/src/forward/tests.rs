@@ -16,7 +16,7 @@ fn message(id: usize, raw: &[u8]) -> Received {
     let attributes = [("encoding", "otlp-proto+zstd"), ("spans", "3")];
     Received {
         id: format!("m{id}"),
-        body: pack(raw),
+        body: pack(raw).into(),
         attributes: attributes.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         receive_count: 1,
         ..Received::default()

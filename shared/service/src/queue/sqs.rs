@@ -197,7 +197,8 @@ impl SqsQueue {
     ) -> Result<(), (usize, String)> {
         let mut refused = (0, String::new());
         for (_, message) in messages {
-            let request = self.client.send_message().queue_url(url).message_body(message.body);
+            let request =
+                self.client.send_message().queue_url(url).message_body(text(&message.body));
             let request = request.message_group_id(message.group);
             let attributes = attributes(&message.attributes).collect();
             if let Err(error) = request.set_message_attributes(Some(attributes)).send().await {
@@ -301,12 +302,17 @@ fn batches(messages: Vec<Message>) -> Vec<Vec<Message>> {
     batches
 }
 
+/// A body is text already, by the packing of this queue.
+fn text(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).into_owned()
+}
+
 /// None never happens: only a missing id or body fails. An entry that was not sent counts as
 /// refused, so even then nothing would be lost.
 fn entry(id: usize, message: &Message) -> Option<SendMessageBatchRequestEntry> {
     let mut entry = SendMessageBatchRequestEntry::builder()
         .id(id.to_string())
-        .message_body(&message.body)
+        .message_body(text(&message.body))
         .message_group_id(&message.group);
     for (name, value) in attributes(&message.attributes) {
         entry = entry.message_attributes(name, value);
@@ -331,7 +337,7 @@ fn received(message: aws_sdk_sqs::types::Message) -> Option<Received> {
     Some(Received {
         id: message.message_id.filter(|it| !it.is_empty())?,
         receipt: message.receipt_handle.filter(|it| !it.is_empty())?,
-        body: message.body.unwrap_or_default(),
+        body: message.body.unwrap_or_default().into(),
         attributes: attributes
             .into_iter()
             .filter_map(|(name, value)| Some((name, value.string_value?)))
@@ -382,7 +388,7 @@ mod tests {
 
     fn message(bytes: usize) -> Message {
         let attributes = BTreeMap::from([("signal".to_owned(), "traces".to_owned())]);
-        Message { body: "x".repeat(bytes), attributes, group: "g".to_owned() }
+        Message { body: "x".repeat(bytes).into(), attributes, group: "g".to_owned() }
     }
 
     fn taken(ids: &[&str], refused: &[&str]) -> SendMessageBatchOutput {

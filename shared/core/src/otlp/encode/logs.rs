@@ -31,7 +31,7 @@ pub(super) fn encode_logs(groups: &[Group<'_>], envelope: Envelope<'_>) -> Vec<M
     let mut messages = Vec::new();
     split(&records, envelope.limits, &write_request, &mut |records, body| {
         let ended_at = records.iter().map(|(_, record)| record.time).max().unwrap_or(0);
-        messages.push(envelope.message(Signal::Logs, records.len(), ended_at, body));
+        messages.push(envelope.message(Signal::Logs, (records.len(), ended_at), body));
     });
     messages
 }
