@@ -50,6 +50,43 @@ async fn messages_come_in_order_once_and_again_only_when_they_are_due() {
 }
 
 #[tokio::test]
+async fn what_rests_is_woken_once_nothing_else_is_there() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    store.send(vec![message("a"), message("b")]).await.unwrap();
+    let batch = take(&store, 9).await;
+    let hour = Duration::from_secs(3600);
+    store.back_off(&[(&batch[0], hour), (&batch[1], hour)]).await.unwrap();
+    store.send(vec![message("c")]).await.unwrap();
+    store.wake();
+    let new = take(&store, 9).await;
+    assert_eq!(bodies(&new), ["c"], "what is new goes before what was refused");
+    store.delete(&[&new[0]]).await.unwrap();
+    store.wake();
+    assert_eq!(bodies(&take(&store, 9).await), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_batch_is_no_more_than_one_request() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let large = |it: usize| {
+        // Nothing that compresses.
+        let noise = (0..300_000_u64).map(|at| (at * at * 2_654_435_761 >> 13).to_le_bytes()[0]);
+        let attributes = BTreeMap::new();
+        Message { body: noise.skip(it).collect(), attributes, group: String::new() }
+    };
+    store.send((0..20).map(large).collect()).await.unwrap();
+    let mut seen = 0;
+    while seen < 20 {
+        let batch = take(&store, 1000).await;
+        let bytes: usize = batch.iter().map(|it| it.body.len()).sum();
+        assert!(bytes <= REQUEST_LIMIT && bytes >= BATCH_BYTES.min(300_000), "{bytes}");
+        seen += batch.len();
+    }
+}
+
+#[tokio::test]
 async fn what_was_not_deleted_is_there_after_a_restart() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path()).unwrap();

@@ -109,9 +109,7 @@ fn delivered(provider: Provider, delivery: &Value, settings: &Settings) -> Vec<V
     let requests = accepted.messages.iter().filter_map(|message| {
         let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
         match unpack(&message.body, attribute("encoding"), attribute("signal")) {
-            Ok(Content::Otlp(Signal::Traces, raw)) => {
-                ExportTraceServiceRequest::decode(&*raw).ok()
-            }
+            Ok(Content::Otlp(Signal::Traces, raw)) => ExportTraceServiceRequest::decode(&*raw).ok(),
             _ => None,
         }
     });
