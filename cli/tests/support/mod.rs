@@ -93,6 +93,14 @@ impl Serve {
         self.child.wait().unwrap();
     }
 
+    /// SIGTERM, and the end of the process.
+    pub fn terminate(mut self) {
+        // The shell's own: not every system has it as a program.
+        let kill = format!("kill -TERM {}", self.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+
     pub async fn post(&self, client: &reqwest::Client, body: &str) -> reqwest::Result<u16> {
         let signature = format!("v1={}", sign_hex(body.as_bytes(), SECRET.as_bytes()).unwrap());
         let request = client.post(format!("{}/circleci", self.url)).body(body.to_owned());

@@ -1,5 +1,7 @@
 //! Amazon SQS.
 
+mod many;
+
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
@@ -7,6 +9,7 @@ use std::{
 
 use aws_sdk_sqs::{
     Client,
+    config::{Builder, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
@@ -31,6 +34,9 @@ const BACK_OFFS_AT_ONCE: usize = 10;
 /// Tries of an entry that the service did not take.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the answer to a receive may take beyond the wait that it asks for.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// About how many messages a queue holds. SQS counts with a delay of up to a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +81,8 @@ impl SqsQueue {
         visibility: Duration,
         wait: Duration,
     ) -> Result<Vec<Received>, QueueError> {
+        // A client's own limit of a try is for calls that don't wait.
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(wait + ANSWER).build();
         let answer = self
             .client
             .receive_message()
@@ -84,6 +92,8 @@ impl SqsQueue {
             .wait_time_seconds(seconds(wait))
             .message_attribute_names("All")
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .customize()
+            .config_override(Builder::new().timeout_config(timeouts))
             .send()
             .await
             .map_err(|error| refused(1, 1, reason(&error)))?;
@@ -358,7 +368,7 @@ fn reason<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
         .as_service_error()
         .map(|it| format!("{} {}", it.code().unwrap_or("error"), it.message().unwrap_or_default()));
     said.unwrap_or_else(|| {
-        format!("{error}; check QUEUE_URL, the network and the function's credentials")
+        format!("{error}; check QUEUE_URL, AWS_REGION, the network and the credentials")
     })
 }
 
