@@ -104,6 +104,8 @@ async fn load(
                 let name = format!("{name}/{number}");
                 match serve.post(&client, &job(&name)).await {
                     Ok(202) => accepted.lock().unwrap().insert(name),
+                    // The queue is slow for a moment: the sender is asked to try again.
+                    Ok(503) => false,
                     Ok(status) => panic!("{name} was answered {status}"),
                     Err(_) => return, // killed
                 };
@@ -120,7 +122,11 @@ async fn load(
 async fn of_two_replicas_one_is_killed_under_load_and_nothing_is_lost_or_stuck() {
     // Every third request is refused for now and each takes a moment, so that messages are in flight.
     let judge = |number: usize, _: &BTreeSet<String>| {
-        if number % 3 == 0 { Answer::Status(503) } else { Answer::Take }
+        if number % 3 == 0 {
+            Answer::Status(503)
+        } else {
+            Answer::TakeAfter(Duration::from_millis(500))
+        }
     };
     let here = Deployment::start(&parts_alone(), judge).await;
     let (first, second) = (Arc::new(here.serve("all")), Arc::new(here.serve("all")));
@@ -136,6 +142,8 @@ async fn of_two_replicas_one_is_killed_under_load_and_nothing_is_lost_or_stuck()
     for load in loads {
         load.await.unwrap();
     }
+    let broken_off = || here.collector.broken_off();
+    support::wait_until(|| broken_off() > 0, || "it had nothing under way".into()).await;
     let accepted = accepted.lock().unwrap().clone();
     let from = |name: &str| accepted.iter().filter(|it| it.starts_with(name)).count();
     assert!(from("first") > 100 && from("second") > 100, "{} {}", from("first"), from("second"));

@@ -13,7 +13,10 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -143,6 +146,8 @@ pub fn job(name: &str) -> String {
 #[derive(Clone)]
 pub enum Answer {
     Take,
+    /// The same after a while; a client that is gone by then has sent nothing.
+    TakeAfter(Duration),
     Status(u16),
     RetryAfter(u16, &'static str),
     /// A status with a content type and a body, and nothing is taken.
@@ -168,6 +173,7 @@ pub struct Collector {
 struct CollectorState {
     judge: Box<Judge>,
     requests: Mutex<usize>,
+    broken_off: Arc<AtomicUsize>,
     taken: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -186,6 +192,7 @@ impl Collector {
         let state = Arc::new(CollectorState {
             judge: Box::new(judge),
             requests: Mutex::default(),
+            broken_off: Arc::default(),
             taken: Mutex::default(),
         });
         let router =
@@ -202,6 +209,11 @@ impl Collector {
 
     pub fn requests(&self) -> usize {
         *self.state.requests.lock().unwrap()
+    }
+
+    /// Requests whose client went away before they were taken.
+    pub fn broken_off(&self) -> usize {
+        self.state.broken_off.load(Ordering::Relaxed)
     }
 
     pub fn taken(&self) -> BTreeMap<String, usize> {
@@ -227,6 +239,29 @@ pub async fn wait_until(condition: impl Fn() -> bool, otherwise: impl Fn() -> St
     }
 }
 
+fn take(state: &CollectorState, names: Vec<String>) -> Response {
+    let mut taken = state.taken.lock().unwrap();
+    names.into_iter().for_each(|name| *taken.entry(name).or_default() += 1);
+    StatusCode::OK.into_response()
+}
+
+/// Counts a request that is dropped on its way.
+struct Waiting(Option<Arc<AtomicUsize>>);
+
+impl Waiting {
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(broken_off) = &self.0 {
+            broken_off.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 async fn collect(
     State(state): State<Arc<CollectorState>>,
     headers: HeaderMap,
@@ -244,10 +279,12 @@ async fn collect(
         *requests
     };
     match (state.judge)(number, &names.iter().cloned().collect()) {
-        Answer::Take => {
-            let mut taken = state.taken.lock().unwrap();
-            names.into_iter().for_each(|name| *taken.entry(name).or_default() += 1);
-            StatusCode::OK.into_response()
+        Answer::Take => take(&state, names),
+        Answer::TakeAfter(pause) => {
+            let waiting = Waiting(Some(Arc::clone(&state.broken_off)));
+            sleep(pause).await;
+            waiting.ended();
+            take(&state, names)
         }
         Answer::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
         Answer::RetryAfter(status, after) => {
