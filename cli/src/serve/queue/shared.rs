@@ -326,3 +326,6 @@ async fn keep(inner: Weak<Inner>) {
         sleep(LOOK).await;
     }
 }
+
+#[cfg(test)]
+mod tests;
