@@ -95,7 +95,7 @@ pub(crate) struct Serve {
     /// Size that the folder may grow to; deliveries beyond it are answered 503
     #[arg(long, value_name = "SIZE", env = LIMIT.name, default_value = LIMIT.default, value_parser = parse_bytes)]
     pub(crate) data_limit: u64,
-    /// Which part of the work is done here; but for all of it a queue is shared (QUEUE_URL)
+    /// What this process does; a half of it alone needs a queue that processes share
     #[arg(long, env = ROLE.name, default_value = ROLE.default)]
     pub(crate) role: Role,
 }

@@ -85,6 +85,10 @@ impl Deployment {
     }
 }
 
+fn names(accepted: &Mutex<BTreeSet<String>>) -> BTreeSet<String> {
+    accepted.lock().unwrap().clone()
+}
+
 /// Posts to a process until it ends or enough was accepted; gives what was answered 202.
 async fn load(
     serve: Arc<Serve>,
@@ -122,7 +126,7 @@ async fn load(
 async fn of_two_replicas_one_is_killed_under_load_and_nothing_is_lost_or_stuck() {
     // Every third request is refused for now and each takes a moment, so that messages are in flight.
     let judge = |number: usize, _: &BTreeSet<String>| {
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             Answer::Status(503)
         } else {
             Answer::TakeAfter(Duration::from_millis(500))
@@ -144,7 +148,7 @@ async fn of_two_replicas_one_is_killed_under_load_and_nothing_is_lost_or_stuck()
     }
     let broken_off = || here.collector.broken_off();
     support::wait_until(|| broken_off() > 0, || "it had nothing under way".into()).await;
-    let accepted = accepted.lock().unwrap().clone();
+    let accepted = names(&accepted);
     let from = |name: &str| accepted.iter().filter(|it| it.starts_with(name)).count();
     assert!(from("first") > 100 && from("second") > 100, "{} {}", from("first"), from("second"));
     // What the killed one had comes back when its lease ends.
@@ -171,7 +175,7 @@ async fn receivers_and_forwarders_may_be_apart() {
     let forwarders = [here.serve("forward"), here.serve("forward")];
     let client = reqwest::Client::new();
     assert_eq!(forwarders[0].post(&client, &job("x")).await.unwrap(), 404);
-    here.collector.wait_for(&accepted.lock().unwrap().clone()).await;
+    here.collector.wait_for(&names(&accepted)).await;
     here.is_empty().await;
     // Counted by both: what the queue holds is said by each of them.
     for serve in [&*receiver, &forwarders[0]] {
@@ -207,7 +211,7 @@ async fn an_outage_of_the_collector_is_waited_out_with_few_calls() {
     let accepted = Arc::default();
     load(receiver, "outage", Arc::clone(&accepted), 300).await;
     let _forwarder = here.serve("forward");
-    here.collector.wait_for(&accepted.lock().unwrap().clone()).await;
+    here.collector.wait_for(&names(&accepted)).await;
     here.is_empty().await;
 }
 
