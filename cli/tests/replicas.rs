@@ -49,12 +49,16 @@ impl Deployment {
         vars
     }
 
-    /// A process with a role. A receiver knows no Collector.
     fn serve(&self, role: &str) -> Serve {
+        self.serve_to(role, &self.collector)
+    }
+
+    /// A process with a role. A receiver knows no Collector.
+    fn serve_to(&self, role: &str, collector: &Collector) -> Serve {
         let mut vars = self.vars();
         vars.push(("SPANHOOK_ROLE", role));
         if role != "receive" {
-            vars.push(("OTEL_EXPORTER_OTLP_ENDPOINT", &self.collector.url));
+            vars.push(("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url));
         }
         let serve = Serve::start(&self.data.path().join("unused"), &vars);
         assert!(!self.data.path().join("unused").exists(), "nothing is kept on its disk");
@@ -124,41 +128,45 @@ async fn load(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs SPANHOOK_PARTS"]
 async fn of_two_replicas_one_is_killed_under_load_and_nothing_is_lost_or_stuck() {
-    // Every third request is refused for now and each takes a moment, so that messages are in flight.
+    // Every third request is refused for now and the others take a while, so messages are in flight.
     let judge = |number: usize, _: &BTreeSet<String>| {
         if number.is_multiple_of(3) {
             Answer::Status(503)
         } else {
-            Answer::TakeAfter(Duration::from_millis(500))
+            Answer::TakeAfter(Duration::from_secs(2))
         }
     };
     let here = Deployment::start(&parts_alone(), judge).await;
-    let (first, second) = (Arc::new(here.serve("all")), Arc::new(here.serve("all")));
+    // One of its own for the one that is killed tells what that one has under way.
+    let doomed = Collector::start(judge).await;
+    let first = Arc::new(here.serve_to("all", &doomed));
+    let second = Arc::new(here.serve("all"));
     let accepted = Arc::default();
-    let enough = 1500;
+    let enough = 600;
     let loads = [(&first, "first"), (&second, "second")].map(|(serve, name)| {
         tokio::spawn(load(Arc::clone(serve), name, Arc::clone(&accepted), enough))
     });
-    let killed = first.id();
-    support::wait_until(|| accepted.lock().unwrap().len() > enough / 2, || "no load".into()).await;
-    let kill = Command::new("sh").args(["-c", &format!("kill -KILL {killed}")]).status();
+    eventually("load", async || accepted.lock().unwrap().len() > enough / 2).await;
+    let begun = doomed.requests();
+    let sends = || doomed.requests() > begun && doomed.under_way() > 0;
+    support::wait_until(sends, || "it sends nothing".into()).await;
+    let kill = Command::new("sh").args(["-c", &format!("kill -KILL {}", first.id())]).status();
     assert!(kill.unwrap().success());
     for load in loads {
         load.await.unwrap();
     }
-    let broken_off = || here.collector.broken_off();
-    support::wait_until(|| broken_off() > 0, || "it had nothing under way".into()).await;
+    support::wait_until(|| doomed.broken_off() > 0, || "it had nothing under way".into()).await;
     let accepted = names(&accepted);
     let from = |name: &str| accepted.iter().filter(|it| it.starts_with(name)).count();
-    assert!(from("first") > 100 && from("second") > 100, "{} {}", from("first"), from("second"));
+    assert!(from("first") > 50 && from("second") > 50, "{} {}", from("first"), from("second"));
     // What the killed one had comes back when its lease ends.
+    let arrived = |name: &String| [&doomed, &here.collector].map(|it| it.times(name));
     eventually("arriving", async || {
-        let taken = here.collector.taken();
-        accepted.iter().all(|name| taken.contains_key(name))
+        accepted.iter().all(|name| arrived(name).iter().sum::<usize>() > 0)
     })
     .await;
     here.is_empty().await;
-    let twice = here.collector.taken().values().filter(|times| **times > 1).count();
+    let twice = accepted.iter().filter(|name| arrived(name).iter().sum::<usize>() > 1).count();
     println!("{} accepted, {twice} arrived more than once", accepted.len());
 }
 

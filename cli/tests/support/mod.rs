@@ -173,7 +173,8 @@ pub struct Collector {
 struct CollectorState {
     judge: Box<Judge>,
     requests: Mutex<usize>,
-    broken_off: Arc<AtomicUsize>,
+    under_way: AtomicUsize,
+    broken_off: AtomicUsize,
     taken: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -192,7 +193,8 @@ impl Collector {
         let state = Arc::new(CollectorState {
             judge: Box::new(judge),
             requests: Mutex::default(),
-            broken_off: Arc::default(),
+            under_way: AtomicUsize::default(),
+            broken_off: AtomicUsize::default(),
             taken: Mutex::default(),
         });
         let router =
@@ -211,6 +213,11 @@ impl Collector {
         *self.state.requests.lock().unwrap()
     }
 
+    /// Requests that were begun and are taken after a while.
+    pub fn under_way(&self) -> usize {
+        self.state.under_way.load(Ordering::Relaxed)
+    }
+
     /// Requests whose client went away before they were taken.
     pub fn broken_off(&self) -> usize {
         self.state.broken_off.load(Ordering::Relaxed)
@@ -218,6 +225,11 @@ impl Collector {
 
     pub fn taken(&self) -> BTreeMap<String, usize> {
         self.state.taken.lock().unwrap().clone()
+    }
+
+    /// How often a name was taken.
+    pub fn times(&self, name: &str) -> usize {
+        self.state.taken.lock().unwrap().get(name).copied().unwrap_or_default()
     }
 
     /// Waits until all the names were taken.
@@ -245,19 +257,24 @@ fn take(state: &CollectorState, names: Vec<String>) -> Response {
     StatusCode::OK.into_response()
 }
 
-/// Counts a request that is dropped on its way.
-struct Waiting(Option<Arc<AtomicUsize>>);
+/// Counts a request that is waited for, and whether its client goes away.
+struct Waiting {
+    state: Arc<CollectorState>,
+    taken: bool,
+}
 
 impl Waiting {
-    fn ended(mut self) {
-        self.0 = None;
+    fn of(state: &Arc<CollectorState>) -> Self {
+        state.under_way.fetch_add(1, Ordering::Relaxed);
+        Self { state: Arc::clone(state), taken: false }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(broken_off) = &self.0 {
-            broken_off.fetch_add(1, Ordering::Relaxed);
+        self.state.under_way.fetch_sub(1, Ordering::Relaxed);
+        if !self.taken {
+            self.state.broken_off.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -281,9 +298,9 @@ async fn collect(
     match (state.judge)(number, &names.iter().cloned().collect()) {
         Answer::Take => take(&state, names),
         Answer::TakeAfter(pause) => {
-            let waiting = Waiting(Some(Arc::clone(&state.broken_off)));
+            let mut waiting = Waiting::of(&state);
             sleep(pause).await;
-            waiting.ended();
+            waiting.taken = true;
             take(&state, names)
         }
         Answer::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
