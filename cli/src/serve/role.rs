@@ -17,7 +17,7 @@ pub(crate) static ROLE: Variable = Variable::new(
 /// What a process does of it all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
-    /// Both
+    /// Receive and forward
     All,
     /// Take webhooks, build events and questions for trace contexts
     Receive,

@@ -1,6 +1,7 @@
 //! Amazon SQS.
 
 mod many;
+mod refusal;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,9 +11,8 @@ use std::{
 use aws_sdk_sqs::{
     Client,
     config::{Builder, timeout::TimeoutConfig},
-    error::{ProvideErrorMetadata, SdkError},
     types::{
-        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
+        ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
         MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
     },
 };
@@ -20,6 +20,7 @@ use futures_util::{StreamExt, stream};
 use spanhook_core::message::Message;
 
 use super::{Inbox, Outbox, QueueError, Received};
+use refusal::{code, entry_reason, reason, refused};
 
 /// `SendMessageBatch` takes ten entries and 1 MiB; attributes count too.
 const BATCH_ENTRIES: usize = 10;
@@ -354,29 +355,6 @@ fn seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_secs()).unwrap_or(i32::MAX).min(43_200)
 }
 
-fn refused(failed: usize, total: usize, reason: String) -> QueueError {
-    QueueError::Refused { failed, total, reason }
-}
-
-fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
-    error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default()
-}
-
-/// The service's code and words, or that it could not be reached.
-fn reason<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
-    let said = error
-        .as_service_error()
-        .map(|it| format!("{} {}", it.code().unwrap_or("error"), it.message().unwrap_or_default()));
-    said.unwrap_or_else(|| {
-        format!("{error}; check QUEUE_URL, AWS_REGION, the network and the credentials")
-    })
-}
-
-fn entry_reason(failed: &[BatchResultErrorEntry]) -> String {
-    let first = failed.first();
-    first.map_or_else(|| "entries without an answer".to_owned(), |it| it.code.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use aws_sdk_sqs::{
@@ -384,7 +362,7 @@ mod tests {
             send_message::SendMessageOutput, send_message_batch::SendMessageBatchError,
             send_message_batch::SendMessageBatchOutput,
         },
-        types::SendMessageBatchResultEntry,
+        types::{BatchResultErrorEntry, SendMessageBatchResultEntry},
     };
     use aws_smithy_mocks::{RuleMode, mock, mock_client};
 

@@ -1,10 +1,13 @@
 //! Many messages at a time, for a process that pulls them itself, without an event source mapping.
 
+use std::time::Duration;
+
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
+use futures_util::{StreamExt, future::join_all, stream};
 
 use super::{
-    BATCH_ENTRIES, Duration, QueueError, Received, SqsQueue, StreamExt, entry_reason, reason,
-    refused, stream,
+    BATCH_ENTRIES, QueueError, Received, SqsQueue,
+    refusal::{entry_reason, reason, refused},
 };
 
 /// Calls under way at a time.
@@ -36,7 +39,7 @@ impl SqsQueue {
             let calls = (2 * full).min(AT_ONCE).min(fitting).min(wanted);
             let calls = (0..calls).map(|_| self.receive(visibility, Duration::ZERO));
             full = 0;
-            for answer in futures_util::future::join_all(calls).await {
+            for answer in join_all(calls).await {
                 answers += 1;
                 match answer {
                     Ok(more) => {
