@@ -6,6 +6,9 @@ mod forwarding;
 mod health;
 mod listen;
 mod logs;
+mod queue;
+pub(crate) mod role;
+mod services;
 mod source;
 pub(crate) mod store;
 #[cfg(test)]
@@ -14,35 +17,29 @@ pub(crate) mod view;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use axum::{Router, http::StatusCode, routing::any};
+use axum::{Router, http::StatusCode};
 use clap::{Args, Subcommand};
 use spanhook_core::{
-    otlp::encode::Limits,
     provider::Provider,
-    settings::{Settings, SettingsError, Variable, Vars, WebhookSettings},
+    settings::{Variable, Vars},
 };
 use spanhook_service::{
-    answer::{not_found, problem, wrong_method},
-    build_events::BuildEvents,
-    clock::Clock,
+    answer::{not_found, wrong_method},
     export::shown,
-    gate::{Gate, GateError, GateSettings, Receiver},
-    intake::Intake,
     live::with_documents,
-    otlp::Otlp,
     settings::environment,
-    startup::project_rules,
     target::Target,
     telemetry::{LOG_LEVEL, Telemetry, TelemetrySettings},
-    traceparent::Traceparent,
-    webhook::Webhook,
 };
 use tokio::{net::TcpListener, signal, sync::watch, task::JoinHandle, time::Instant};
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use crate::terminal::{Failure, failure, print};
-use source::Source;
-use store::{DATA_LIMIT, LIMIT, Store, parse_bytes};
+use queue::Queue;
+use role::{ROLE, Role};
+use services::Services;
+use source::{SharedSource, Source};
+use store::{LIMIT, Store, parse_bytes};
 use view::page::hosts::Hosts;
 
 /// A delivery is made by one thread and let go of by another.
@@ -102,6 +99,9 @@ pub(crate) struct Serve {
     /// Size that the folder may grow to; deliveries beyond it are answered 503
     #[arg(long, value_name = "SIZE", env = LIMIT.name, default_value = LIMIT.default, value_parser = parse_bytes)]
     pub(crate) data_limit: u64,
+    /// What this process does; a half of it alone needs a queue that processes share
+    #[arg(long, env = ROLE.name, default_value = ROLE.default)]
+    pub(crate) role: Role,
 }
 
 /// The settings without which nothing comes in or goes out.
@@ -113,6 +113,7 @@ fn help() -> String {
     format!(
         "Settings come from the environment:
 {secrets}  OTEL_EXPORTER_OTLP_ENDPOINT  Collector to forward to; without one, traces are shown at /
+  QUEUE_URL                    SQS queue in place of --data, which several processes may share
 All of them: docs/settings.md. `spanhook check` says which are missing or wrong."
     )
 }
@@ -122,8 +123,7 @@ impl Serve {
         let vars = environment();
         logs::init(&vars, LOG_LEVEL.default);
         let vars = with_documents(&vars).await.map_err(failure)?;
-        let running =
-            Running::start_limited(&vars, self.listen, &self.data, self.data_limit).await?;
+        let running = Running::start(&vars, &self).await?;
         print(running.welcome());
         running.until_signal().await
     }
@@ -132,7 +132,8 @@ impl Serve {
 /// A started process.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    pub(crate) store: Store,
+    queue: Queue,
+    role: Role,
     /// The services that deliveries are posted to.
     paths: Vec<&'static str>,
     forwarding_to: Option<String>,
@@ -143,111 +144,62 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) async fn start(
-        vars: &Vars,
-        listen: SocketAddr,
-        data: &std::path::Path,
-    ) -> Result<Self, Failure> {
-        Self::start_limited(vars, listen, data, DATA_LIMIT).await
-    }
-
-    async fn start_limited(
-        vars: &Vars,
-        listen: SocketAddr,
-        data: &std::path::Path,
-        data_limit: u64,
-    ) -> Result<Self, Failure> {
-        let common = WebhookSettings::parse(vars).map_err(failure)?;
-        let build_events = build_events_gate(vars).await?;
-        let receivers = receivers(vars, common, build_events.is_some()).await?;
-        // The queue of this process packs by itself.
-        let settings =
-            Settings { limits: Limits::BYTES, ..Settings::parse(vars).map_err(failure)? };
-        let settings = Arc::new(settings);
-        let target = Target::open(vars).await.map_err(failure)?;
+    pub(crate) async fn start(vars: &Vars, serve: &Serve) -> Result<Self, Failure> {
+        let role = serve.role;
+        let services = if role.receives() { Some(Services::open(vars).await?) } else { None };
+        let target =
+            if role.forwards() { Target::open(vars).await.map_err(failure)? } else { None };
+        role.check(vars, target.is_some()).map_err(failure)?;
         let forwarding_to = target.as_ref().map(|it| shown(&it.settings.endpoint));
-        let rules = project_rules(vars).await.map_err(failure)?;
         let telemetry = TelemetrySettings::parse(vars).map_err(failure)?;
         let telemetry = Telemetry::exporting("spanhook-serve", &telemetry).map_err(failure)?;
-        let store = Store::open_limited(data, data_limit).map_err(failure)?;
+        let queue = Queue::open(vars, &serve.data, serve.data_limit).await?;
 
-        let mut paths: Vec<_> = receivers.iter().map(|it| it.provider().as_str()).collect();
-        let source = Source::new(store.clone(), forwarding_to.clone(), telemetry.clone());
-        let intake = Intake::new();
-        let mut router = view::page::router(Arc::new(source), Hosts::parse(vars))
-            .merge(health::router(store.clone()))
-            .merge(
-                Traceparent {
-                    gate: gate(GateSettings::traceparent(vars)).await?,
-                    clock: Clock::SYSTEM,
-                    rules: Arc::clone(&rules),
-                    settings: Arc::clone(&settings),
+        let hosts = Hosts::parse(vars);
+        let page = match &queue {
+            Queue::Embedded(store) => {
+                let source = Source::new(store.clone(), forwarding_to.clone(), telemetry.clone());
+                view::page::router(Arc::new(source), hosts)
+            }
+            Queue::Shared(shared) => {
+                let others = "other processes, by the queue that they share".to_owned();
+                let source = SharedSource {
+                    queue: shared.clone(),
+                    forwarding_to: forwarding_to.clone().unwrap_or(others),
                     telemetry: telemetry.clone(),
-                }
-                .into_routes(),
-            );
-        for receiver in receivers {
-            let paths = receiver.provider().room().paths;
-            let webhook = Webhook {
-                receiver,
-                settings: Arc::clone(&settings),
-                max_body: common.max_body,
-                rules: Arc::clone(&rules),
-                queue: Arc::new(store.clone()),
-                intake: intake.clone(),
-                telemetry: telemetry.clone(),
-                clock: Clock::SYSTEM,
-            };
-            router = router.merge(webhook.into_routes(paths));
-        }
-        if let Some(gate) = build_events {
-            let gate = Arc::new(gate);
-            let build_events = BuildEvents {
-                gate: Arc::clone(&gate),
-                settings: Arc::clone(&settings),
-                rules: Arc::clone(&rules),
-                queue: Arc::new(store.clone()),
-                intake: intake.clone(),
-                telemetry: telemetry.clone(),
-                clock: Clock::SYSTEM,
-            };
-            let otlp = Otlp {
-                gate,
-                settings,
-                max_body: common.max_body,
-                rules,
-                queue: Arc::new(store.clone()),
-                intake,
-                telemetry: telemetry.clone(),
-                clock: Clock::SYSTEM,
-            };
-            router = router
-                .merge(build_events.into_routes(&["/build-events"]))
-                .merge(otlp.into_routes());
-            paths.extend(["build-events", OTLP]);
-        }
-        router = unconfigured(router, &paths)
+                };
+                view::page::router(Arc::new(source), hosts)
+            }
+        };
+        let paths = services.as_ref().map(Services::paths).unwrap_or_default();
+        let services = services.map(|it| it.into_router(queue.clone(), &telemetry));
+        let router = page
+            .merge(health::router(queue.clone()))
+            .merge(services.unwrap_or_else(Router::new))
             .fallback(not_found)
             .method_not_allowed_fallback(wrong_method)
             .layer(CatchPanicLayer::new())
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
 
+        let listen = serve.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             failure(format!("{listen} can't be listened on ({error}); choose another --listen"))
         })?;
         let address = listener.local_addr().map_err(failure)?;
-        let (stop, stopped) = watch::channel(false);
+        let (stop, mut stopped) = watch::channel(false);
         let serving = listen::serve(listener, router, files::connections(), stopped.clone());
+        let forwarder = if role.forwards() {
+            let (queue, telemetry) = (queue.clone(), telemetry.clone());
+            tokio::spawn(forwarding::run(queue, target, telemetry, stopped))
+        } else {
+            tokio::spawn(async move { drop(stopped.wait_for(|stop| *stop).await) })
+        };
         Ok(Self {
             address,
             server: tokio::spawn(serving),
-            forwarder: tokio::spawn(forwarding::run(
-                store.clone(),
-                target,
-                telemetry.clone(),
-                stopped,
-            )),
-            store,
+            forwarder,
+            queue,
+            role,
             paths,
             forwarding_to,
             stop,
@@ -255,13 +207,29 @@ impl Running {
         })
     }
 
+    /// The queue, where it is this process's own.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        match &self.queue {
+            Queue::Embedded(store) => Some(store),
+            Queue::Shared(_) => None,
+        }
+    }
+
     fn welcome(&self) -> String {
         let mut text = format!("spanhook listens on http://{}\n", self.address);
         for path in &self.paths {
             text += &format!("  {path:<18} POST /{path}\n");
         }
-        text += "  trace context      GET  /traceparent/…\n";
+        if self.role.receives() {
+            text += "  trace context      GET  /traceparent/…\n";
+        }
+        if matches!(self.queue, Queue::Shared(_)) {
+            text += "  the queue is       that of QUEUE_URL, which other processes may share\n";
+        }
         text += &match &self.forwarding_to {
+            _ if !self.role.forwards() => {
+                "  spans go to        the queue; other processes forward them\n".to_owned()
+            }
             Some(target) => format!("  spans go to        {target}\n"),
             None => {
                 "  traces are shown at / (no Collector: OTEL_EXPORTER_OTLP_ENDPOINT is not set)\n"
@@ -283,9 +251,7 @@ impl Running {
             _ = &mut self.forwarder => {
                 return Err(failure("forwarding stopped, which it never should; start spanhook again, nothing is lost"));
             }
-            () = self.store.ended() => {
-                return Err(failure("the queue's writer stopped, which it never should; start spanhook again, nothing is lost"));
-            }
+            reason = self.queue.ended() => return Err(failure(reason)),
             ended = &mut self.server => {
                 let reason = match ended {
                     Ok(()) => "it ended".to_owned(),
@@ -304,70 +270,9 @@ impl Running {
         let _ = tokio::time::timeout(SHUTDOWN, async {
             let _ = self.server.await;
             let _ = self.forwarder.await;
+            self.queue.give_back().await;
         })
         .await;
         self.telemetry.flush(Instant::now() + FLUSH).await;
     }
-}
-
-async fn gate(settings: Result<GateSettings, SettingsError>) -> Result<Gate, Failure> {
-    Gate::open(settings.map_err(failure)?).await.map_err(failure)
-}
-
-/// The paths of what jobs export: of traces, metrics and logs.
-const OTLP: &str = "v1/{signal}";
-
-/// What proves build events, and what jobs export.
-const BUILD_EVENTS: &str = "BUILD_EVENTS_SIGNING_KEY, BUILD_EVENTS_TOKEN or OIDC_ISSUERS";
-
-/// Build events are taken when there is a way to prove who sends them.
-async fn build_events_gate(vars: &Vars) -> Result<Option<Gate>, Failure> {
-    if !GateSettings::take_build_events(vars) {
-        return Ok(None);
-    }
-    gate(GateSettings::build_events(vars)).await.map(Some)
-}
-
-/// The providers that have a secret; at least one must, unless build events come alone.
-async fn receivers(
-    vars: &Vars,
-    common: WebhookSettings,
-    build_events: bool,
-) -> Result<Vec<Receiver>, Failure> {
-    let mut receivers = Vec::new();
-    for provider in Provider::with_webhooks() {
-        match Receiver::open(provider, vars, common).await {
-            Ok(receiver) => receivers.push(receiver),
-            Err(GateError::Unproved(_)) => {}
-            Err(error) => return Err(failure(error)),
-        }
-    }
-    if receivers.is_empty() && !build_events {
-        let missing: Vec<_> = Provider::with_webhooks().map(secrets).collect();
-        return Err(failure(format!(
-            "no webhook secret is set; set {}, or {BUILD_EVENTS} for build events (or ALLOW_UNSIGNED=true to accept anybody's deliveries)",
-            missing.join(", or ")
-        )));
-    }
-    Ok(receivers)
-}
-
-/// The variables with a provider's secrets, one of which is needed.
-fn secrets(provider: Provider) -> String {
-    let names: Vec<_> = provider.room().checks.iter().map(|it| it.variable.name).collect();
-    format!("{} for {}", names.join(" or "), provider.room().title)
-}
-
-/// A service without a secret is told apart from a wrong path.
-fn unconfigured(mut router: Router, configured: &[&'static str]) -> Router {
-    let webhooks = Provider::with_webhooks().map(|it| (it.as_str(), secrets(it)));
-    let of_jobs = ["build-events", OTLP].map(|it| (it, BUILD_EVENTS.to_owned()));
-    for (path, variables) in webhooks.chain(of_jobs) {
-        if !configured.contains(&path) {
-            let detail = format!("{path} is not set up here; set {variables}");
-            let answer = move || async move { problem(StatusCode::NOT_FOUND, &detail) };
-            router = router.route(&format!("/{path}"), any(answer));
-        }
-    }
-    router
 }

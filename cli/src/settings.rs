@@ -25,7 +25,13 @@ fn variables() -> Vec<&'static Variable> {
         &github::JOB_ID,
     ];
     let redeliver = [&credential::TOKEN, &credential::KEY, &api::API];
-    let own = [&view::page::hosts::HOSTS, &serve::LISTEN, &serve::DATA, &store::LIMIT];
+    let own = [
+        &view::page::hosts::HOSTS,
+        &serve::LISTEN,
+        &serve::DATA,
+        &store::LIMIT,
+        &serve::role::ROLE,
+    ];
     spanhook_service::settings::variables().chain(job).chain(redeliver).chain(own).collect()
 }
 

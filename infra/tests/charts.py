@@ -15,7 +15,7 @@ CHART = ROOT / "infra" / "helm" / "spanhook"
 NAMESPACE = "ci-telemetry"
 RELEASE = "telemetry"
 # Names of what a release called so has.
-NAMES = {"serve": "telemetry-spanhook", "collector": "telemetry-spanhook-collector", "relay": "telemetry-spanhook-relay"}
+NAMES = {"serve": "telemetry-spanhook", "forward": "telemetry-spanhook-forward", "collector": "telemetry-spanhook-collector", "relay": "telemetry-spanhook-relay"}
 
 KEY = "whsec_" + "c3Bhbmhvb2stdGVzdC1rZXktMzItYnl0ZXMtbG9uZyE="
 SECRETS = {"CIRCLECI_HOOK_SECRET": "a-secret-of-circleci", "GITLAB_SIGNING_TOKEN": {"secret": "ci", "key": "gitlab"}}
@@ -81,6 +81,22 @@ def laid_over(values, more):
     return both
 
 
+QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012"
+SHARED = {
+    "serve": {
+        "secrets": SECRETS | {"OTEL_EXPORTER_OTLP_HEADERS": {"secret": "collector"}},
+        "config": {
+            "QUEUE_URL": f"{QUEUE}/spans",
+            "DEAD_LETTER_QUEUE_URL": f"{QUEUE}/dead-letters",
+            "OIDC_ISSUERS": "https://gitlab.example.com",
+            "OIDC_AUDIENCE": "https://ci.example.com",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "https://otlp.example.com:4318",
+        },
+        "replicas": 3,
+        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/spanhook"}},
+    },
+    "collector": {"enabled": False},
+}
 CILIUM = {"networkPolicy": {"kind": "cilium"}}
 VALUES = {
     "minimal": MINIMAL,
@@ -100,6 +116,29 @@ VALUES = {
     "external-collector-cilium": laid_over(
         MINIMAL,
         CILIUM | {"serve": {"config": {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://otlp.example.com:4318", "SETTINGS": "ssm:/spanhook"}}},
+    ),
+    # A server in the cluster that speaks SQS, and the chart's Collector.
+    "replicas": {
+        "serve": {
+            "secrets": SECRETS,
+            "replicas": 2,
+            "config": {
+                "QUEUE_URL": "http://elasticmq.queue.svc.cluster.local:9324/000000000000/spans",
+                "DEAD_LETTER_QUEUE_URL": "http://elasticmq.queue.svc.cluster.local:9324/000000000000/dead-letters",
+                "AWS_ENDPOINT_URL_SQS": "http://elasticmq.queue.svc.cluster.local:9324",
+            },
+        },
+        "collector": {"env": {"BACKEND_OTLP_ENDPOINT": "https://otlp.example.com"}},
+        "networkPolicy": {"to": {"collector": BACKEND, "serve": [{"namespace": "queue", "ports": [9324]}]}},
+    },
+    "apart-cilium": laid_over(SHARED, CILIUM | {"serve": {"forwarders": 2}}),
+    "apart": laid_over(
+        SHARED,
+        {
+            "serve": {"replicas": 1, "forwarders": 1, "config": {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{NAMES['collector']}:4318"}},
+            "collector": {"enabled": True, "env": {"BACKEND_OTLP_ENDPOINT": "https://otlp.example.com"}},
+            "networkPolicy": {"to": {"collector": BACKEND, "serve": OUT + [{"cidr": "192.0.2.64/26", "ports": [443]}]}},
+        },
     ),
     "relay-alone": {
         "signingKey": {"secret": "relay"},

@@ -18,6 +18,9 @@ CUSTOM = ("CiliumNetworkPolicy", "HTTPRoute")
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
 SETTINGS = yaml.safe_load((CHART / "settings.yaml").read_text())
 
+# Pods that share a queue, by set of values and component.
+SHARED_BY = {"replicas": {"serve": 2}, "apart": {"serve": 1, "forward": 1}, "apart-cilium": {"serve": 3, "forward": 2}}
+
 every_set = pytest.mark.parametrize("name", VALUES)
 
 
@@ -124,10 +127,44 @@ def test_a_pod_is_hardened(name, workload):
     assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
     assert all("hostPath" not in it for it in spec.get("volumes", []))
     assert spec["terminationGracePeriodSeconds"] > 30
-    assert workload["spec"]["replicas"] == 1
+    assert workload["spec"]["replicas"] == (1 if workload["kind"] == "StatefulSet" or component(workload) == "relay" else SHARED_BY[name][component(workload)])
     # A search list would ask for other names first, which the Cilium policies refuse.
     assert {"name": "ndots", "value": "1"} in spec["dnsConfig"]["options"]
     assert named(rendered(name), "ServiceAccount", spec["serviceAccountName"])["automountServiceAccountToken"] is False
+
+
+def test_replicas_share_a_queue_and_have_no_volume():
+    for name, pods in SHARED_BY.items():
+        manifests = rendered(name)
+        spanhook = [it for it in workloads(manifests) if component(it) in ("serve", "forward")]
+        assert {component(it) for it in spanhook} == set(pods)
+        for it in spanhook:
+            spec = it["spec"]
+            assert it["kind"] == "Deployment" and "volumeClaimTemplates" not in spec and "volumes" not in spec["template"]["spec"]
+            # No moment without one that takes deliveries.
+            assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+            variables = environment(manifests, component(it))
+            assert variables["QUEUE_URL"].endswith("/spans") and variables["DEAD_LETTER_QUEUE_URL"].endswith("/dead-letters")
+            assert "SPANHOOK_DATA" not in variables
+            assert "volumeMounts" not in container(manifests, component(it))
+        roles = {it: environment(manifests, it)["SPANHOOK_ROLE"] for it in pods}
+        assert roles == ({"serve": "receive", "forward": "forward"} if "forward" in pods else {"serve": "all"})
+        budget = named(manifests, "PodDisruptionBudget", NAMES["serve"])["spec"]
+        assert ("maxUnavailable" if pods["serve"] > 1 else "minAvailable") in budget
+    assert environment(rendered("minimal"), "serve")["SPANHOOK_ROLE"] == "all"
+    assert not of_kind(rendered("replicas"), "PersistentVolumeClaim")
+
+
+@pytest.mark.parametrize("name", ["apart", "apart-cilium"])
+def test_receivers_and_forwarders_know_only_the_secrets_of_their_half(name):
+    manifests = rendered(name)
+    secrets = {which: {it for it, value in environment(manifests, which).items() if isinstance(value, tuple)} for which in ("serve", "forward")}
+    assert secrets == {"serve": {"CIRCLECI_HOOK_SECRET", "GITLAB_SIGNING_TOKEN"}, "forward": {"OTEL_EXPORTER_OTLP_HEADERS"}}
+    # The queue is reached with one role; what is posted goes to receivers alone.
+    assert {pod(manifests, it)["serviceAccountName"] for it in secrets} == {NAMES["serve"]}
+    assert named(manifests, "ServiceAccount", NAMES["serve"])["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+    assert not [it for it in of_kind(manifests, "Service") if component(it) == "forward"]
+    assert "lifecycle" not in container(manifests, "forward")
 
 
 @pytest.mark.parametrize("name, workload", pods())
@@ -251,7 +288,9 @@ def test_every_setting_can_be_set(which):
         secret, key = variables[name]
         assert named(manifests, "Secret", secret)["stringData"][key] == value
         assert value not in str([it for it in manifests if it["kind"] != "Secret"])
-    assert known["chart"].keys() - {"RELAY_DELIVERIES", "KUBERNETES_NAMESPACES", "KUBERNETES_SIGNING_KEY"} <= variables.keys()
+    # With a queue that is shared there is no folder.
+    follow = {"RELAY_DELIVERIES", "KUBERNETES_NAMESPACES", "KUBERNETES_SIGNING_KEY", "SPANHOOK_DATA"}
+    assert known["chart"].keys() - follow <= variables.keys()
 
 
 def test_values_arrive_as_the_component_reads_them():

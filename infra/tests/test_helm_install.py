@@ -111,7 +111,7 @@ def test_a_release_is_installed_applied_again_and_taken_away(server, release, na
 
 def test_a_release_changes_into_any_other(server, release):
     release("install", VALUES["minimal"])
-    for name in ("full", "namespaces", "full-cilium", "with-collector", "minimal"):
+    for name in ("full", "namespaces", "replicas", "apart", "full-cilium", "apart-cilium", "with-collector", "minimal"):
         release("upgrade", VALUES[name])
         assert kept(server).keys() == ids(applied(server)), name
 

@@ -12,7 +12,7 @@ def own(component, release=RELEASE):
     return Pod(NAMESPACE, labels)
 
 
-OWN = {it: own(it) for it in ("serve", "collector", "relay")}
+OWN = {it: own(it) for it in ("serve", "forward", "collector", "relay")}
 OTHERS = {
     "another release": own("serve", "other"),
     "stranger": Pod(NAMESPACE, {"app": "stranger"}),
@@ -28,6 +28,9 @@ OTHERS = {
     "opensearch": Pod("opensearch", {"app": "opensearch"}),
     "clickhouse": Pod("clickhouse", {"app": "clickhouse"}),
     "clickhouse's neighbour": Pod("clickhouse", {"app": "backup"}),
+    "queue": Pod("queue", {"app": "elasticmq"}),
+    "sqs": Outside("192.0.2.65", "sqs.eu-west-1.amazonaws.com"),
+    "sts": Outside("192.0.2.66", "sts.eu-west-1.amazonaws.com"),
     "api server": Outside("192.0.2.1", "kubernetes.default.svc.cluster.local", "kube-apiserver"),
     "backend": Outside("203.0.113.9", "otlp.example.com"),
     "issuer": Outside("198.51.100.7", "gitlab.example.com"),
@@ -38,9 +41,9 @@ OTHERS = {
     "internet": Outside("233.252.0.4", "evil.example.com"),
     "cilium's ingress": Outside("233.252.0.5", "", "ingress"),
 }
-PORTS = [53, 80, 443, 3000, 4317, 4318, 6443, 8080, 8081, 8123, 8888, 9000, 9200, 13133]
+PORTS = [53, 80, 443, 3000, 4317, 4318, 6443, 8080, 8081, 8123, 8888, 9000, 9200, 9324, 13133]
 
-DNS = {(it, "dns", 53) for it in OWN}
+DNS = {(it, "dns", 53) for it in ("serve", "collector", "relay")}
 SERVE = {("serve", "dns", 53)}
 COLLECTOR = {("serve", "collector", 4318), ("collector", "dns", 53), ("collector", "backend", 443)}
 FULL = SERVE | COLLECTOR | DNS | {
@@ -57,6 +60,8 @@ FULL = SERVE | COLLECTOR | DNS | {
     ("collector", "clickhouse", 8123),
     ("collector", "clickhouse", 9000),
 }
+DNS_APART = {("serve", "dns", 53), ("forward", "dns", 53)}
+AWS = {(it, name, 443) for it in ("serve", "forward") for name in ("sqs", "sts")}
 ANYWHERE = {("relay", name, port) for name, it in OTHERS.items() if isinstance(it, Outside) for port in (443, 6443)}
 API = {("relay", "api server", port) for port in (443, 6443)}
 FLOWS = {
@@ -67,7 +72,11 @@ FLOWS = {
     "full": FULL | {("serve", "front", 443)},
     "full-cilium": FULL | {("cilium's ingress", "serve", 3000)},
     "external-collector": SERVE | {("serve", "backend", 4318)},
-    "external-collector-cilium": SERVE | {("serve", "backend", 4318), ("serve", "aws", 443)},
+    "external-collector-cilium": SERVE | {("serve", "backend", 4318), ("serve", "aws", 443), ("serve", "sts", 443)},
+    "replicas": SERVE | COLLECTOR | {("serve", "queue", 9324)},
+    "apart-cilium": DNS_APART | AWS | {("serve", "issuer", 443), ("forward", "backend", 4318)},
+    # What is opened for one of both is opened for the other too: a plain policy does not know what is asked there.
+    "apart": DNS_APART | AWS | {(it, name, 443) for it in ("serve", "forward") for name in ("issuer", "front")} | (COLLECTOR - {("serve", "collector", 4318)}) | {("forward", "collector", 4318)},
     # The API server's address is not known unless it is given.
     "relay-alone": {("relay", "dns", 53)} | ANYWHERE,
     "relay-alone-cilium": {("relay", "dns", 53), ("relay", "front", 443)} | API,
@@ -197,8 +206,10 @@ def test_cilium_lets_only_these_requests_to_the_others(source, destination, port
         ("full-cilium", "serve", {"gitlab.example.com"}),
         ("full-cilium", "collector", {"otlp.example.com", "os.opensearch.svc.cluster.local", "ch.clickhouse.svc.cluster.local"}),
         ("full-cilium", "relay", set()),
-        ("external-collector-cilium", "serve", {"otlp.example.com", "ssm.eu-central-1.amazonaws.com"}),
+        ("external-collector-cilium", "serve", {"otlp.example.com", "ssm.eu-central-1.amazonaws.com", "sts.eu-west-1.amazonaws.com"}),
         ("relay-alone-cilium", "relay", {"ci.example.com"}),
+        ("apart-cilium", "serve", {"gitlab.example.com", "sqs.eu-west-1.amazonaws.com", "sts.eu-west-1.amazonaws.com"}),
+        ("apart-cilium", "forward", {"otlp.example.com", "sqs.eu-west-1.amazonaws.com", "sts.eu-west-1.amazonaws.com"}),
         ("minimal-cilium", "serve", set()),
     ],
 )
@@ -211,11 +222,12 @@ def test_cilium_resolves_only_the_names_that_are_used(name, component, names):
 
 
 def test_a_pod_that_policies_would_cut_off_is_refused_and_told_what_to_type():
-    minimal, collector = VALUES["minimal"], VALUES["with-collector"]
+    minimal, collector, apart = VALUES["minimal"], VALUES["with-collector"], VALUES["apart"]
     issuers = {"serve": {"config": {"OIDC_ISSUERS": "https://gitlab.com,https://gitlab.example.com"}}}
     for values, said in [
         (laid_over(collector, {"networkPolicy": {"to": {"collector": []}}}), "networkPolicy.to.collector"),
         (laid_over(minimal, issuers), "gitlab.com would not be reached"),
+        (laid_over(apart, {"serve": {"config": {"OIDC_ISSUERS": None}}, "networkPolicy": {"to": {"serve": []}}}), "sqs.eu-west-1.amazonaws.com would not be reached"),
         (laid_over(minimal, {"serve": {"secrets": {"GITHUB_WEBHOOK_SECRET": "ssm:/github"}}}), "networkPolicy.to.serve"),
         (laid_over(minimal, {"ingress": {"enabled": True, "host": "a.example.com"}}), "networkPolicy.ingress"),
         (laid_over(VALUES["full"], {"networkPolicy": {"deliveries": []}}), "networkPolicy.deliveries"),

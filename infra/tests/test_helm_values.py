@@ -21,7 +21,8 @@ DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
         ({"serve": {"image": {"tga": "1"}}}, "additional properties 'tga' not allowed"),
         ({"serve": {"image": {"digest": "abc"}}}, "/serve/image/digest"),
         ({"serve": {"persistence": {"size": "two"}}}, "/serve/persistence/size"),
-        ({"serve": {"replicas": 2}}, "additional properties 'replicas' not allowed"),
+        ({"serve": {"replicas": 0}}, "/serve/replicas"),
+        ({"serve": {"forwarders": -1}}, "/serve/forwarders"),
         ({"serve": {"secrets": {"GITHUB_WEBHOOK_SECRET": {"name": "x"}}}}, "missing property 'secret'"),
         ({"serve": {"secrets": {"GITHUB_WEBHOOK_SECRET": 5}}}, "got number, want string or object"),
         ({"signingKey": {"secrt": "x"}}, "missing property 'secret'"),
@@ -42,7 +43,8 @@ def test_a_mistyped_value_is_an_error_that_names_it(more, said):
     [
         ({"serve": {"config": {"GITLAB_HOTS": "x"}}}, "serve.config.GITLAB_HOTS is no setting; use GITLAB_CORRELATION_ID, GITLAB_HOST, "),
         ({"serve": {"config": {"NONSENSE": "x"}}}, "serve.config.NONSENSE is no setting; use ACCESS, "),
-        ({"serve": {"config": {"QUEUE_URL": "x"}}}, "serve.config.QUEUE_URL is no setting"),
+        ({"serve": {"config": {"GITHUB_API_URL": "x"}}}, "serve.config.GITHUB_API_URL is no setting"),
+        ({"serve": {"config": {"SPANHOOK_ROLE": "x"}}}, "can't be set here; set serve.forwarders"),
         ({"serve": {"config": {"GITHUB_WEBHOOK_SECRET": "x"}}}, "set serve.secrets.GITHUB_WEBHOOK_SECRET"),
         ({"serve": {"secrets": {"GITLAB_HOST": "x"}}}, "set serve.config.GITLAB_HOST"),
         ({"serve": {"config": {"KUBERNETES_CLUSTER": "x"}}}, "can't be set here; set cluster"),
@@ -59,6 +61,10 @@ def test_a_setting_that_there_is_not_is_refused_with_what_to_type(more, said):
 def test_what_could_not_work_is_refused_with_what_to_type():
     for values, said in [
         ({}, "set one of serve.secrets"),
+        (laid_over(MINIMAL, {"serve": {"replicas": 2}}), "set serve.config.QUEUE_URL and serve.config.DEAD_LETTER_QUEUE_URL"),
+        (laid_over(MINIMAL, {"serve": {"forwarders": 1}}), "set serve.config.QUEUE_URL and serve.config.DEAD_LETTER_QUEUE_URL"),
+        (laid_over(VALUES["replicas"], {"serve": {"config": {"DEAD_LETTER_QUEUE_URL": None}}}), "set serve.config.DEAD_LETTER_QUEUE_URL"),
+        (laid_over(VALUES["apart"], {"collector": {"enabled": False}, "serve": {"config": {"OTEL_EXPORTER_OTLP_ENDPOINT": None}}}), "set serve.config.OTEL_EXPORTER_OTLP_ENDPOINT, or collector.enabled=true"),
         (laid_over(VALUES["relay-alone"], {"relay": {"config": {"SPANHOOK_ENDPOINT": None}}}), "set relay.config.SPANHOOK_ENDPOINT"),
         (laid_over(VALUES["relay-alone"], {"signingKey": None}), "the KUBERNETES_SIGNING_KEY of the spanhook that the relay sends to"),
         (laid_over(MINIMAL, {"ingress": {"enabled": True}, "networkPolicy": {"ingress": ["nginx"]}}), "set ingress.host"),
@@ -133,6 +139,8 @@ def test_a_route_shows_the_same():
         ("full", ["spanhook check https://ci.example.com", "http://telemetry-spanhook-relay.ci-telemetry:8081/tekton"], ["localhost:3000\n\nNobody"]),
         ("gateway", ["spanhook check https://ci.example.com"], ["/lighthouse"]),
         ("no-policies", ["No network policies"], []),
+        ("replicas", ["rollout status deployment/telemetry-spanhook\n", "port-forward deployment/telemetry-spanhook 3000", "How long the queue is"], ["The page with the traces", "deployment/telemetry-spanhook-forward"]),
+        ("apart", ["rollout status deployment/telemetry-spanhook\n", "rollout status deployment/telemetry-spanhook-forward\n"], ["statefulset/telemetry-spanhook\n"]),
         ("relay-alone", ["rollout status deployment/telemetry-spanhook-relay"], ["spanhook check"]),
     ],
 )

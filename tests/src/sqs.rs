@@ -23,6 +23,11 @@ pub struct Sqs {
 
 impl Sqs {
     pub async fn start(parts: &Parts) -> Self {
+        Self::start_patient(parts, MAX_RECEIVE_COUNT).await
+    }
+
+    /// With a queue that moves a message after so many receives.
+    pub async fn start_patient(parts: &Parts, max_receive_count: u32) -> Self {
         let port = free_port();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/parts/sqs/run.sh");
         let process = Command::new(script)
@@ -53,7 +58,7 @@ impl Sqs {
             .unwrap();
         let arn = arn.attributes.unwrap()[&QueueAttributeName::QueueArn].clone();
         let redrive =
-            json!({ "deadLetterTargetArn": arn, "maxReceiveCount": MAX_RECEIVE_COUNT.to_string() });
+            json!({ "deadLetterTargetArn": arn, "maxReceiveCount": max_receive_count.to_string() });
         let queue = client
             .create_queue()
             .queue_name("spans")
@@ -88,6 +93,19 @@ impl Sqs {
             .send()
             .await;
         answer.unwrap().messages.unwrap_or_default()
+    }
+
+    /// How many messages there are in a queue: those that wait, and those that were received.
+    pub async fn count(&self, url: &str) -> (u64, u64) {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let request = self.client.get_queue_attributes().queue_url(url);
+        let answer = request.set_attribute_names(Some(names.to_vec())).send().await.unwrap();
+        let counts = answer.attributes.unwrap();
+        let [waiting, received] = names.map(|it| counts[&it].parse().unwrap());
+        (waiting, received)
     }
 
     pub async fn stop(mut self) {

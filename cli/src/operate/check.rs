@@ -17,7 +17,10 @@ use spanhook_service::{
 };
 
 use crate::{
-    serve::store::{LIMIT, parse_bytes},
+    serve::{
+        role::{ROLE, Role},
+        store::{LIMIT, parse_bytes},
+    },
     terminal::{Failure, failure, print, printable},
 };
 use deployment::Deployment;
@@ -94,6 +97,7 @@ async fn settings(vars: &Vars) -> Findings {
         ("rules", rules(vars).await),
         ("queue", queue(vars)),
         ("data", data(vars)),
+        ("role", role(vars)),
         ("forwarder", forwarder(vars)),
         ("telemetry", telemetry(vars)),
     ]);
@@ -144,7 +148,7 @@ fn queue(vars: &Vars) -> Finding {
     match QueueSettings::parse(vars) {
         Ok(settings) => Finding::Good(shown(&settings.queue_url)),
         Err(error @ SettingsError::Missing { .. }) => {
-            Finding::Off(format!("{error} (not needed by `spanhook serve`)"))
+            Finding::Off(format!("{error} (`spanhook serve` has one of its own without it)"))
         }
         Err(error) => Finding::Bad(error.to_string()),
     }
@@ -161,6 +165,19 @@ fn data(vars: &Vars) -> Finding {
     match parse_bytes(limit) {
         Ok(_) => Finding::Good(format!("the queue of `spanhook serve` may take {limit}")),
         Err(expected) => Finding::Bad(format!("{} is not valid; {expected}", LIMIT.name)),
+    }
+}
+
+/// What `spanhook serve` would do with these settings. Without a role of its own it may not be meant.
+fn role(vars: &Vars) -> Finding {
+    let has_target = !matches!(ExportSettings::parse(vars), Ok(None));
+    match Role::parse(vars).and_then(|role| role.check(vars, has_target)) {
+        Err(error) if ROLE.get(vars).is_some() => Finding::Bad(error.to_string()),
+        Err(error) => Finding::Off(format!("for `spanhook serve`, {error}")),
+        Ok(()) => {
+            let role = ROLE.get(vars).unwrap_or(ROLE.default);
+            Finding::Good(format!("{} {role}, for `spanhook serve`", ROLE.name))
+        }
     }
 }
 
@@ -247,6 +264,34 @@ mod tests {
             let found = found(vars).await;
             let (_, mark, text) = found.iter().find(|it| it.0 == service).unwrap();
             assert_eq!((*mark, text.as_str()), ("good", expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_role_that_does_not_fit_the_queue_is_wrong() {
+        let url = "https://sqs.eu-west-1.amazonaws.com/1/spans";
+        let queue = [("QUEUE_URL", url), ("DEAD_LETTER_QUEUE_URL", url)];
+        let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+        for (vars, mark, said) in [
+            (vec![], "good", "SPANHOOK_ROLE all"),
+            (vec![("SPANHOOK_ROLE", "receive")], "bad", "QUEUE_URL is not set"),
+            (vec![("SPANHOOK_ROLE", "both")], "bad", "use all, receive or forward"),
+            (queue.to_vec(), "off", "OTEL_EXPORTER_OTLP_ENDPOINT is not set"),
+            (
+                [&queue[..], &[("SPANHOOK_ROLE", "receive")]].concat(),
+                "good",
+                "SPANHOOK_ROLE receive",
+            ),
+            ([&queue[..], &[("SPANHOOK_ROLE", "forward")]].concat(), "bad", "is not set"),
+            (
+                [&queue[..], &[("SPANHOOK_ROLE", "forward"), collector]].concat(),
+                "good",
+                "SPANHOOK_ROLE forward",
+            ),
+        ] {
+            let found = found(&vars).await;
+            let (_, found, text) = found.iter().find(|it| it.0 == "role").unwrap();
+            assert!(*found == mark && text.contains(said), "{vars:?}: {found} {text}");
         }
     }
 

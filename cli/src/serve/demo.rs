@@ -12,7 +12,9 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    Running, logs,
+    Running, Serve, logs,
+    role::Role,
+    store::DATA_LIMIT,
     view::{self, waterfall},
 };
 use crate::{
@@ -60,8 +62,14 @@ impl Demo {
         let samples = Provider::ALL.map(Provider::samples);
         let settings = samples.iter().flat_map(|it| it.settings);
         vars.extend(settings.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())));
-        let running =
-            Running::start(&vars, ([127, 0, 0, 1], self.port).into(), folder.path()).await?;
+        let serve = Serve {
+            listen: ([127, 0, 0, 1], self.port).into(),
+            data: folder.path().to_owned(),
+            data_limit: DATA_LIMIT,
+            role: Role::All,
+        };
+        let running = Running::start(&vars, &serve).await?;
+        let store = running.store().ok_or("a demonstration has a queue of its own")?;
         let url = format!("http://{}", running.address);
 
         let all = samples.iter().map(|it| it.deliveries.len() + it.build_events.len());
@@ -81,12 +89,12 @@ impl Demo {
         }
 
         let until = Instant::now() + PATIENCE;
-        while running.store.depth() > 0 && Instant::now() < until {
+        while store.depth() > 0 && Instant::now() < until {
             sleep(Duration::from_millis(10)).await;
         }
 
-        for (id, _) in running.store.traces(usize::MAX).iter().rev() {
-            for trace in view::traces(running.store.trace(id)) {
+        for (id, _) in store.traces(usize::MAX).iter().rev() {
+            for trace in view::traces(store.trace(id)) {
                 print(format!("\n{}", waterfall::render(&trace, width(), color())));
             }
         }

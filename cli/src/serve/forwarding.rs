@@ -1,4 +1,4 @@
-//! The local forwarder: the same decisions as on AWS, driven by the embedded queue.
+//! The local forwarder: the same decisions as on AWS, driven by the queue of `serve`.
 
 mod pace;
 
@@ -16,7 +16,7 @@ use spanhook_service::{
 use tokio::{sync::watch, time::Instant};
 
 use self::pace::{Pace, Turn};
-use super::{store::Store, view};
+use super::{queue::Queue, store::Store, view};
 
 /// The most messages of a batch. Its bytes are those of one request, and what was delivered is
 /// forgotten before the next: after a kill only one request comes twice.
@@ -36,7 +36,7 @@ const WAIT: Duration = Duration::from_secs(20);
 
 /// Empties the queue until `stop` says otherwise; a batch that was begun is settled.
 pub(crate) async fn run(
-    store: Store,
+    queue: Queue,
     target: Option<Target>,
     telemetry: Telemetry,
     mut stop: watch::Receiver<bool>,
@@ -47,12 +47,12 @@ pub(crate) async fn run(
             // Stopping is not to wait for a busy queue to be empty.
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
-            batch = store.receive(BATCH, Instant::now() + WAIT) => batch,
+            batch = queue.receive(BATCH, Instant::now() + WAIT) => batch,
         };
         match &target {
             Some(target) => {
                 let exporter = &*target.exporter().await;
-                let sending = Sending { store: &store, exporter, telemetry: &telemetry };
+                let sending = Sending { queue: &queue, exporter, telemetry: &telemetry };
                 let mut delivered = 0;
                 for (signal, messages) in by_signal(batch) {
                     if *stop.borrow() {
@@ -63,10 +63,15 @@ pub(crate) async fn run(
                 }
                 // What was refused earlier need not wait for the end of its rest.
                 if delivered > 0 && paces.iter().all(Pace::works) {
-                    store.wake();
+                    queue.wake();
                 }
             }
-            None => show(&store, &batch).await,
+            // What others share is shown by nobody; it has a target.
+            None => {
+                if let Queue::Embedded(store) = &queue {
+                    show(store, &batch).await;
+                }
+            }
         }
     }
 }
@@ -83,7 +88,7 @@ fn by_signal(batch: Vec<Received>) -> impl Iterator<Item = (Signal, Vec<Received
 
 /// What a batch needs on its way.
 struct Sending<'s> {
-    store: &'s Store,
+    queue: &'s Queue,
     exporter: &'s Exporter,
     telemetry: &'s Telemetry,
 }
@@ -107,7 +112,7 @@ impl Sending<'_> {
             turn => {
                 let pause = if let Turn::Nothing(pause) = turn { pause } else { Duration::ZERO };
                 let resting: Vec<_> = messages.iter().map(|it| (it, pause)).collect();
-                if let Err(error) = self.store.back_off(&resting).await {
+                if let Err(error) = self.queue.back_off(&resting).await {
                     tracing::warn!(%error, "messages do not rest as long as they should");
                 }
             }
@@ -140,10 +145,10 @@ impl Sending<'_> {
             if let Turn::Nothing(pause) = turn { own.max(pause) } else { own }
         };
         let until = Instant::now() + SETTLING;
-        settle(self.store, messages, &verdicts, until, resting, &mut tally).await;
+        settle(self.queue, messages, &verdicts, until, resting, &mut tally).await;
         let acknowledged = messages.iter().zip(&verdicts).filter(|(_, it)| **it == Verdict::Ack);
         let delivered: Vec<_> = acknowledged.map(|(message, _)| message).collect();
-        if let Err(error) = self.store.delete(&delivered).await {
+        if let Err(error) = self.queue.delete(&delivered).await {
             tracing::error!(%error, "delivered messages could not be deleted and will be sent again");
         }
         report(self.telemetry, tally, lag(messages, &verdicts, Clock::SYSTEM));

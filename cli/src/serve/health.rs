@@ -9,31 +9,26 @@ use axum::{
 };
 use spanhook_service::answer::Problem;
 
-use super::store::{Condition, Store};
+use super::queue::Queue;
 
 /// `/health` for liveness, `/ready` for readiness.
-pub(super) fn router(store: Store) -> Router {
-    Router::new().route("/health", get(health)).route("/ready", get(ready)).with_state(store)
+pub(super) fn router(queue: Queue) -> Router {
+    Router::new().route("/health", get(health)).route("/ready", get(ready)).with_state(queue)
 }
 
 /// Starting anew helps against neither a full disk nor one that refuses writes: these are
 /// [`ready`]'s to say.
-async fn health(State(store): State<Store>) -> Response {
-    if store.is_alive() {
-        return "ok\n".into_response();
-    }
-    unavailable("the queue's writer has stopped; start spanhook again")
+async fn health(State(queue): State<Queue>) -> Response {
+    answer(queue.health(), "ok\n")
 }
 
-async fn ready(State(store): State<Store>) -> Response {
-    match store.condition() {
-        Condition { failed: true, .. } => unavailable("the disk refuses writes"),
-        Condition { full: true, .. } => unavailable("the queue is full"),
-        _ if !store.is_alive() => unavailable("the queue's writer has stopped"),
-        _ => "ready\n".into_response(),
-    }
+async fn ready(State(queue): State<Queue>) -> Response {
+    answer(queue.ready(), "ready\n")
 }
 
-fn unavailable(detail: &'static str) -> Response {
-    Problem { status: StatusCode::SERVICE_UNAVAILABLE, detail }.into_response()
+fn answer(state: Result<(), &'static str>, good: &'static str) -> Response {
+    match state {
+        Ok(()) => good.into_response(),
+        Err(detail) => Problem { status: StatusCode::SERVICE_UNAVAILABLE, detail }.into_response(),
+    }
 }

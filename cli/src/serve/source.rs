@@ -8,6 +8,7 @@ use std::{
 use spanhook_service::telemetry::Telemetry;
 
 use super::{
+    queue::Shared,
     store::Store,
     view::{
         self,
@@ -75,6 +76,40 @@ impl TraceSource for Source {
             damaged: condition.damaged,
             forwarding_to: self.forwarding_to.clone(),
             counters: self.telemetry.totals(),
+        }
+    }
+}
+
+/// What the page shows of a queue that others share: no traces, since none are kept.
+pub(super) struct SharedSource {
+    pub(super) queue: Shared,
+    pub(super) forwarding_to: String,
+    pub(super) telemetry: Telemetry,
+}
+
+impl TraceSource for SharedSource {
+    fn version(&self) -> String {
+        let counts = self.queue.counts();
+        format!("{}-{}", counts.queued, counts.dead_letters)
+    }
+
+    fn list(&self, _: usize) -> Vec<view::Summary> {
+        Vec::new()
+    }
+
+    fn trace(&self, _: &str) -> Option<view::Trace> {
+        None
+    }
+
+    fn status(&self) -> Status {
+        let counts = self.queue.counts();
+        let number = |it| usize::try_from(it).unwrap_or(usize::MAX);
+        Status {
+            queued: number(counts.queued),
+            dead_letters: number(counts.dead_letters),
+            forwarding_to: Some(self.forwarding_to.clone()),
+            counters: self.telemetry.totals(),
+            ..Status::default()
         }
     }
 }

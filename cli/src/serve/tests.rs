@@ -8,7 +8,13 @@ use super::{view::page::TraceSource, *};
 
 async fn started(data: &TempDir, pairs: &[(&str, &str)]) -> Result<Running, Failure> {
     let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Running::start(&pairs.collect(), ([127, 0, 0, 1], 0).into(), data.path()).await
+    let serve = Serve {
+        listen: ([127, 0, 0, 1], 0).into(),
+        data: data.path().to_owned(),
+        data_limit: store::DATA_LIMIT,
+        role: Role::All,
+    };
+    Running::start(&pairs.collect(), &serve).await
 }
 
 async fn running(data: &TempDir) -> Running {
@@ -71,8 +77,8 @@ async fn the_writers_end_is_the_processs_end_and_told_to_probes() {
         reqwest::get(url).await.unwrap().status().as_u16()
     };
     assert_eq!((status("/health").await, status("/ready").await), (200, 200));
-    running.store.break_writer().await;
-    running.store.ended().await;
+    running.store().unwrap().break_writer().await;
+    running.store().unwrap().ended().await;
     assert_eq!((status("/health").await, status("/ready").await), (503, 503));
     let ended = running.until_signal().await.unwrap_err().to_string();
     assert!(ended.starts_with("the queue's writer stopped"), "{ended}");

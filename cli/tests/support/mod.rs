@@ -13,7 +13,10 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -93,6 +96,14 @@ impl Serve {
         self.child.wait().unwrap();
     }
 
+    /// SIGTERM, and the end of the process.
+    pub fn terminate(mut self) {
+        // The shell's own: not every system has it as a program.
+        let kill = format!("kill -TERM {}", self.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+
     pub async fn post(&self, client: &reqwest::Client, body: &str) -> reqwest::Result<u16> {
         let signature = format!("v1={}", sign_hex(body.as_bytes(), SECRET.as_bytes()).unwrap());
         let request = client.post(format!("{}/circleci", self.url)).body(body.to_owned());
@@ -135,6 +146,8 @@ pub fn job(name: &str) -> String {
 #[derive(Clone)]
 pub enum Answer {
     Take,
+    /// The same after a while; a client that is gone by then has sent nothing.
+    TakeAfter(Duration),
     Status(u16),
     RetryAfter(u16, &'static str),
     /// A status with a content type and a body, and nothing is taken.
@@ -160,6 +173,8 @@ pub struct Collector {
 struct CollectorState {
     judge: Box<Judge>,
     requests: Mutex<usize>,
+    under_way: AtomicUsize,
+    broken_off: AtomicUsize,
     taken: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -178,6 +193,8 @@ impl Collector {
         let state = Arc::new(CollectorState {
             judge: Box::new(judge),
             requests: Mutex::default(),
+            under_way: AtomicUsize::default(),
+            broken_off: AtomicUsize::default(),
             taken: Mutex::default(),
         });
         let router =
@@ -196,8 +213,23 @@ impl Collector {
         *self.state.requests.lock().unwrap()
     }
 
+    /// Requests that were begun and are taken after a while.
+    pub fn under_way(&self) -> usize {
+        self.state.under_way.load(Ordering::Relaxed)
+    }
+
+    /// Requests whose client went away before they were taken.
+    pub fn broken_off(&self) -> usize {
+        self.state.broken_off.load(Ordering::Relaxed)
+    }
+
     pub fn taken(&self) -> BTreeMap<String, usize> {
         self.state.taken.lock().unwrap().clone()
+    }
+
+    /// How often a name was taken.
+    pub fn times(&self, name: &str) -> usize {
+        self.state.taken.lock().unwrap().get(name).copied().unwrap_or_default()
     }
 
     /// Waits until all the names were taken.
@@ -219,6 +251,34 @@ pub async fn wait_until(condition: impl Fn() -> bool, otherwise: impl Fn() -> St
     }
 }
 
+fn take(state: &CollectorState, names: Vec<String>) -> Response {
+    let mut taken = state.taken.lock().unwrap();
+    names.into_iter().for_each(|name| *taken.entry(name).or_default() += 1);
+    StatusCode::OK.into_response()
+}
+
+/// Counts a request that is waited for, and whether its client goes away.
+struct Waiting {
+    state: Arc<CollectorState>,
+    taken: bool,
+}
+
+impl Waiting {
+    fn of(state: &Arc<CollectorState>) -> Self {
+        state.under_way.fetch_add(1, Ordering::Relaxed);
+        Self { state: Arc::clone(state), taken: false }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.state.under_way.fetch_sub(1, Ordering::Relaxed);
+        if !self.taken {
+            self.state.broken_off.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 async fn collect(
     State(state): State<Arc<CollectorState>>,
     headers: HeaderMap,
@@ -236,10 +296,12 @@ async fn collect(
         *requests
     };
     match (state.judge)(number, &names.iter().cloned().collect()) {
-        Answer::Take => {
-            let mut taken = state.taken.lock().unwrap();
-            names.into_iter().for_each(|name| *taken.entry(name).or_default() += 1);
-            StatusCode::OK.into_response()
+        Answer::Take => take(&state, names),
+        Answer::TakeAfter(pause) => {
+            let mut waiting = Waiting::of(&state);
+            sleep(pause).await;
+            waiting.taken = true;
+            take(&state, names)
         }
         Answer::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
         Answer::RetryAfter(status, after) => {

@@ -99,7 +99,7 @@ fn sqs_client(config: &SdkConfig) -> aws_sdk_sqs::Client {
 }
 
 /// One client for the life of the process. `AWS_ENDPOINT_URL_SQS` points it elsewhere.
-async fn sqs_queue(vars: &Vars) -> Result<SqsQueue, StartupError> {
+pub async fn sqs_queue(vars: &Vars) -> Result<SqsQueue, StartupError> {
     let settings = QueueSettings::parse(vars)?;
     let client = sqs_client(AWS.config().await);
     Ok(SqsQueue::new(client, settings.queue_url, Some(settings.dead_letter_queue_url)))

@@ -3,6 +3,7 @@
      {entity}. */}}
 {{- define "spanhook.flows" -}}
 {{- $net := .Values.networkPolicy }}{{ $serve := .Values.serve.enabled }}{{ $collector := .Values.collector.enabled }}{{ $relay := .Values.relay.enabled }}
+{{- $apart := and $serve .Values.serve.forwarders }}
 {{- if and (or .Values.ingress.enabled .Values.httpRoute.enabled) (not (or $net.ingress $net.ciliumIngress)) }}
 {{- fail "the network policies let nobody in; set networkPolicy.ingress to the namespaces of the ingress controller, such as [ingress-nginx]" }}
 {{- end }}
@@ -28,17 +29,25 @@ serve:
         {{- end }}
     {{- end }}
   out:
-    {{- if $collector }}
+    {{- if and $collector (not $apart) }}
     - {peers: [{component: collector}], ports: [4318]}
     {{- end }}
     {{- include "spanhook.to" (list . "serve") | nindent 4 }}
+{{- end }}
+{{- if $apart }}
+forward:
+  out:
+    {{- if $collector }}
+    - {peers: [{component: collector}], ports: [4318]}
+    {{- end }}
+    {{- include "spanhook.to" (list . "forward") | nindent 4 }}
 {{- end }}
 {{- if $collector }}
 collector:
   in:
     {{- $signals := list (dict "path" "/v1/traces" "method" "POST" "type" "Exact") (dict "path" "/v1/metrics" "method" "POST" "type" "Exact") (dict "path" "/v1/logs" "method" "POST" "type" "Exact") }}
     {{- if $serve }}
-    - {peers: [{component: serve}], ports: [4318], http: {{ $signals | toJson }}}
+    - {peers: [{component: {{ $apart | empty | ternary "serve" "forward" }}}], ports: [4318], http: {{ $signals | toJson }}}
     {{- end }}
     {{- if $net.jobSpans }}
     {{- include "spanhook.from" (list $net.jobs "[4318]" $signals) | nindent 4 }}
@@ -83,7 +92,7 @@ relay:
      would be a Pod that is cut off from what it was told to use, so that is refused: (list $ component). */}}
 {{- define "spanhook.to" -}}
 {{- $root := index . 0 }}{{ $component := index . 1 }}{{ $net := $root.Values.networkPolicy }}
-{{- $given := index $net.to $component }}
+{{- $owner := include "spanhook.valuesOf" $component }}{{ $given := index $net.to $owner }}
 {{- range $given }}
 {{- if and (eq $net.kind "plain") .host (not .cidr) }}
 {{- fail (printf "networkPolicy.to.%s has the host %s: plain policies know addresses only; set cidr beside it, or networkPolicy.kind=cilium" $component .host) }}
@@ -95,7 +104,7 @@ relay:
 - {peers: [{cidr: {{ .host }}/32}], ports: [{{ .port }}]}
 {{- else if or (eq $net.kind "plain") (regexMatch "^[^.]*$|\\.svc($|\\.)" .host) }}
 {{- if not $given }}
-{{- fail (printf "networkPolicy.to.%s is empty, so %s would not be reached; set it to its addresses, such as [{cidr: 203.0.113.0/24, ports: [%v]}], or to [{namespace: NAME, ports: [PORT]}] of Pods in the cluster" $component .host .port) }}
+{{- fail (printf "networkPolicy.to.%s is empty, so %s would not be reached; set it to its addresses, such as [{cidr: 203.0.113.0/24, ports: [%v]}], or to [{namespace: NAME, ports: [PORT]}] of Pods in the cluster" $owner .host .port) }}
 {{- end }}
 {{- else }}
 - {peers: [{host: {{ .host | quote }}}], ports: [{{ .port }}]}
@@ -105,12 +114,13 @@ relay:
 
 {{/* Hosts and ports of the addresses that a component is configured with, as a JSON list: (list $ component). */}}
 {{- define "spanhook.addresses" -}}
-{{- $root := index . 0 }}{{ $values := index $root.Values (index . 1) }}
+{{- $root := index . 0 }}{{ $component := index . 1 }}{{ $values := index $root.Values (include "spanhook.valuesOf" $component) }}
 {{- $texts := list }}
-{{- if eq (index . 1) "serve" }}
+{{- if has $component (list "serve" "forward") }}
+{{- $receives := eq $component "serve" }}{{ $forwards := or (not $receives) (not $values.forwarders) }}
 {{- range $name, $value := $values.config }}
-{{- if hasSuffix "_ENDPOINT" $name }}{{ $texts = append $texts (toString $value) }}{{ end }}
-{{- if hasSuffix "OIDC_ISSUERS" $name }}
+{{- if and (hasSuffix "_ENDPOINT" $name) (or $forwards (eq $name "TELEMETRY_OTLP_ENDPOINT")) }}{{ $texts = append $texts (toString $value) }}{{ end }}
+{{- if and $receives (hasSuffix "OIDC_ISSUERS" $name) }}
 {{- $issuers := kindIs "string" $value | ternary $value (toJson $value) }}
 {{- if hasPrefix "[" $issuers }}{{ $issuers = fromJsonArray $issuers }}{{ else }}{{ $issuers = splitList "," $issuers }}{{ end }}
 {{- range $issuers }}
@@ -118,6 +128,14 @@ relay:
 {{- /* Whose keys are in the settings is not asked. */}}
 {{- else if not .jwks }}{{ $texts = append $texts (.jwks_url | default .issuer) }}{{ end }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- with $values.config }}
+{{- if .AWS_ENDPOINT_URL_SQS }}{{ $texts = append $texts .AWS_ENDPOINT_URL_SQS }}
+{{- else if .QUEUE_URL }}
+{{- $texts = append $texts .QUEUE_URL }}
+{{- /* Where a role of the Pods' service account is taken on. */}}
+{{- if contains ".amazonaws.com" .QUEUE_URL }}{{ $texts = append $texts "https://sts.*.amazonaws.com" }}{{ end }}
 {{- end }}
 {{- end }}
 {{- if or $root.Values.networkPolicy.aws (regexMatch "ssm:|arn:aws" (toJson (list $values.config $values.secrets))) }}

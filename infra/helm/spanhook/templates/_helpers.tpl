@@ -5,6 +5,11 @@
 {{- eq $component "serve" | ternary $full (printf "%s-%s" $full $component) }}
 {{- end }}
 
+{{/* Whose values a component has: forwarders are spanhook with another role. */}}
+{{- define "spanhook.valuesOf" -}}
+{{- eq . "forward" | ternary "serve" . }}
+{{- end }}
+
 {{/* What selects a component's pods, or with "" all of the release's. */}}
 {{- define "spanhook.selector" -}}
 {{- $root := index . 0 }}{{ $component := index . 1 -}}
@@ -42,7 +47,7 @@ annotations:
 {{/* Metadata of a component's pods. What its environment takes from the chart's Secrets and its ConfigMap is read
      at the start only, so a change starts it anew. A key that the chart made never changes. */}}
 {{- define "spanhook.podMetadata" -}}
-{{- $root := index . 0 }}{{ $component := index . 1 }}{{ $values := index $root.Values $component -}}
+{{- $root := index . 0 }}{{ $component := index . 1 }}{{ $values := index $root.Values (include "spanhook.valuesOf" $component) -}}
 labels:
   {{- include "spanhook.selector" . | nindent 2 }}
   {{- with merge (dict) $values.podLabels $root.Values.labels }}
@@ -56,13 +61,13 @@ annotations:
 {{- end }}
 
 {{- define "spanhook.serviceAccountName" -}}
-{{- $root := index . 0 -}}
-{{ (index $root.Values (index . 1)).serviceAccount.name | default (include "spanhook.name" .) }}
+{{- $root := index . 0 }}{{ $owner := include "spanhook.valuesOf" (index . 1) -}}
+{{ (index $root.Values $owner).serviceAccount.name | default (include "spanhook.name" (list $root $owner)) }}
 {{- end }}
 
 {{/* What all pods have in common: (list $ component user). */}}
 {{- define "spanhook.pod" -}}
-{{- $root := index . 0 }}{{ $component := index . 1 }}{{ $user := index . 2 }}{{ $values := index $root.Values $component -}}
+{{- $root := index . 0 }}{{ $component := index . 1 }}{{ $user := index . 2 }}{{ $values := index $root.Values (include "spanhook.valuesOf" $component) -}}
 serviceAccountName: {{ include "spanhook.serviceAccountName" . }}
 # Only the relay asks the API server.
 automountServiceAccountToken: {{ eq $component "relay" }}
@@ -95,7 +100,7 @@ imagePullSecrets:
 
 {{/* What all containers have in common: (list $ component). */}}
 {{- define "spanhook.container" -}}
-{{- $root := index . 0 }}{{ $values := index $root.Values (index . 1) -}}
+{{- $root := index . 0 }}{{ $values := index $root.Values (include "spanhook.valuesOf" (index . 1)) -}}
 {{- with $values.image -}}
 image: {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $root.Chart.AppVersion }}{{ end }}
 imagePullPolicy: {{ .pullPolicy }}
@@ -111,7 +116,7 @@ resources:
 
 {{/* Environment: (list $ component plain values), with its secrets and what else is given. */}}
 {{- define "spanhook.env" -}}
-{{- $root := index . 0 }}{{ $component := index . 1 }}{{ $values := index $root.Values $component }}
+{{- $root := index . 0 }}{{ $component := index . 1 }}{{ $owner := include "spanhook.valuesOf" $component }}{{ $values := index $root.Values $owner }}
 {{- range $name, $value := index . 2 }}
 {{- if not (kindIs "invalid" $value) }}
 - name: {{ $name }}
@@ -119,10 +124,14 @@ resources:
 {{- end }}
 {{- end }}
 {{- range $name, $value := $values.secrets | default dict }}
+{{- /* Of receivers and forwarders apart each has its own secrets: what proves a webhook, or the Collector's headers. */}}
+{{- $apart := and (eq $owner "serve") $root.Values.serve.forwarders }}
+{{- if or (not $apart) (eq (eq $component "forward") (regexMatch "^(OTEL_EXPORTER|CIRCLECI)_OTLP_" $name)) }}
 - name: {{ $name }}
   valueFrom:
     secretKeyRef:
-      {{- include "spanhook.secretKey" (list $value (include "spanhook.name" (list $root $component)) $name) | nindent 6 }}
+      {{- include "spanhook.secretKey" (list $value (include "spanhook.name" (list $root $owner)) $name) | nindent 6 }}
+{{- end }}
 {{- end }}
 {{- with $values.extraEnv }}
 {{ toYaml . }}

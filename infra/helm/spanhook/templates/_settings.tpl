@@ -2,14 +2,31 @@
 {{- define "spanhook.serve.config" -}}
 {{- $values := .Values }}
 {{- $sources := and $values.relay.enabled (hasKey $values.serve.secrets "LIGHTHOUSE_HMAC_KEY") | ternary "both" ($values.relay.enabled | ternary "objects" "hooks") }}
-{{- $derived := dict "SPANHOOK_LISTEN" "0.0.0.0:3000" "SPANHOOK_DATA" "/data" "KUBERNETES_CLUSTER" $values.cluster "LIGHTHOUSE_SOURCES" $sources }}
+{{- $derived := dict "SPANHOOK_LISTEN" "0.0.0.0:3000" "SPANHOOK_ROLE" ($values.serve.forwarders | empty | ternary "all" "receive") "KUBERNETES_CLUSTER" $values.cluster "LIGHTHOUSE_SOURCES" $sources }}
+{{- if not $values.serve.config.QUEUE_URL }}
+{{- $_ := set $derived "SPANHOOK_DATA" "/data" }}
+{{- end }}
 {{- if $values.collector.enabled }}
 {{- $_ := set $derived "OTEL_EXPORTER_OTLP_ENDPOINT" (printf "http://%s:4318" (include "spanhook.name" (list . "collector"))) }}
 {{- end }}
 {{- mergeOverwrite $derived (deepCopy $values.serve.config) | toJson }}
 {{- end }}
 
-{{/* The same of the relay. */}}
+{{/* Refuses values that leave nobody to forward, or two owners of one queue: (list $ config). */}}
+{{- define "spanhook.serve.fits" -}}
+{{- $values := (index . 0).Values.serve }}{{ $config := index . 1 }}
+{{- if not $config.QUEUE_URL }}
+{{- if or (gt (int $values.replicas) 1) $values.forwarders }}
+{{- fail "the queue on a volume has one owner; set serve.config.QUEUE_URL and serve.config.DEAD_LETTER_QUEUE_URL to SQS queues that the Pods share, or serve.replicas=1 and serve.forwarders=0" }}
+{{- end }}
+{{- else if not (or $config.DEAD_LETTER_QUEUE_URL $config.SETTINGS) }}
+{{- fail "QUEUE_URL is set and its dead letters have no queue; set serve.config.DEAD_LETTER_QUEUE_URL" }}
+{{- else if not (or $config.OTEL_EXPORTER_OTLP_ENDPOINT $config.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT $config.CIRCLECI_OTLP_ENDPOINT $config.SETTINGS) }}
+{{- fail "with QUEUE_URL there is no page of traces, and spans have nowhere to go; set serve.config.OTEL_EXPORTER_OTLP_ENDPOINT, or collector.enabled=true" }}
+{{- end }}
+{{- end }}
+
+{{/* The plain settings of the relay. */}}
 {{- define "spanhook.relay.config" -}}
 {{- $values := .Values }}
 {{- $derived := dict "RELAY_LISTEN" "0.0.0.0:8080" "KUBERNETES_CLUSTER" $values.cluster "KUBERNETES_SIGNING_KEY_FILE" "/etc/spanhook-relay/signing-key" }}

@@ -1,5 +1,8 @@
 //! Amazon SQS.
 
+mod many;
+mod refusal;
+
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
@@ -7,9 +10,9 @@ use std::{
 
 use aws_sdk_sqs::{
     Client,
-    error::{ProvideErrorMetadata, SdkError},
+    config::{Builder, timeout::TimeoutConfig},
     types::{
-        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
+        ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
         MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
     },
 };
@@ -17,6 +20,7 @@ use futures_util::{StreamExt, stream};
 use spanhook_core::message::Message;
 
 use super::{Inbox, Outbox, QueueError, Received};
+use refusal::{code, entry_reason, reason, refused};
 
 /// `SendMessageBatch` takes ten entries and 1 MiB; attributes count too.
 const BATCH_ENTRIES: usize = 10;
@@ -31,6 +35,9 @@ const BACK_OFFS_AT_ONCE: usize = 10;
 /// Tries of an entry that the service did not take.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the answer to a receive may take beyond the wait that it asks for.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// About how many messages a queue holds. SQS counts with a delay of up to a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +82,8 @@ impl SqsQueue {
         visibility: Duration,
         wait: Duration,
     ) -> Result<Vec<Received>, QueueError> {
+        // A client's own limit of a try is for calls that don't wait.
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(wait + ANSWER).build();
         let answer = self
             .client
             .receive_message()
@@ -84,6 +93,8 @@ impl SqsQueue {
             .wait_time_seconds(seconds(wait))
             .message_attribute_names("All")
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .customize()
+            .config_override(Builder::new().timeout_config(timeouts))
             .send()
             .await
             .map_err(|error| refused(1, 1, reason(&error)))?;
@@ -350,29 +361,6 @@ fn seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_secs()).unwrap_or(i32::MAX).min(43_200)
 }
 
-fn refused(failed: usize, total: usize, reason: String) -> QueueError {
-    QueueError::Refused { failed, total, reason }
-}
-
-fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
-    error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default()
-}
-
-/// The service's code and words, or that it could not be reached.
-fn reason<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
-    let said = error
-        .as_service_error()
-        .map(|it| format!("{} {}", it.code().unwrap_or("error"), it.message().unwrap_or_default()));
-    said.unwrap_or_else(|| {
-        format!("{error}; check QUEUE_URL, the network and the function's credentials")
-    })
-}
-
-fn entry_reason(failed: &[BatchResultErrorEntry]) -> String {
-    let first = failed.first();
-    first.map_or_else(|| "entries without an answer".to_owned(), |it| it.code.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use aws_sdk_sqs::{
@@ -380,7 +368,7 @@ mod tests {
             send_message::SendMessageOutput, send_message_batch::SendMessageBatchError,
             send_message_batch::SendMessageBatchOutput,
         },
-        types::SendMessageBatchResultEntry,
+        types::{BatchResultErrorEntry, SendMessageBatchResultEntry},
     };
     use aws_smithy_mocks::{RuleMode, mock, mock_client};
 
