@@ -21,9 +21,7 @@ use spanhook_core::otlp::{
 };
 
 use super::signals::{every_metric, text_value};
-use super::support::{
-    decoded, logs, metrics, raw, request, resource, span, spans, take, taken,
-};
+use super::support::{decoded, logs, metrics, raw, request, resource, span, spans, take, taken};
 
 fn any_value() -> impl Strategy<Value = AnyValue> {
     let value = |it: Any| AnyValue { value: Some(it) };
@@ -280,6 +278,27 @@ fn json_that_is_wrong_names_the_field_and_repeats_nothing() {
         text += &format!("{body}\n  {refused}\n");
     }
     insta::assert_snapshot!(text);
+}
+
+/// A JavaScript SDK cuts a text wherever its limit falls, and a shell of Windows begins a file with a mark.
+#[test]
+fn json_that_was_written_carelessly_costs_a_character_and_no_request() {
+    let name = |written: &[u8]| {
+        let ids =
+            r#""traceId":"ab000000000000000000000000000000","spanId":"00000000000000ff","name":""#;
+        let head = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{ids}"#);
+        let body = [b"\xEF\xBB\xBF", head.as_bytes(), written, br#""}]}]}]}"#].concat();
+        let taken = take(JSON, &body, Writer::Trusted).unwrap();
+        super::support::out(&taken).remove(0).name
+    };
+    for (written, expected) in [
+        (&br"cut \ud83d"[..], "cut \u{fffd}"),
+        (br"\ude00 cut", "\u{fffd} cut"),
+        (br"\ud83d\ude00", "\u{1f600}"),
+        (b"caf\xE9", "caf\u{fffd}"),
+    ] {
+        assert_eq!(name(written), expected);
+    }
 }
 
 #[test]
