@@ -48,7 +48,8 @@ pub struct Message {
 
 impl Message {
     /// Spans, points or records to forward; `body` comes from [`pack`]. `ended_at`, in nanoseconds
-    /// since the epoch, is when the last of them ended: the forwarder measures its delay by it.
+    /// since the epoch, is when the last of what is sent with them ended: the forwarder measures its
+    /// delay by it.
     #[must_use]
     pub fn otlp(
         signal: Signal,
