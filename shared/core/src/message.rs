@@ -289,6 +289,15 @@ mod tests {
         assert!(unpack(&pack(&[]), Some(OTLP), None).is_ok());
     }
 
+    /// A kilobyte that says it is a gigabyte of zeros.
+    #[test]
+    fn a_message_that_would_fill_the_memory_is_refused() {
+        let zeros = |bytes| pack(&vec![0; bytes]);
+        assert_eq!(unpack(&zeros(RAW_LIMIT + 1), Some(OTLP), None), Err(Undecodable::Zstd));
+        assert_eq!(unpack(&zeros(DELIVERY_LIMIT + 1), Some(RAW), None), Err(Undecodable::Zstd));
+        assert!(unpack(&zeros(DELIVERY_LIMIT), Some(RAW), None).is_ok());
+    }
+
     #[test]
     fn the_signal_is_told_by_its_attribute_and_traces_by_its_absence() {
         let read = |signal| unpack(&pack(&[10, 0]), Some(OTLP), signal);
