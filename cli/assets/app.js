@@ -33,9 +33,11 @@ function ago(time) {
   return new Date(time).toLocaleDateString();
 }
 const absolute = (time) => new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
-function badge(result) {
+function badge(result, role) {
   const known = SYMBOLS[result] ? result : "unknown";
-  return el("span", { class: `badge ${known}` }, `${SYMBOLS[result] || "·"} ${result || "no result yet"}`);
+  // What is no run has no result to wait for.
+  const said = result || { ping: "ping", event: "event", pull_request: "pull request" }[role] || "no result yet";
+  return el("span", { class: `badge ${known}` }, `${SYMBOLS[result] || "·"} ${said}`);
 }
 
 // A rerun is a trace of its own.
@@ -71,7 +73,7 @@ function showList(listing) {
   const rows = wanted.map((it) => {
     const url = `/traces/${it.id}`;
     return el("tr", { onclick: (event) => { if (event.target.tagName !== "A") location.href = url; } },
-      el("td", {}, badge(it.result)),
+      el("td", {}, badge(it.result, it.role)),
       el("td", {}, el("a", { href: url }, it.pipeline || it.id), attempt(it), el("div", { class: "dim" }, it.repository)),
       el("td", { class: "hide" }, it.reference, it.revision ? el("span", { class: "dim mono" }, `  ${it.revision.slice(0, 8)}`) : ""),
       el("td", { class: "hide dim" }, it.service),
@@ -136,7 +138,7 @@ async function showTrace(id) {
   const failed = el("button", { type: "button", "aria-pressed": "false", onclick: () => { failedOnly = !failedOnly; failed.setAttribute("aria-pressed", failedOnly); draw(); } }, "Failed only");
   const unfolded = () => !withSteps.some((it) => folded.has(it));
   const steps = withSteps.length ? el("button", { type: "button", onclick: () => { const all = unfolded(); withSteps.forEach((it) => all ? folded.add(it) : folded.delete(it)); draw(); } }, "Steps") : "";
-  const head = el("div", { class: "head" }, el("h1", {}, trace.pipeline), attempt(trace), badge(trace.result), el("span", { class: "grow" }), search, failed, steps, copy);
+  const head = el("div", { class: "head" }, el("h1", {}, trace.pipeline), attempt(trace), badge(trace.result, trace.role), el("span", { class: "grow" }), search, failed, steps, copy);
   const fact = (name, value) => value ? el("span", {}, `${name} `, el("b", {}, value)) : "";
   const run = trace.spans.find((it) => it.role === "run");
   const earlier = Number(trace.attempt) > 1 && run && run.links[0];
@@ -170,7 +172,7 @@ async function showTrace(id) {
     const pieces = [];
     if (queued) pieces.push(el("i", { class: "piece wait", style: `left:${at(span.queued)}%;width:${at(span.start) - at(span.queued)}%` }));
     pieces.push(el("i", { class: "piece", style: `left:${Math.min(at(span.start), 99.8)}%;width:${at(span.end) - at(span.start)}%` }));
-    const length = ["marker", "event"].includes(span.role) ? "" : span.result === "skip" ? "skipped" : took(ms(span.end) - ms(span.start));
+    const length = ["marker", "event", "ping"].includes(span.role) ? "" : span.result === "skip" ? "skipped" : took(ms(span.end) - ms(span.start));
     const title = `${span.name}\n${length}${queued ? `, waited ${took(ms(span.start) - ms(span.queued))}` : ""}${span.error ? `\n${span.error}` : ""}`;
     return el("button", { type: "button", "data-span": span.id, class: `row ${span.role}${bad ? " bad" : ""}`, title, "aria-current": selected === span.id ? "true" : "false", onclick: () => { selected = span.id; details(span); draw(); } },
       el("span", { class: "name", style: `padding-left:${Math.min(span.depth, 8) * 14}px` }, fold, el("span", { class: `sym ${kind}`, "aria-label": span.result || (bad ? "failed" : "") }, symbol), el("span", { class: "label" }, span.name)),

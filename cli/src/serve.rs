@@ -39,7 +39,7 @@ use queue::Queue;
 use role::{ROLE, Role};
 use services::Services;
 use source::{SharedSource, Source};
-use store::{LIMIT, Store, parse_bytes};
+use store::{DATA_LIMIT, LIMIT, Store, parse_bytes};
 use view::page::hosts::Hosts;
 
 /// A delivery is made by one thread and let go of by another.
@@ -119,6 +119,16 @@ All of them: docs/settings.md. `spanhook check` says which are missing or wrong.
 }
 
 impl Serve {
+    /// Everything with a queue in a folder, on a free port of this machine.
+    pub(crate) fn local(data: &std::path::Path) -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data: data.to_owned(),
+            data_limit: DATA_LIMIT,
+            role: Role::All,
+        }
+    }
+
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let vars = environment();
         logs::init(&vars, LOG_LEVEL.default);

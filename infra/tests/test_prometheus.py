@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
@@ -49,6 +50,9 @@ HANDED_ON = """
   otelcol_exporter_queue_capacity{job="gateway", exporter="otlp_http", data_type="traces"} 1000x720
 """
 FORWARDED = 'spanhook_spans_total{service_name="spanhook-forwarder", provider="queue", reason="forwarded"} 0+1000x720'
+RELAY = '{job="relay", instance="10.0.0.7:8080"}'
+QUEUED = f"spanhook_relay_queued_items{RELAY}"
+LAST_SENT = f"spanhook_relay_last_sent_timestamp_seconds{RELAY}"
 LAG = "spanhook_delivery_lag_milliseconds_bucket"
 
 # By alert: samples of every minute from 0 on, and what it says after twelve hours.
@@ -97,6 +101,27 @@ TOLD = {
     "SpanhookDeliveryLag": [
         (f'{LAG}{{le="300000"}} 0+50x720\n  {LAG}{{le="600000"}} 0+100x720\n  {LAG}{{le="+Inf"}} 0+100x720', "{} 570000"),
         (f'{LAG}{{le="300000"}} 0+96x720\n  {LAG}{{le="600000"}} 0+100x720\n  {LAG}{{le="+Inf"}} 0+100x720', ""),
+    ],
+    # Twelve hours are 43200 seconds.
+    "SpanhookRelayStuck": [
+        # Items wait, and the last batch was taken an hour ago.
+        (f"{QUEUED} 500x720\n  {LAST_SENT} 39600x720", f"{QUEUED} 500"),
+        # Nothing was ever taken.
+        (f"{QUEUED} 3x720", f"{QUEUED} 3"),
+        # Slow, but it goes on.
+        (f"{QUEUED} 500x720\n  {LAST_SENT} 0+60x720", ""),
+        # Nothing has ended in the cluster for long.
+        (f"{QUEUED} 0x720\n  {LAST_SENT} 39600x720", ""),
+        # Another relay's batches are no sign of this one's.
+        (
+            f"{QUEUED} 7x720\n  {LAST_SENT} 39600x720\n  {LAST_SENT.replace('.7:', '.8:')} 0+60x720",
+            f"{QUEUED} 7",
+        ),
+    ],
+    "SpanhookRelayDropsItems": [
+        ('spanhook_relay_items_dropped_total{job="relay", kind="Pod"} 0+1x720', '{job="relay", kind="Pod"} 15'),
+        ('spanhook_relay_items_dropped_total{job="relay", kind="Pod"} 3x720', ""),
+        ('spanhook_relay_items_dropped_total{job="relay", kind="Pod"} _x710 1x10', '{job="relay", kind="Pod"} 1'),
     ],
 }  # fmt: skip
 
@@ -155,6 +180,14 @@ def test_a_collector_has_the_metrics_that_the_rules_name(refusing, tmp_path):
             assert any(re.fullmatch(pattern, it) for it in found), pattern
 
 
+def test_a_relay_has_the_metrics_that_the_rules_name():
+    # What its own test has seen it show.
+    (shown,) = (SQL.parents[1] / "relay" / "src" / "snapshots").glob("*numbers_are_shown*")
+    types = set(re.findall(r"^# TYPE (\w+)", shown.read_text(), re.MULTILINE))
+    named = {name for rule in ALERTS.values() for name in re.findall(r"spanhook_relay_\w+", rule["expr"])}
+    assert len(named) == 3 and named - types == set()
+
+
 def test_spanhook_has_the_metrics_that_the_rules_name(tmp_path):
     (port,) = free_ports(1)
     address = f"127.0.0.1:{port}"
@@ -170,14 +203,17 @@ def test_spanhook_has_the_metrics_that_the_rules_name(tmp_path):
     ):  # fmt: skip
         assert serve.gitlab(json.loads((events / "gitlab/pipeline-failed.json").read_text()))["status"] == "ignored"
         assert serve.gitlab({"object_kind": "pipeline"})["status"] == "quarantined"
-        assert serve.cluster(json.loads((events / "kubernetes/batch-of-a-tekton-run.json").read_text()))["status"] == "accepted"
+        # What ended long ago counts in no delay.
+        yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+        batch = (events / "kubernetes/batch-of-a-tekton-run.json").read_text().replace("2026-11-02", yesterday)
+        assert serve.cluster(json.loads(batch))["status"] == "accepted"
         # Once the lag is there everything is.
         text = until(lambda: (it := get(f"http://{address}/metrics")) and b"delivery_lag" in it and it)
     found = names(text)
     # Nothing was refused with 503 here.
     found.add("spanhook_refused_total")
     for rule in ALERTS.values():
-        for name in re.findall(r"spanhook_\w+", rule["expr"]):
+        for name in re.findall(r"spanhook_(?!relay_)\w+", rule["expr"]):
             assert name in found, name
     lines = text.decode().splitlines()
     assert any("spanhook_verified_total" in it and 'reason="denied"' in it for it in lines)

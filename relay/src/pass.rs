@@ -8,16 +8,16 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    body::{Body, Bytes, HttpBody, to_bytes},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
 use serde_json::Value;
 use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep, timeout_at},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
@@ -26,11 +26,20 @@ use crate::{
     prune::cloud_event,
 };
 
-/// The largest delivery: Lighthouse's own limit.
-const MAX_BODY: usize = 10_000_000;
+/// The largest delivery of Lighthouse: its own limit.
+const LIGHTHOUSE: usize = 10_000_000;
 
-/// How many may wait at a time.
+/// The largest of Tekton, which becomes a tree of many times its size: an object with what is around
+/// it, and a cluster keeps none above 1.5 MiB. <https://etcd.io/docs/v3.5/dev-guide/limit/>
+const TEKTON: usize = 2 * MIB;
+
+const MIB: usize = 1024 * 1024;
+
+/// How many may be read or wait at a time, and how many MiB they may announce together.
 const AT_ONCE: usize = 64;
+
+/// How long a sender may take for its body.
+const READING: Duration = Duration::from_secs(10);
 
 /// The way of deliveries.
 #[derive(Clone, Debug)]
@@ -59,12 +68,15 @@ impl Pass {
             .route("/tekton", post(tekton))
             .route("/lighthouse", post(lighthouse))
             .route("/lighthouse/events", post(lighthouse))
-            .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(passing)
     }
 }
 
-async fn tekton(State(passing): State<Passing>, headers: HeaderMap, body: Bytes) -> Response {
+async fn tekton(State(passing): State<Passing>, headers: HeaderMap, body: Body) -> Response {
+    let (slot, body) = match passing.read("/tekton", body, TEKTON).await {
+        Ok(read) => read,
+        Err(refusal) => return refusal,
+    };
     let event = serde_json::from_slice::<Value>(&body).ok().and_then(|it| cloud_event(&it));
     let Some(event) = event else {
         let detail = "this is no CloudEvent of a PipelineRun, TaskRun or CustomRun\n";
@@ -72,14 +84,19 @@ async fn tekton(State(passing): State<Passing>, headers: HeaderMap, body: Bytes)
     };
     let headers = kept(&headers, |name| name == "content-type" || name.starts_with("ce-"));
     let message = Message::signed("/tekton", headers, event.to_string().into());
-    passing.pass_on("/tekton", &message).await
+    passing.pass_on("/tekton", &message, slot).await
 }
 
-async fn lighthouse(State(passing): State<Passing>, headers: HeaderMap, body: Bytes) -> Response {
+async fn lighthouse(State(passing): State<Passing>, headers: HeaderMap, body: Body) -> Response {
+    let (slot, body) = match passing.read("/lighthouse", body, LIGHTHOUSE).await {
+        Ok(read) => read,
+        Err(refusal) => return refusal,
+    };
     let headers = kept(&headers, |name| {
         matches!(name, "content-type" | "user-agent") || name.starts_with("x-lighthouse-")
     });
-    passing.pass_on("/lighthouse", &Message::untouched("/lighthouse", headers, body)).await
+    let message = Message::untouched("/lighthouse", headers, body);
+    passing.pass_on("/lighthouse", &message, slot).await
 }
 
 fn kept(headers: &HeaderMap, is_kept: impl Fn(&str) -> bool) -> HeaderMap {
@@ -93,11 +110,50 @@ fn kept(headers: &HeaderMap, is_kept: impl Fn(&str) -> bool) -> HeaderMap {
 }
 
 impl Passing {
-    async fn pass_on(&self, path: &'static str, message: &Message) -> Response {
-        let answer = match self.slots.try_acquire() {
-            Ok(_slot) => self.pass.until_taken(message).await,
-            Err(_) => None,
+    /// Reads a body once there is a place for it; the place is its own until it is dropped.
+    async fn read(
+        &self,
+        path: &'static str,
+        body: Body,
+        limit: usize,
+    ) -> Result<(OwnedSemaphorePermit, Bytes), Response> {
+        let refused = |status: StatusCode, detail: &'static str| {
+            self.pass.metrics.add(
+                Metric::Passed,
+                &[("path", path), ("status", status.as_str())],
+                1,
+            );
+            tracing::warn!(path, %status, "a delivery was not read: {}", detail.trim_end());
+            (status, detail).into_response()
         };
+        let too_large = || refused(StatusCode::PAYLOAD_TOO_LARGE, "the delivery is too large\n");
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        if size(body.size_hint().lower()) > limit {
+            return Err(too_large());
+        }
+        // Who does not say how much comes may send all that is allowed.
+        let announced = body.size_hint().upper().map_or(limit, size).min(limit);
+        let places = u32::try_from(announced.div_ceil(MIB)).unwrap_or(u32::MAX).max(1);
+        let slot = Arc::clone(&self.slots).try_acquire_many_owned(places).map_err(|_| {
+            refused(StatusCode::SERVICE_UNAVAILABLE, "too many deliveries wait; send it again\n")
+        })?;
+        match timeout(READING, to_bytes(body, limit)).await {
+            Ok(Ok(body)) => Ok((slot, body)),
+            // Or it broke off, and nobody reads this.
+            Ok(Err(_)) => Err(too_large()),
+            Err(_) => {
+                Err(refused(StatusCode::REQUEST_TIMEOUT, "the delivery did not end in time\n"))
+            }
+        }
+    }
+
+    async fn pass_on(
+        &self,
+        path: &'static str,
+        message: &Message,
+        _slot: OwnedSemaphorePermit,
+    ) -> Response {
+        let answer = self.pass.until_taken(message).await;
         let status = answer.as_ref().and_then(|it| it.status);
         let status = status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         self.pass.metrics.add(Metric::Passed, &[("path", path), ("status", status.as_str())], 1);

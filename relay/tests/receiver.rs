@@ -6,6 +6,8 @@ mod support;
 
 use std::time::Duration;
 
+use axum::{Router, response::Redirect};
+use futures_util::FutureExt;
 use relay::relay::Relay;
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -13,6 +15,10 @@ use support::{
     Cluster, Sink, client, get,
     objects::{SECRET, lighthouse_job, run},
     options, paces, ready, relay, relay_with, sorted, until,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
 };
 
 #[tokio::test]
@@ -234,6 +240,79 @@ async fn deliveries_of_lighthouse_are_passed_on_untouched() {
         assert_eq!(headers["user-agent"], "LighthouseHook");
         assert!(!headers.contains_key("webhook-signature"));
     }
+}
+
+/// Says that a body comes, and is told to go on once there is a place for it.
+async fn announced(relay: &Relay, path: &str, bytes: usize) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(relay.deliveries.unwrap()).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {bytes}\r\nexpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    let status = String::from_utf8_lossy(&status[9..]).into_owned();
+    (stream, status)
+}
+
+#[tokio::test]
+async fn deliveries_that_do_not_come_hold_a_bounded_part_of_the_memory() {
+    let (cluster, sink) = (Cluster::start().await, Sink::start().await);
+    for (bytes, at_once) in [(1, 64), (9_000_000, 7)] {
+        let relay = relay_with(&cluster, &sink, &["--deliveries=127.0.0.1:0"]).await;
+        let mut open = Vec::new();
+        for _ in 0..at_once {
+            let (stream, status) = announced(&relay, "/lighthouse", bytes).await;
+            assert_eq!(status, "100");
+            open.push(stream);
+        }
+        assert_eq!(announced(&relay, "/lighthouse", bytes).await.1, "503", "{bytes}");
+        // Each place is free again when who had it goes away.
+        open.clear();
+        let delivered = async || {
+            let answer = Client::new().post(delivery(&relay, "/lighthouse")).body("{}").send();
+            answer.await.unwrap().status().as_u16()
+        };
+        while delivered().await == 503 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(delivered().await, 202);
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_larger_than_any_can_be_is_not_read() {
+    let (cluster, sink) = (Cluster::start().await, Sink::start().await);
+    let relay = relay_with(&cluster, &sink, &["--deliveries=127.0.0.1:0"]).await;
+    for (path, bytes) in [("/tekton", 3 << 20), ("/lighthouse", 10_000_001)] {
+        assert_eq!(announced(&relay, path, bytes).await.1, "413", "{path}");
+        // Nor where its size is not said: it is given up in the middle.
+        let mut stream = TcpStream::connect(relay.deliveries.unwrap()).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+        let chunk = format!("{bytes:x}\r\n{}\r\n0\r\n\r\n", " ".repeat(bytes));
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let sending = tokio::spawn(async move { stream.write_all(chunk.as_bytes()).await });
+        until_metric(&relay, &format!(r#"{{path="{path}",status="413"}} 2"#)).await;
+        sending.abort();
+    }
+    assert!(sink.got().requests.is_empty());
+}
+
+#[tokio::test]
+async fn a_receiver_that_redirects_gets_nothing_and_nor_does_who_it_names() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = format!("http://{}", elsewhere.local_addr().unwrap());
+    let redirect = Router::new().fallback(move || async move { Redirect::temporary(&other) });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, redirect).await });
+    let cluster = Cluster::start().await;
+    cluster.put(&run("TaskRun", "task", true));
+    let options = options(&url, &[]);
+    let relay = Relay::start_with(options, client(&cluster), paces()).await.unwrap();
+    until_metric(&relay, r#"posts_total{status="307"}"#).await;
+    assert!(elsewhere.accept().now_or_never().is_none(), "nobody came there");
+    assert!(!get(&relay, "/metrics").await.1.contains("items_sent_total{"));
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use deployment::Deployment;
 #[derive(Args, Debug)]
 #[command(
     after_help = "Walks the way of a delivery and names the hop that is broken: webhook, queue, forwarder, Collector.
-Set the secrets as they are set there. A stack with function URLs has one for each function: give those of its
+Set the secrets as they are set there, those of jobs too. A stack with function URLs has one for each function: give those of its
 outputs with the flags. What arrives is one span of each provider that has pings, `ping`."
 )]
 pub(crate) struct Check {
@@ -91,9 +91,12 @@ async fn settings(vars: &Vars) -> Findings {
     for provider in Provider::with_webhooks() {
         findings.push((provider.as_str(), webhook(provider, vars).await));
     }
+    let jobs = gate(GateSettings::build_events(vars)).await;
+    let otlp = otlp(vars, &jobs);
     findings.extend([
         ("traceparent", gate(GateSettings::traceparent(vars)).await),
-        ("build-events", gate(GateSettings::build_events(vars)).await),
+        ("build-events", jobs),
+        ("otlp", otlp),
         ("rules", rules(vars).await),
         ("queue", queue(vars)),
         ("data", data(vars)),
@@ -131,6 +134,17 @@ async fn gate(settings: Result<GateSettings, SettingsError>) -> Finding {
         Ok(gate) => Finding::Good(format!("may be called by {}", gate.in_words())),
         Err(GateError::Unproved(error)) => Finding::Off(error.to_string()),
         Err(error) => Finding::Bad(error.to_string()),
+    }
+}
+
+/// What jobs export: whoever may send build events may send there.
+fn otlp(vars: &Vars, jobs: &Finding) -> Finding {
+    match (jobs, WebhookSettings::parse(vars)) {
+        (Finding::Good(who), Ok(common)) => {
+            Finding::Good(format!("{who}, in bodies of up to {} bytes", common.max_body))
+        }
+        (Finding::Good(_), Err(error)) => Finding::Bad(error.to_string()),
+        _ => Finding::Off("needs what build-events needs".to_owned()),
     }
 }
 
@@ -260,6 +274,11 @@ mod tests {
             ),
             (&[token], "build-events", "may be called by who shows BUILD_EVENTS_TOKEN"),
             (&[token, ("ACCESS", rules)], "build-events", "may be called by whom ACCESS names"),
+            (
+                &[token, ("MAX_BODY_BYTES", "1000000")],
+                "otlp",
+                "may be called by who shows BUILD_EVENTS_TOKEN, in bodies of up to 1000000 bytes",
+            ),
         ] {
             let found = found(vars).await;
             let (_, mark, text) = found.iter().find(|it| it.0 == service).unwrap();

@@ -13,7 +13,7 @@ use spanhook_core::{
 };
 use spanhook_service::{
     clock::Clock,
-    export::{innermost, shown},
+    export::{self, innermost, shown},
     live::{self, LiveError, Source},
     settings::environment,
 };
@@ -95,15 +95,12 @@ impl Sender {
         for provider in Provider::with_webhooks() {
             // What an issuer signs can't be made here.
             for check in provider.room().checks.iter().filter(|it| it.variable.secret) {
-                let variable = check.variable;
-                let Some(secret) = first(vars, variable)? else { continue };
-                let hint = variable.expected;
-                let key = check.key(&String::from_utf8_lossy(&secret));
-                let key = key.ok_or(SendError::Secret { variable: variable.name, hint })?;
-                keys.push((provider, check, key));
+                if let Some(key) = key(vars, check)? {
+                    keys.push((provider, check, key));
+                }
             }
         }
-        let client = Client::builder().timeout(std::time::Duration::from_secs(30)).build();
+        let client = export::client().timeout(std::time::Duration::from_secs(30)).build();
         let no_client = |error: reqwest::Error| SendError::NoAnswer {
             url: String::new(),
             reason: error.to_string(),
@@ -139,6 +136,15 @@ impl Sender {
             body: answer.text().await.map_err(no_answer)?,
         })
     }
+}
+
+/// The key that signs for a check; none where its variable is not set.
+pub(crate) fn key(vars: &Vars, check: &Check) -> Result<Option<Vec<u8>>, SendError> {
+    let variable = check.variable;
+    let Some(secret) = first(vars, variable)? else { return Ok(None) };
+    let key = check.key(&String::from_utf8_lossy(&secret));
+    let unusable = SendError::Secret { variable: variable.name, hint: variable.expected };
+    key.map(Some).ok_or(unusable)
 }
 
 /// The first live value of a secret that the variable itself holds.
@@ -185,6 +191,9 @@ fn address(to: &str, provider: Provider) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::{Router, response::Redirect, routing::post};
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -202,6 +211,21 @@ mod tests {
         let error = sender.send(&to, b"{}", Some(Provider::Gitlab)).await.unwrap_err().to_string();
         assert!(error.contains("no answer from http://127.0.0.1:"), "{error}");
         assert!(!error.contains("s3cret"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_signed_delivery_is_posted_to_no_other_address_than_was_named() {
+        let elsewhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = format!("http://{}/github", elsewhere.local_addr().unwrap());
+        let redirect = post(move || async move { Redirect::temporary(&other) });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/github", redirect);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let vars = Vars::from([("GITHUB_WEBHOOK_SECRET".to_owned(), "a-secret".to_owned())]);
+        let sent = Sender::new(&vars).unwrap().send(&to, b"{}", Some(Provider::Github)).await;
+        assert_eq!(sent.unwrap().status, 307);
+        assert!(elsewhere.accept().now_or_never().is_none(), "nobody came there");
     }
 
     #[test]

@@ -13,8 +13,6 @@ use uuid::Uuid;
 
 use super::{
     Running, Serve, logs,
-    role::Role,
-    store::DATA_LIMIT,
     view::{self, waterfall},
 };
 use crate::{
@@ -62,12 +60,8 @@ impl Demo {
         let samples = Provider::ALL.map(Provider::samples);
         let settings = samples.iter().flat_map(|it| it.settings);
         vars.extend(settings.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())));
-        let serve = Serve {
-            listen: ([127, 0, 0, 1], self.port).into(),
-            data: folder.path().to_owned(),
-            data_limit: DATA_LIMIT,
-            role: Role::All,
-        };
+        let listen = ([127, 0, 0, 1], self.port).into();
+        let serve = Serve { listen, ..Serve::local(folder.path()) };
         let running = Running::start(&vars, &serve).await?;
         let store = running.store().ok_or("a demonstration has a queue of its own")?;
         let url = format!("http://{}", running.address);

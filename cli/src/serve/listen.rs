@@ -308,6 +308,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_header_has_a_bound() {
+        let (address, _stop) = start(8).await;
+        // What was read with the last of the buffer still counts.
+        for (bytes, taken) in [(BUFFER / 2, true), (2 * BUFFER, false)] {
+            let head = format!("GET / HTTP/1.1\r\nhost: x\r\nlong: {}\r\n\r\n", "x".repeat(bytes));
+            let mut stream = open(address, head.as_bytes()).await;
+            assert_eq!(answered(&mut stream).await, taken, "{bytes} bytes");
+        }
+    }
+
+    #[tokio::test]
     async fn a_request_that_was_begun_is_the_last_to_make_room() {
         let (address, _stop) = start(2).await;
         let head =

@@ -3,18 +3,16 @@ use std::collections::BTreeMap;
 use spanhook_core::message::{Message, OTLP};
 use spanhook_service::queue::Outbox;
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 use super::{view::page::TraceSource, *};
 
 async fn started(data: &TempDir, pairs: &[(&str, &str)]) -> Result<Running, Failure> {
     let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let serve = Serve {
-        listen: ([127, 0, 0, 1], 0).into(),
-        data: data.path().to_owned(),
-        data_limit: store::DATA_LIMIT,
-        role: Role::All,
-    };
-    Running::start(&pairs.collect(), &serve).await
+    Running::start(&pairs.collect(), &Serve::local(data.path())).await
 }
 
 async fn running(data: &TempDir) -> Running {
@@ -57,6 +55,24 @@ async fn what_jobs_export_is_taken_only_where_something_proves_them() {
     let answer = reqwest::Client::new().post(url).body("{}").send().await.unwrap();
     let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
     assert!(status == 404 && text.contains("OIDC_ISSUERS"), "{status} {text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_drips_is_given_up_after_half_a_minute() {
+    let data = TempDir::new().unwrap();
+    let unsigned = [("ALLOW_UNSIGNED", "true")];
+    let running = started(&data, &unsigned).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(running.address).await.unwrap();
+    let head = b"POST /circleci HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    let began = Instant::now();
+    let mut answer = Vec::new();
+    // Never a pause of ten seconds.
+    while timeout(Duration::from_secs(9), stream.read_buf(&mut answer)).await.is_err() {
+        stream.write_all(b"x").await.unwrap();
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

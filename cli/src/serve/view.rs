@@ -64,8 +64,10 @@ pub(crate) struct Summary {
     pub(crate) url: String,
     /// Which try of the run it is, where that is told.
     pub(crate) attempt: String,
-    /// `cicd.pipeline.result`; empty while only jobs of the run arrived.
+    /// `cicd.pipeline.result`; empty while only jobs of the run arrived, and where there is no run.
     pub(crate) result: String,
+    /// What it tells of: the run, or what else came first.
+    pub(crate) role: Role,
     /// Nanoseconds since the epoch, as text: JavaScript's numbers are too short for them.
     #[serde(serialize_with = "as_text")]
     pub(crate) start: u64,
@@ -360,6 +362,7 @@ fn summary(id: &str, rows: &[Row]) -> Summary {
         url: get(CICD_PIPELINE_RUN_URL_FULL),
         attempt: get(ATTEMPT),
         result: get(CICD_PIPELINE_RESULT),
+        role: run.map(|row| row.role).unwrap_or_default(),
         start: rows.iter().map(start).min().unwrap_or(0),
         end: rows.iter().map(|row| row.end).max().unwrap_or(0),
         span_count: rows.len() + rows.iter().filter(|row| row.queued > 0).count(),

@@ -80,8 +80,8 @@ pub struct Message {
 
 impl Message {
     /// Spans, points or records to forward; the body comes from [`Packing::pack`]. `ended_at`, in
-    /// nanoseconds since the epoch, is when the last of them ended: the forwarder measures its delay
-    /// by it.
+    /// nanoseconds since the epoch, is when the last of what is sent with them ended: the forwarder
+    /// measures its delay by it.
     #[must_use]
     pub fn otlp(
         signal: Signal,
@@ -326,6 +326,15 @@ mod tests {
         assert!(unpack(&pack(&[10, 2, 1, 1]), Some(OTLP), None).is_ok());
         assert!(unpack(&pack(&[]), Some(OTLP), None).is_ok());
         assert_eq!(unpack(&[10, 2, 1], Some(PROTOBUF), None), Err(Undecodable::Protobuf));
+    }
+
+    /// A kilobyte that says it is a gigabyte of zeros.
+    #[test]
+    fn a_message_that_would_fill_the_memory_is_refused() {
+        let zeros = |bytes| pack(&vec![0; bytes]);
+        assert_eq!(unpack(&zeros(RAW_LIMIT + 1), Some(OTLP), None), Err(Undecodable::Zstd));
+        assert_eq!(unpack(&zeros(DELIVERY_LIMIT + 1), Some(RAW), None), Err(Undecodable::Zstd));
+        assert!(unpack(&zeros(DELIVERY_LIMIT), Some(RAW), None).is_ok());
     }
 
     #[test]

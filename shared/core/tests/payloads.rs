@@ -8,9 +8,14 @@ use std::{fs, path::Path};
 
 use serde_json::{Map, Value, json};
 use spanhook_core::{
+    build_event::{self, Sender},
     delivery::{Accepted, Mapped, Outcome, Unmappable},
     id::TraceIds,
     mapping::ServiceName,
+    otlp::{
+        Signal,
+        front::{Encoding, Request, Writer},
+    },
     provider::{
         Provider,
         gitlab::{self, JobSpans},
@@ -247,4 +252,35 @@ fn what_is_no_event_is_kept_with_a_reason() {
             );
         }
     }
+}
+
+/// A parser that calls itself for each level would end the process, and no sender has to be trusted for it.
+#[test]
+fn json_of_any_depth_is_answered_and_ends_no_process() {
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+        let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
+        let within = [r#"{"object_kind":"pipeline","builds":"#, &deep, "}"].concat();
+        for provider in Provider::with_webhooks() {
+            for body in [&deep, &within] {
+                let Outcome::Quarantined { reason, .. } = outcome(provider, body.as_bytes()) else {
+                    panic!("{provider} maps it")
+                };
+                assert_ne!(reason, Unmappable::Bug, "{provider}");
+            }
+        }
+        let settings = Settings::default();
+        assert!(build_event::map(deep.as_bytes(), 1, &settings, Sender::Trusted).is_err());
+    }
+    let values = |levels| {
+        let (open, close) = (r#"{"arrayValue":{"values":["#.repeat(levels), "]}}".repeat(levels));
+        let value = format!(r#"{{"key":"k","value":{open}{close}}}"#);
+        format!(r#"{{"resourceSpans":[{{"resource":{{"attributes":[{value}]}}}}]}}"#)
+    };
+    let request = Request { signal: Signal::Traces, encoding: Encoding::Json };
+    let (settings, rules) = (Settings::default(), ProjectRules::default());
+    let take = |body: String| {
+        request.take(body.as_bytes(), 1 << 20, Writer::Trusted, 1, &settings, &rules)
+    };
+    assert!(take(values(10)).is_ok());
+    assert!(take(values(100_000)).is_err());
 }

@@ -216,6 +216,8 @@ fn said(status: StatusCode, kind: &str, body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{io::Read, net::TcpListener};
+
     use super::*;
 
     #[test]
@@ -283,6 +285,36 @@ mod tests {
         for (status, kind, body, expected) in cases {
             assert_eq!(found(*status, kind, body), *expected, "{status} {kind}");
         }
+    }
+
+    #[tokio::test]
+    async fn headers_and_spans_follow_no_redirect() {
+        let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+        elsewhere.set_nonblocking(true).unwrap();
+        let redirecting = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = |it: &TcpListener| format!("http://{}", it.local_addr().unwrap());
+        let (other, endpoint) = (url(&elsewhere), url(&redirecting));
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = redirecting.accept().unwrap();
+            let mut head = vec![0; 4096];
+            let read = stream.read(&mut head).unwrap();
+            let answer = format!(
+                "HTTP/1.1 307 x\r\nlocation: {other}/v1/traces\r\ncontent-length: 0\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(&head[..read]).to_lowercase()
+        });
+        let vars = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer hunter2"),
+        ];
+        let vars = vars.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        let exporter = HttpExporter::new(&ExportSettings::parse(&vars).unwrap().unwrap()).unwrap();
+        let outcome = exporter.export(Signal::Traces, Bytes::from_static(b"spans")).await;
+        let Outcome::Misconfigured { reason } = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("redirects to"), "{reason}");
+        assert!(server.join().unwrap().contains("authorization: bearer hunter2"));
+        assert!(elsewhere.accept().is_err(), "nobody came there");
     }
 
     #[test]

@@ -113,16 +113,23 @@ fn received(record: SqsMessage) -> Result<Received, UnidentifiedMessage> {
     })
 }
 
-/// From the end of the newest delivered work to now, in milliseconds.
+/// How long SQS keeps a message, in milliseconds. No queue makes work later than that: who says so
+/// has a wrong clock, as a job that exports may, and is not to ring the alarm of all others.
+const KEPT: u64 = 14 * 24 * 60 * 60 * 1000;
+
+/// From the end of the oldest delivered work to now, in milliseconds: of a batch that one late message
+/// came with, that one is what somebody waited for.
 #[must_use]
 pub fn lag(messages: &[Received], verdicts: &[Verdict], clock: Clock) -> Option<u64> {
-    let ended = messages
+    let now = u64::try_from(clock.since_epoch().as_millis()).ok()?;
+    messages
         .iter()
         .zip(verdicts)
         .filter(|(_, verdict)| **verdict == Verdict::Ack)
         .filter_map(|(message, _)| message.attributes.get("ended_at")?.parse::<u64>().ok())
-        .max()?;
-    u64::try_from(clock.since_epoch().as_millis()).ok().map(|now| now.saturating_sub(ended))
+        .map(|ended| now.saturating_sub(ended))
+        .filter(|lag| *lag <= KEPT)
+        .max()
 }
 
 /// Counts what a batch came to.
@@ -141,7 +148,7 @@ pub fn report(telemetry: &Telemetry, tally: Tally, lag: Option<u64>) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, time::SystemTime};
 
     use bytes::Bytes;
     use spanhook_core::message::pack;
@@ -153,6 +160,37 @@ mod tests {
         queue::QueueError,
         telemetry::TelemetrySettings,
     };
+
+    #[test]
+    fn the_lag_is_that_of_the_oldest_work_that_was_delivered() {
+        const NOW: u64 = 1_793_611_800_000;
+        let now = Clock::new(|| SystemTime::UNIX_EPOCH + Duration::from_millis(NOW));
+        let retry = || Verdict::Retry { after: None, reason: String::new() };
+        let message = |ended: &str| Received {
+            attributes: BTreeMap::from([("ended_at".to_owned(), ended.to_owned())]),
+            ..Received::default()
+        };
+        let ago = |seconds: u64| message(&(NOW - seconds * 1000).to_string());
+        let days = 24 * 60 * 60;
+        for (batch, expected) in [
+            (vec![], None),
+            (
+                vec![(ago(2), Verdict::Ack), (ago(600), Verdict::Ack), (ago(3), Verdict::Ack)],
+                Some(600_000),
+            ),
+            (vec![(ago(2), Verdict::Ack), (ago(600), retry())], Some(2000)),
+            (vec![(ago(600), retry())], None),
+            (vec![(ago(13 * days), Verdict::Ack)], Some(13 * days * 1000)),
+            // Clocks that are wrong, and what tells no time.
+            (vec![(ago(15 * days), Verdict::Ack), (ago(2), Verdict::Ack)], Some(2000)),
+            (vec![(message("0"), Verdict::Ack)], None),
+            (vec![(message("x"), Verdict::Ack), (Received::default(), Verdict::Ack)], None),
+            (vec![(message(&(NOW + 5000).to_string()), Verdict::Ack)], Some(0)),
+        ] {
+            let (messages, verdicts): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            assert_eq!(lag(&messages, &verdicts, now), expected, "{messages:?}");
+        }
+    }
 
     /// Hangs, as a receiver and as a queue.
     struct Hanging;

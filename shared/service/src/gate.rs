@@ -35,7 +35,7 @@ pub use self::{
     keys::{FLOOR, FRESH, KeysError, STALE},
     proofs::Screened,
     receiver::Receiver,
-    settings::{GateSettings, TRACEPARENT_TOKEN, variables},
+    settings::{BUILD_EVENTS, GateSettings, TRACEPARENT_TOKEN, variables},
     token::{MAX_LIFETIME, MAX_TOKEN, SKEW},
 };
 use self::{proofs::Proofs, token::Token};

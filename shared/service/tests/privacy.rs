@@ -7,11 +7,11 @@ mod support;
 
 use std::sync::Arc;
 
-use spanhook_core::check::sign_hex;
+use spanhook_core::check::{PATH_SECRET, Scheme, sign_hex};
 use spanhook_core::{message::Content, otlp::Signal, provider::Provider};
 use spanhook_service::export::Export;
 use support::{
-    Captured, MemoryOutbox, SECRET, TOKEN, ask, gzip, post, receiver, router, signed,
+    Captured, MemoryOutbox, NOW, SECRET, TOKEN, ask, gzip, post, receiver, router, signed,
     signed_standard, vars,
 };
 
@@ -73,6 +73,31 @@ async fn secrets_and_personal_data_reach_no_log_answer_or_debug_output() {
         }
     }
     assert_eq!((queue.sent.lock().unwrap().len(), queue.dead.lock().unwrap().len()), (4, 2));
+    // A cluster's doors, with a proof that holds and with one that does not.
+    let clusters = [
+        (Provider::Kubernetes, "KUBERNETES_TOKEN", "/kubernetes".to_owned()),
+        (Provider::Tekton, "TEKTON_TOKEN", "/tekton".to_owned()),
+        (Provider::Tekton, "TEKTON_PATH_SECRET", format!("/tekton/{SECRET}")),
+        (Provider::Lighthouse, "LIGHTHOUSE_HMAC_KEY", "/lighthouse".to_owned()),
+    ];
+    for (provider, variable, path) in clusters {
+        let receiver = support::receiver(provider, &support::vars(&[(variable, SECRET)])).await;
+        said += &format!("{receiver:?}");
+        let service = router(receiver, &queue, 100_000).await;
+        let checks = provider.room().checks;
+        let check = checks.iter().find(|it| it.variable.name == variable).unwrap();
+        for (key, path) in [(SECRET, &*path), ("hunter2-is-a-wrong-one-here", "/wrong-hunter2")] {
+            let mut request = post(path, &[], "private-payload");
+            check.sign(request.headers_mut(), b"private-payload", key.as_bytes(), "id", NOW);
+            if check.scheme == Scheme::Path {
+                request.headers_mut().remove(PATH_SECRET);
+            }
+            said += &ask(service.clone(), request).await.1;
+        }
+    }
+    let dead = queue.dead.lock().unwrap().clone();
+    assert_eq!(dead.len(), 2 + 4, "each proof held once");
+    said += &dead.iter().map(|it| format!("{:?}", it.attributes)).collect::<String>();
     said += &format!(
         "{:?}",
         exporter.export(spanhook_service::export::Signal::Traces, bytes::Bytes::new()).await

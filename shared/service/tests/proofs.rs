@@ -9,13 +9,15 @@ use aws_lc_rs::signature::RsaKeyPair;
 use axum::{Router, http::HeaderMap};
 use serde_json::{Value, json};
 use spanhook_core::{
-    check::{Check, Rejection, Scheme},
+    check::{Check, PATH_SECRET, Rejection, Scheme},
+    delivery::RECEIVED,
     provider::Provider,
     settings::{Variable, WebhookSettings},
 };
 use spanhook_service::gate::{Denied, GateError, Proof, Receiver};
 use support::{
-    MemoryOutbox, NOW, PING, SECRET, TOKEN, ask, broken_off, post, quiet, telling,
+    MemoryOutbox, NOW, PING, SECRET, TOKEN, ask, broken_off, post, quiet, router, signed_by, spans,
+    telling,
     tokens::{generate, jwk, sign},
     vars,
 };
@@ -146,6 +148,15 @@ async fn an_address_that_nobody_can_guess_is_a_proof_like_any_other() {
         assert!(!answer.contains(SECRET), "{answer}");
     }
     assert_eq!(queue.sent.lock().unwrap().len(), 2);
+    // A header of that name is worth what it holds, and never makes a wrong path right.
+    for (path, header, expected) in [
+        ("/tekton", SECRET, 202),
+        ("/tekton", "another-secret-that-is-long", 401),
+        ("/tekton/another-secret-that-is-long", SECRET, 401),
+    ] {
+        let request = post(path, &[(PATH_SECRET, header)], body);
+        assert_eq!(ask(service(secret).await, request).await.0, expected, "{path}");
+    }
     // Of other providers a longer path is none.
     let other = webhook(&[("BEARER", SECRET)], &queue).await;
     let (status, _) = ask(other, post(&format!("/circleci/{SECRET}"), &[], PING)).await;
@@ -303,4 +314,21 @@ async fn a_webhook_that_nothing_or_anybody_could_prove_does_not_start() {
     let unsigned = receiver(&[("ALLOW_UNSIGNED", "true")]).await.unwrap();
     assert_eq!(unsigned.proofs(), "unsigned deliveries are accepted");
     assert!(unsigned.screen(&HeaderMap::new(), NOW).await.is_ok());
+}
+
+/// Some events have no date, and then have that of their arrival, which is handed on in a header.
+#[tokio::test]
+async fn no_header_of_a_sender_says_when_a_delivery_arrived() {
+    let vars = vars(&[("LIGHTHOUSE_HMAC_KEY", SECRET)]);
+    let queue = Arc::new(MemoryOutbox::default());
+    let service =
+        router(support::receiver(Provider::Lighthouse, &vars).await, &queue, 100_000).await;
+    let body = include_str!("../../../events/lighthouse/push.json");
+    let mut request = signed_by(Provider::Lighthouse, body);
+    for text in ["1", "9999999999999999999"] {
+        request.headers_mut().append(RECEIVED, text.parse().unwrap());
+    }
+    assert_eq!(ask(service, request).await.0, 202);
+    let starts: Vec<_> = spans(&queue).iter().map(|it| it.start_time_unix_nano).collect();
+    assert_eq!(starts, [NOW * 1_000_000_000]);
 }

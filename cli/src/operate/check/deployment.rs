@@ -3,30 +3,37 @@
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use reqwest::Client;
+use reqwest::{Response, header::HeaderMap};
 use serde_json::Value;
 use spanhook_core::{
+    otlp::front::Encoding,
     provider::Provider,
     settings::{Settings, Vars},
     traceparent::{self, Context, Format},
 };
 use spanhook_service::{
     clock::Clock,
-    export::innermost,
-    gate::TRACEPARENT_TOKEN,
+    export::{client, innermost},
+    gate::{BUILD_EVENTS, TRACEPARENT_TOKEN},
     queue::{Depth, SqsQueue},
     startup::project_rules,
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::send::{Sender, first},
+    super::send::{Sender, first, key},
     Finding, Findings,
 };
 use crate::terminal::printable;
 
+/// Where spans are exported to; the other signals go beside it.
+const TRACES: &str = "v1/traces";
+
 /// How often the queues are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long one answer may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the functions and queues of a deployment are.
 #[derive(Args, Debug)]
@@ -36,6 +43,9 @@ pub(super) struct Deployment {
     /// URL of the traceparent endpoint
     #[arg(long, value_name = "URL")]
     traceparent: Option<String>,
+    /// URL of what takes OTLP from jobs
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
     /// SQS queue, to see the delivery go through it
     #[arg(long, value_name = "URL")]
     queue: Option<String>,
@@ -81,6 +91,7 @@ impl Deployment {
     pub(super) fn at(mut self, base: Option<&str>) -> Self {
         let of = |url: Option<&str>| url.or(base).map(self::base);
         self.traceparent = of(self.traceparent.as_deref());
+        self.otlp = of(self.otlp.as_deref());
         let given = |it: Provider| self.webhooks.0.iter().find(|(of, _)| *of == it);
         let urls = Provider::with_webhooks()
             .filter_map(|it| Some((it, of(given(it).map(|(_, url)| &**url))?)))
@@ -90,7 +101,8 @@ impl Deployment {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.webhooks.0.is_empty() && self.traceparent.is_none() && self.queue.is_none()
+        let functions = [&self.traceparent, &self.otlp, &self.queue];
+        self.webhooks.0.is_empty() && functions.iter().all(|it| it.is_none())
     }
 
     pub(super) async fn walk(&self, vars: &Vars) -> Findings {
@@ -113,6 +125,9 @@ impl Deployment {
         if let Some(url) = &self.traceparent {
             findings.push(("traceparent", contexts(vars, url).await));
         }
+        if let Some(url) = &self.otlp {
+            findings.push(("otlp", exported(vars, url).await));
+        }
         if let Some(queues) = &queues {
             findings.extend(queues.follow(before, pinged.as_deref(), self.wait).await);
         }
@@ -123,7 +138,8 @@ impl Deployment {
 /// A webhook URL without the path that the function is given as the stack's output.
 fn base(url: &str) -> String {
     let url = url.trim_end_matches('/');
-    let mut paths = Provider::ALL.into_iter().map(Provider::as_str).chain(["traceparent"]);
+    let services = ["traceparent", TRACES];
+    let mut paths = Provider::ALL.into_iter().map(Provider::as_str).chain(services);
     let base = paths.find_map(|it| url.strip_suffix(it)?.strip_suffix('/'));
     base.unwrap_or(url).to_owned()
 }
@@ -160,18 +176,71 @@ async fn deliver(
         401 => Finding::Bad(format!(
             "the signature was refused; the secret here is not the one there ({provider})"
         )),
-        403 => Finding::Bad(
-            "the URL does not let anybody call; it needs both permissions, lambda:InvokeFunctionUrl and lambda:InvokeFunction".to_owned(),
-        ),
         404 => Finding::Off(format!("no {provider} receiver at this URL")),
-        429 => Finding::Bad("throttled; raise WebhookConcurrency or the account's limit".to_owned()),
-        502 => Finding::Bad(
-            "the function does not start or crashes; its log says which variable or secret is missing".to_owned(),
-        ),
         503 => Finding::Bad("the signature was accepted, but the queue refused; check QUEUE_URL and the function's role".to_owned()),
-        status => Finding::Bad(format!("answered {status}; see the function's log")),
+        status => unexpected(status),
     };
     (finding, None)
+}
+
+/// What no service of spanhook answers to what is sent here.
+fn unexpected(status: u16) -> Finding {
+    Finding::Bad(match status {
+        300..=399 => "it redirects, which no sender follows; give the address that it redirects to".to_owned(),
+        403 => "the URL does not let anybody call; it needs both permissions, lambda:InvokeFunctionUrl and lambda:InvokeFunction".to_owned(),
+        429 => "throttled; raise WebhookConcurrency or the account's limit".to_owned(),
+        502 => "the function does not start or crashes; its log says which variable or secret is missing".to_owned(),
+        status => format!("answered {status}; see the function's log"),
+    })
+}
+
+/// Whether a job could export: a request with nothing in it, and every proof that is set here.
+async fn exported(vars: &Vars, url: &str) -> Finding {
+    let (mut proof, mut names) = (HeaderMap::new(), Vec::new());
+    let id = uuid::Uuid::new_v4().to_string();
+    let now = Clock::SYSTEM.since_epoch().as_secs();
+    for check in BUILD_EVENTS.iter().filter(|it| it.variable.secret) {
+        match key(vars, check) {
+            Ok(Some(key)) => {
+                check.sign(&mut proof, b"", &key, &id, now);
+                names.push(check.variable.name);
+            }
+            Ok(None) => {}
+            Err(error) => return Finding::Bad(error.to_string()),
+        }
+    }
+    let names = names.join(" and ");
+    let (status, is_ours) = match post(&format!("{url}/{TRACES}"), proof).await {
+        Ok(answer) => {
+            let kind = answer.headers().get("content-type").and_then(|it| it.to_str().ok());
+            (answer.status().as_u16(), kind == Some(Encoding::Protobuf.content_type()))
+        }
+        Err(reason) => return no_answer(&reason),
+    };
+    match status {
+        200 if is_ours && names.is_empty() => Finding::Good("it takes exports of anybody".to_owned()),
+        200 if is_ours => Finding::Good(format!("{names} accepted")),
+        401 if is_ours && names.is_empty() => Finding::Off(
+            "it wants a proof; only a job's own token is one, or set BUILD_EVENTS_TOKEN or BUILD_EVENTS_SIGNING_KEY".to_owned(),
+        ),
+        401 if is_ours => Finding::Bad(format!("{names} refused; what is set here is not what is set there")),
+        403 if is_ours => Finding::Off(
+            "ACCESS takes this proof not for every project: jobs export with their own tokens".to_owned(),
+        ),
+        404 => Finding::Off("nothing takes OTLP at this URL".to_owned()),
+        status => unexpected(status),
+    }
+}
+
+async fn post(url: &str, proof: HeaderMap) -> Result<Response, String> {
+    let client = client().timeout(TIMEOUT).build().map_err(|error| innermost(&error))?;
+    let request = client.post(url).headers(proof);
+    let request = request.header("content-type", Encoding::Protobuf.content_type());
+    request.send().await.map_err(|error| innermost(&error))
+}
+
+fn no_answer(reason: &str) -> Finding {
+    Finding::Bad(format!("no answer ({reason}); check the URL and that it is deployed"))
 }
 
 /// Whether every provider's ids there are those here.
@@ -217,17 +286,14 @@ async fn context(url: &str, provider: Provider, expected: Option<&String>, token
             Finding::Bad("it wants another bearer token; set TRACEPARENT_TOKEN".to_owned())
         }
         Ok((404, _)) => Finding::Off("no traceparent endpoint at this URL".to_owned()),
-        Ok((status, _)) => Finding::Bad(format!("answered {status}; see the function's log")),
-        Err(reason) => {
-            Finding::Bad(format!("no answer ({reason}); check the URL and that it is deployed"))
-        }
+        Ok((status, _)) => unexpected(status),
+        Err(reason) => no_answer(&reason),
     }
 }
 
 async fn get(url: &str, token: &str) -> Result<(u16, String), String> {
-    let timeout = Duration::from_secs(10);
     let reason = |error: reqwest::Error| innermost(&error);
-    let client = Client::builder().timeout(timeout).build().map_err(reason)?;
+    let client = client().timeout(TIMEOUT).build().map_err(reason)?;
     let mut request = client.get(url);
     if !token.is_empty() {
         request = request.bearer_auth(token);
@@ -322,14 +388,22 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use axum::{Router, response::Redirect};
+    use futures_util::FutureExt;
     use spanhook_core::delivery::Delivery;
 
     use super::*;
+    use crate::serve::{Running, Serve};
 
     #[test]
     fn the_outputs_of_a_stack_and_base_urls_are_the_same_place() {
-        for url in ["http://h:1", "http://h:1/", "http://h:1/circleci", "http://h:1/gitlab/"] {
+        for url in [
+            "http://h:1",
+            "http://h:1/",
+            "http://h:1/circleci",
+            "http://h:1/gitlab/",
+            "http://h:1/v1/traces",
+        ] {
             assert_eq!(base(url), "http://h:1");
         }
         assert_eq!(base("https://h/ci/traceparent"), "https://h/ci");
@@ -353,6 +427,62 @@ mod tests {
             }
         }
         assert!(read(&[]).at(None).is_empty());
+    }
+
+    fn vars(pairs: &[(&str, &str)]) -> Vars {
+        pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[tokio::test]
+    async fn what_takes_otlp_from_jobs_is_tried_with_every_secret_that_is_set() {
+        const KEY: &str = "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=";
+        let both =
+            [("BUILD_EVENTS_TOKEN", "a-secret-of-the-tests"), ("BUILD_EVENTS_SIGNING_KEY", KEY)];
+        let webhook = [("GITHUB_WEBHOOK_SECRET", "a-secret-of-the-tests")];
+        let some = [both[0], ("ACCESS", r#"[{"projects": "acme/*", "by": ["bearer"]}]"#)];
+        let anybody = [("ACCESS", r#"[{"projects": "*", "by": ["none"]}]"#)];
+        let other = [("BUILD_EVENTS_TOKEN", "another-secret-of-the-tests")];
+        let mut text = String::new();
+        for (there, here) in [
+            (&both[..], &both[..]),
+            (&both, &both[..1]),
+            (&both, &[]),
+            (&both, &other),
+            (&some, &both[..1]),
+            (&anybody, &[]),
+            (&webhook, &webhook),
+        ] {
+            let data = tempfile::tempdir().unwrap();
+            let serve = Serve::local(data.path());
+            let serve = Running::start(&vars(there), &serve).await.unwrap();
+            let (mark, said) =
+                match exported(&vars(here), &format!("http://{}", serve.address)).await {
+                    Finding::Good(said) => ("good", said),
+                    Finding::Off(said) => ("off", said),
+                    Finding::Bad(said) => ("bad", said),
+                };
+            let names =
+                |pairs: &[(&str, &str)]| pairs.iter().map(|it| it.0).collect::<Vec<_>>().join(", ");
+            text += &format!("{} | {} | {mark}: {said}\n", names(there), names(here));
+            serve.shut_down().await;
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    #[tokio::test]
+    async fn what_redirects_is_told_so_and_gets_nothing() {
+        let elsewhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = format!("http://{}/v1/traces", elsewhere.local_addr().unwrap());
+        let redirect = move || async move { Redirect::permanent(&other) };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(redirect)).await });
+        let vars = vars(&[("BUILD_EVENTS_TOKEN", "a-secret"), ("TRACEPARENT_TOKEN", "a-secret")]);
+        for found in [exported(&vars, &url).await, contexts(&vars, &url).await] {
+            let Finding::Bad(said) = found else { panic!("a redirect is no answer") };
+            assert!(said.contains("redirects"), "{said}");
+        }
+        assert!(elsewhere.accept().now_or_never().is_none(), "nobody came there");
     }
 
     #[test]

@@ -187,6 +187,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_page_runs_no_script_but_its_own_and_is_in_no_frame() {
+        for path in PAGE.iter().filter(|it| **it != "/api/traces") {
+            let router = router(Arc::new(Empty), Hosts::default());
+            let request = Request::builder().uri(*path).header("host", "localhost");
+            let answer = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            let header = |name: &str| answer.headers()[name].to_str().unwrap();
+            let policy = header("content-security-policy");
+            for rule in [
+                "default-src 'none'",
+                "script-src 'self'",
+                "frame-ancestors 'none'",
+                "base-uri 'none'",
+            ] {
+                assert!(policy.split("; ").any(|it| it == rule), "{path}: {policy}");
+            }
+            assert!(!policy.contains("unsafe") && !policy.contains("http"), "{path}: {policy}");
+            assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+        }
+    }
+
+    #[tokio::test]
     async fn webhooks_are_taken_under_every_name() {
         assert_eq!(ask(Method::POST, "/", &[("host", "hooks.example.com")]).await, 202);
     }

@@ -10,7 +10,7 @@ use spanhook_core::semconv::KIND;
 use super::value_text;
 
 /// What a span stands for, in the words that it says itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
     /// What happened in the repository and brought the run.
@@ -49,7 +49,10 @@ pub(crate) enum Role {
     Activity,
     /// A job that did not run again: its earlier attempt counts.
     Marker,
+    /// That a webhook was set up.
+    Ping,
     /// Anything else, such as what a job reported of itself.
+    #[default]
     Other,
 }
 
@@ -73,7 +76,7 @@ impl Role {
 
     /// Whether it is a moment, or stands for what took no time of its own.
     pub(super) fn is_moment(self) -> bool {
-        matches!(self, Self::Event | Self::Marker)
+        matches!(self, Self::Event | Self::Marker | Self::Ping)
     }
 }
 
@@ -112,7 +115,7 @@ mod tests {
             ("container", Role::Container),
             ("activity", Role::Activity),
             ("marker", Role::Marker),
-            ("ping", Role::Other),
+            ("ping", Role::Ping),
         ] {
             assert_eq!(of("anything", vec![pair(KIND, kind)]), role, "{kind}");
         }

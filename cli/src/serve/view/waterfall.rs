@@ -276,6 +276,24 @@ mod tests {
     }
 
     #[test]
+    fn a_ping_is_told_as_one_and_has_no_result() {
+        for body in [
+            include_str!("../../../../events/circleci/ping.json"),
+            include_str!("../../../../events/github/ping.json"),
+        ] {
+            let trace = trace(&[body]);
+            assert_eq!((trace.summary.role, &*trace.summary.result), (Role::Ping, ""));
+            let text = render(&trace, 100, false);
+            assert!(text.starts_with("ping") && !text.contains("·"), "{text}");
+            assert!(
+                text.lines().all(|it| !it.ends_with("0 ms") || it.starts_with("ping  0 ms")),
+                "{text}"
+            );
+        }
+        assert_eq!(trace(&[FAILED]).summary.role, Role::Run);
+    }
+
+    #[test]
     fn of_several_runs_of_one_event_the_one_that_failed_is_told() {
         let other = CLUSTER[0]
             .replace("acme-shop-pr-57-pr-m4t8q", "acme-shop-pr-57-integration-q8t4m")

@@ -119,7 +119,9 @@ fn compress(
     let raw_fits = raw.len() <= limits.raw;
     let body = limits.packing.pack(raw);
     let message = |body| {
-        let ended_at = spans.iter().map(|(_, span)| span.end).max().unwrap_or(0);
+        // The whole trace's: its parts leave together, and none is late because its jobs were early.
+        let all = trace.groups.iter().flat_map(|group| &group.spans);
+        let ended_at = all.map(|span| span.end).max().unwrap_or(0);
         envelope.message(Signal::Traces, (spans.len(), ended_at), body).of_trace(trace.id)
     };
     if body.len() <= limits.body && raw_fits {

@@ -158,14 +158,14 @@ impl Request {
         let mut taken = Taken { messages: Vec::new(), count: 0, rejects: Rejects::default() };
         for (trace, items) in self.kept(&batch, &project, settings, rules) {
             let limits = settings.limits;
+            let ended =
+                items.iter().map(|it| it.end).max().filter(|it| *it > 0).unwrap_or(received);
             let write = |items: &[&batch::Item<'_>]| batch.request(items);
             split(&items, limits, &write, &mut |items, body| {
                 let count = items.iter().map(|it| it.count).sum();
                 if body.len() > limits.body {
                     return rejects.add(Reason::TooLarge, count);
                 }
-                let ended = items.iter().map(|it| it.end).max().filter(|it| *it > 0);
-                let ended = ended.unwrap_or(received);
                 let body = (limits.packing, body);
                 let message = Message::otlp(self.signal, PROVIDER, &project, (count, ended), body);
                 taken.count += count;

@@ -1,5 +1,7 @@
 //! Anything: mapped or refused, and what is mapped can be sent.
 
+use std::collections::BTreeSet;
+
 use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value},
     metrics::v1::{metric::Data, number_data_point},
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 use spanhook_core::{
     build_event::{Sender, map},
     job::Job,
+    message::Message,
     otlp::{
         encode::Limits,
         metric::Kind,
@@ -227,6 +230,15 @@ proptest! {
             spans.chain(points).chain(records).collect::<Vec<_>>()
         };
         prop_assert_eq!(names(small), names(whole));
+        // A part is as late as the whole.
+        let ended = |limits| {
+            let tell = |it: &Message| {
+                let said = ["signal", "trace_id", "ended_at"].map(|name| it.attributes.get(name).cloned());
+                (it.group.clone(), said)
+            };
+            messages(&batch, limits).iter().map(tell).collect::<BTreeSet<_>>()
+        };
+        prop_assert_eq!(ended(small), ended(whole));
         let more = messages(&batch, small).len() >= messages(&batch, whole).len();
         prop_assert!(more);
         for message in messages(&batch, Limits { body, raw: usize::MAX, ..Limits::default() }) {

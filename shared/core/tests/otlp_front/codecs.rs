@@ -280,6 +280,27 @@ fn json_that_is_wrong_names_the_field_and_repeats_nothing() {
     insta::assert_snapshot!(text);
 }
 
+/// A JavaScript SDK cuts a text wherever its limit falls, and a shell of Windows begins a file with a mark.
+#[test]
+fn json_that_was_written_carelessly_costs_a_character_and_no_request() {
+    let name = |written: &[u8]| {
+        let ids =
+            r#""traceId":"ab000000000000000000000000000000","spanId":"00000000000000ff","name":""#;
+        let head = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{ids}"#);
+        let body = [b"\xEF\xBB\xBF", head.as_bytes(), written, br#""}]}]}]}"#].concat();
+        let taken = take(JSON, &body, Writer::Trusted).unwrap();
+        super::support::out(&taken).remove(0).name
+    };
+    for (written, expected) in [
+        (&br"cut \ud83d"[..], "cut \u{fffd}"),
+        (br"\ude00 cut", "\u{fffd} cut"),
+        (br"\ud83d\ude00", "\u{1f600}"),
+        (b"caf\xE9", "caf\u{fffd}"),
+    ] {
+        assert_eq!(name(written), expected);
+    }
+}
+
 #[test]
 fn null_is_absent_and_empty_ids_are_none() {
     let json = r#"{"resourceSpans": [{"resource": null, "scopeSpans": [{"scope": null, "spans": [{

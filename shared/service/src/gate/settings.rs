@@ -75,8 +75,8 @@ pub fn variables() -> [&'static Variable; 6] {
 const JOBS: Check =
     Check { variable: &OIDC_ISSUERS, scheme: Scheme::Oidc { audience: &OIDC_AUDIENCE } };
 
-/// What proves a sender of build events.
-const BUILD_EVENTS: [Check; 3] = [
+/// What proves a sender of build events, or of what jobs export.
+pub static BUILD_EVENTS: [Check; 3] = [
     Check { variable: &BUILD_EVENTS_SIGNING_KEY, scheme: Scheme::StandardWebhooks },
     Check { variable: &BUILD_EVENTS_TOKEN, scheme: Scheme::Bearer },
     JOBS,

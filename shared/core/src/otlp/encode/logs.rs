@@ -28,9 +28,9 @@ type Placed<'l, 'a> = (&'l Group<'a>, &'l Record<'a>);
 pub(super) fn encode_logs(groups: &[Group<'_>], envelope: Envelope<'_>) -> Vec<Message> {
     let records: Vec<Placed<'_, '_>> =
         groups.iter().flat_map(|group| group.records.iter().map(move |it| (group, it))).collect();
+    let ended_at = records.iter().map(|(_, record)| record.time).max().unwrap_or(0);
     let mut messages = Vec::new();
     split(&records, envelope.limits, &write_request, &mut |records, body| {
-        let ended_at = records.iter().map(|(_, record)| record.time).max().unwrap_or(0);
         messages.push(envelope.message(Signal::Logs, (records.len(), ended_at), body));
     });
     messages

@@ -27,9 +27,9 @@ pub(super) fn encode_metrics(groups: &[Group<'_>], envelope: Envelope<'_>) -> Ve
     let points: Vec<Placed<'_, '_>> = metrics
         .flat_map(|(group, metric)| metric.points.iter().map(move |it| (group, metric, it)))
         .collect();
+    let ended_at = points.iter().map(|(_, _, point)| point.time).max().unwrap_or(0);
     let mut messages = Vec::new();
     split(&points, envelope.limits, &write_request, &mut |points, body| {
-        let ended_at = points.iter().map(|(_, _, point)| point.time).max().unwrap_or(0);
         messages.push(envelope.message(Signal::Metrics, (points.len(), ended_at), body));
     });
     messages

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Refused, json, schema};
-use crate::otlp::Signal;
+use crate::{legible::legible, otlp::Signal};
 
 /// How a request is written, and its answer with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Encoding {
     ) -> Result<Cow<'_, [u8]>, Refused> {
         match self {
             Self::Protobuf => Ok(body),
-            Self::Json => json::to_protobuf(&body, schema::request(signal), limit)
+            Self::Json => json::to_protobuf(&legible(body), schema::request(signal), limit)
                 .map(Cow::Owned)
                 .map_err(|bad| Refused::Json(bad.0)),
         }
