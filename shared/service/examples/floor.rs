@@ -12,11 +12,12 @@ use axum::{
     routing::{get, post},
 };
 use spanhook_core::{provider::Provider, secret::Secrets};
+use spanhook_service::settings::environment;
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let secret = std::env::var("CIRCLECI_HOOK_SECRET")?;
+    let secret = environment().remove("CIRCLECI_HOOK_SECRET").ok_or("set CIRCLECI_HOOK_SECRET")?;
     let secrets = Arc::new(Secrets::new([secret.as_bytes()]));
     let check = &Provider::Circleci.room().checks[0];
     let receive = async move |headers: HeaderMap, body: Bytes| {

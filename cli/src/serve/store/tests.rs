@@ -72,7 +72,8 @@ async fn a_batch_is_no_more_than_one_request() {
     let store = Store::open(folder.path()).unwrap();
     let large = |it: usize| {
         // Nothing that compresses.
-        let noise = (0..300_000_u64).map(|at| (at * at * 2_654_435_761 >> 13).to_le_bytes()[0]);
+        let noise = (0..300_000_u64)
+            .map(|at| ((at * at).wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]);
         let attributes = BTreeMap::new();
         Message { body: noise.skip(it).collect(), attributes, group: String::new() }
     };
