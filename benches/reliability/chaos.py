@@ -40,9 +40,9 @@ IGNORED, QUARANTINED, ABANDONED = 4, 3, 4
 class Load:
     """Sends deliveries at a rate, from several threads, as long as it is wanted."""
 
-    def __init__(self, rng, samples, kinds, rate, post, abandon, first, providers):
-        self.rng, self.samples, self.rate, self.post, self.abandon = rng, samples, rate, post, abandon
-        self.kinds = {kind: [it for it in names if it.split("/")[0] in providers] for kind, names in kinds.items()}
+    def __init__(self, rng, samples, kinds, rate, post, abandon, first):
+        self.rng, self.samples, self.kinds, self.rate = rng, samples, kinds, rate
+        self.post, self.abandon = post, abandon
         self.ledger, self.waiting, self.over = Ledger(), queue.Queue(SENDERS), threading.Event()
         self.next = first
         self.threads = [threading.Thread(target=self.send, daemon=True) for _ in range(SENDERS)]
@@ -139,7 +139,6 @@ def serve_path(folder):
             with processes.serve(folder, folder / "disk" / "queue", otlp.endpoint, clock.env) as process:
                 path = faults.ServePath(process, disk, sink, otlp, clock)
                 path.post, path.abandon = connections(process.endpoint)
-                path.providers = {it.split("/")[0] for it in Samples().texts}
                 path.depth = lambda: processes.status(process)["queued"]
                 path.dead = lambda: processes.status(process)["dead_letters"]
                 path.processes = [process, sink]
@@ -162,7 +161,6 @@ def functions_path(folder):
         path = faults.FunctionsPath(functions, queues, mapping, sqs, sink, otlp, clock)
         path.post = lambda it: functions.post(it.path, it.headers(), it.body)
         path.abandon = None  # whoever goes away leaves the function at work
-        path.providers = {it.split("/")[0] for it in Samples().texts}
         path.depth = lambda: queues.depth(queues.queue)
         path.dead = lambda: queues.depth(queues.dead)
         path.processes = [*(it.process for it in functions.all), queues.process, sink]
@@ -187,7 +185,7 @@ def torture(name, folder, arguments, samples, kinds):
         first = 0 if name == "serve" else 400_000
         load = Load(
             faults.seeded(arguments.seed, f"load of {name}"), samples, kinds, arguments.rate,
-            path.post, path.abandon, first, path.providers,
+            path.post, path.abandon, first,
         )  # fmt: skip
         stop = threading.Event()
         breaker = threading.Thread(target=faults.run, args=(path, plan, say, stop), daemon=True)

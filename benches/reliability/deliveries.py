@@ -119,6 +119,8 @@ class Samples:
         if self.ids[sample]:
             known = "|".join(self.ids[sample])
             text = re.sub(rf"(?<![0-9a-f.]){{1}}(?:{known})(?![0-9a-f])", lambda it: f"{100_000 + number}{it[0]}", text)
+        # What has no id but its project's name, as a push or a metric of all runs, or its service's.
+        text = re.sub(r'\b(acme)\b|(?<="stringValue": ")(make)(?=")', rf"\g<0>-{number}", text, flags=re.IGNORECASE)
         text = re.sub(r'("correlation_id": ?"[a-z][^"]*)"', rf'\1-{number}"', text)
         return Delivery(number, sample, text.encode())
 
@@ -134,7 +136,7 @@ def numbers(text):
         elif isinstance(value, list):
             for it in value:
                 walk(it, key)
-        elif re.search(r"(^|_)id$", key) and re.fullmatch(r"[1-9][0-9]{4,11}", str(value)):
+        elif re.search(r"(^|_)id$", key, re.IGNORECASE) and re.fullmatch(r"[1-9][0-9]{4,11}", str(value)):
             found.add(str(value))
 
     walk(json.loads(text))

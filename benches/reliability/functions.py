@@ -13,7 +13,7 @@ import os
 import pathlib
 import queue
 import signal
-import subprocess
+import sys
 import threading
 import time
 
@@ -77,6 +77,14 @@ class Api(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # the function was killed
+            super().handle_error(*_)
+
+
 class Invocation:
     ids = itertools.count()
 
@@ -90,8 +98,8 @@ class Function:
     def __init__(self, name, folder, env, timeout):
         self.name, self.timeout = name, timeout
         self.turn, self.waiting, self.current, self.alive = threading.Lock(), queue.Queue(), None, True
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
-        self.server.daemon_threads, self.server.function = True, self
+        self.server = Server(("127.0.0.1", 0), Api)
+        self.server.function = self
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         env = {
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.server.server_port}",
@@ -110,9 +118,9 @@ class Function:
 
     def __exit__(self, *_):
         self.alive = False
-        self.waiting.put(None)
         self.process.send(signal.SIGCONT)
         self.process.end()
+        self.waiting.put(None)
         self.server.shutdown()
         self.server.server_close()
 
@@ -273,13 +281,9 @@ class Functions:
             **SETTINGS, **env, "AWS_ENDPOINT_URL_SQS": sqs_endpoint,
             "QUEUE_URL": queues.queue, "DEAD_LETTER_QUEUE_URL": queues.dead,
         }  # fmt: skip
-        root = needed("SPANHOOK_FUNCTIONS", "the folder of the built functions")
         providers = ("circleci", "gitlab", "github", "lighthouse", "tekton", "kubernetes")
         names = {f"/{it}": f"{it}-webhook" for it in providers} | {"/build-events": "build-events", "/v1": "otlp"}
-        self.missing = [name for name in names.values() if not (root / name / "bootstrap").exists()]
-        self.paths = {
-            path: Function(name, folder, env, WEBHOOK_TIMEOUT) for path, name in names.items() if name not in self.missing
-        }
+        self.paths = {path: Function(name, folder, env, WEBHOOK_TIMEOUT) for path, name in names.items()}
         self.forwarder = Function(
             "forwarder", folder, {**env, "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_endpoint}, FORWARDER_TIMEOUT
         )
