@@ -23,6 +23,7 @@ import threading
 import time
 
 import faults
+import machine
 import processes
 from deliveries import Samples
 from functions import Functions, Mapping, Queues
@@ -131,13 +132,14 @@ def classify(folder, samples):
 
 
 @contextlib.contextmanager
-def serve_path(folder):
-    clock = processes.Clock(folder)
+def serve_path(folder, seed):
+    clock, power = machine.Clock(folder), machine.Power(folder, folder / "disk", faults.seeded(seed, "power"))
+    both = {"LD_PRELOAD": f"{clock.env['LD_PRELOAD']}:{power.env['LD_PRELOAD']}"}
     with processes.sink(folder) as sink, Proxy(sink.port) as otlp:
-        disk = processes.Disk(folder / "disk")
+        disk = machine.Disk(folder / "disk")
         try:
-            with processes.serve(folder, folder / "disk" / "queue", otlp.endpoint, clock.env) as process:
-                path = faults.ServePath(process, disk, sink, otlp, clock)
+            with processes.serve(folder, folder / "disk" / "queue", otlp.endpoint, {**clock.env, **power.env, **both}) as process:
+                path = faults.ServePath(process, disk, power, sink, otlp, clock)
                 path.post, path.abandon = connections(process.endpoint)
                 path.depth = lambda: processes.status(process)["queued"]
                 path.dead = lambda: processes.status(process)["dead_letters"]
@@ -148,8 +150,8 @@ def serve_path(folder):
 
 
 @contextlib.contextmanager
-def functions_path(folder):
-    clock = processes.Clock(folder)
+def functions_path(folder, _):
+    clock = machine.Clock(folder)
     with (
         processes.sink(folder) as sink,
         Proxy(sink.port) as otlp,
@@ -180,7 +182,7 @@ def torture(name, folder, arguments, samples, kinds):
     def say(text):
         log.write(f"{time.strftime('%H:%M:%S')} {processes.stamp(began)} {text}\n")
 
-    with PATHS[name](folder) as path:
+    with PATHS[name](folder, arguments.seed) as path:
         plan = faults.plan(faults.seeded(arguments.seed, name), path.kinds, seconds)
         first = 0 if name == "serve" else 400_000
         load = Load(

@@ -79,10 +79,10 @@ class Path:
 
 
 class ServePath(Path):
-    def __init__(self, process, disk, *others):
+    def __init__(self, process, disk, power, *others):
         super().__init__(*others)
-        self.process, self.disk = process, disk
-        self.kinds["serve is"] = ["killed", "killed", "asked to end", "stopped"]
+        self.process, self.disk, self.power = process, disk, power
+        self.kinds["serve is"] = ["killed", "without power", "without power", "asked to end", "stopped"]
         if disk.missing is None:
             # At the reserve, and far below it: a write begins and does not fit.
             self.kinds["the disk has so many bytes left:"] = [0, 3000, 20_000, 500_000, 5 << 20]
@@ -91,6 +91,8 @@ class ServePath(Path):
         match fault.kind:
             case "serve is":
                 end(self.process, fault.how)
+                if fault.how == "without power":
+                    return f"{self.power.cut()} writes are lost"
             case "the disk has so many bytes left:":
                 self.disk.fill(int(fault.how))
             case _:
@@ -205,7 +207,8 @@ def run(path, faults, log, stop):
             break
         if begins:
             log(f"{fault}, for {fault.length:.1f} s")
-            path.begin(fault)
+            if said := path.begin(fault):
+                log(said)
         else:
             path.end(fault)
             log(f"over: {fault}")

@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -115,50 +114,6 @@ class Process:
 
 def get(url):
     return collector.get(url)
-
-
-class Clock:
-    """The wall clock of processes, by a library laid over theirs."""
-
-    def __init__(self, folder):
-        self.file = pathlib.Path(folder) / "clock"
-        self.file.write_bytes(struct.pack("q", 0))
-        library = pathlib.Path(folder) / "clock.so"
-        source = pathlib.Path(__file__).with_name("clock.c")
-        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, source], check=True)
-        self.env = {"LD_PRELOAD": str(library), "CLOCK_OFFSET": str(self.file)}
-
-    def set(self, seconds):
-        # In place: the file is mapped.
-        with open(self.file, "r+b") as file:
-            file.write(struct.pack("q", seconds))
-
-
-class Disk:
-    """A small file system of its own for the queue, which only root may have."""
-
-    def __init__(self, folder, megabytes=64):
-        self.folder = pathlib.Path(folder)
-        self.folder.mkdir(parents=True)
-        self.bytes = megabytes << 20
-        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "spanhook-chaos", str(self.folder)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        self.missing = done.stderr.strip() if done.returncode else None
-
-    def fill(self, left):
-        """Leaves so many bytes."""
-        self.free()
-        room = os.statvfs(self.folder)
-        size = max(room.f_bavail * room.f_frsize - left, 0)
-        with contextlib.suppress(OSError), open(self.folder / "ballast", "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-
-    def free(self):
-        (self.folder / "ballast").unlink(missing_ok=True)
-
-    def unmount(self):
-        if self.missing is None:
-            subprocess.run(["umount", str(self.folder)], check=True)
 
 
 def sink(folder, name="collector"):

@@ -51,7 +51,7 @@ class Result:
         self.items, self.arrived = len(promise), len(arrived)
         self.twice = sum(arrived.values()) - len(arrived)
         self.unknown = len(arrived.keys() - promise.keys() - written(possible).keys())
-        missing = promise.keys() - arrived.keys()
+        missing = set(promise.keys() - arrived.keys())
         if missing:
             self.missing = list(self.describe(missing, promised))
 
@@ -62,6 +62,7 @@ class Result:
             for request in requests(folder, signal):
                 for digest, item in hashes(request, names):
                     if digest in missing:
+                        missing.remove(digest)
                         number = traces.get(item.get("traceId"))
                         at = self.ledger.at.get(number)
                         when = time.strftime("answered at %H:%M:%S", time.localtime(at)) if at else "of one of several traces"
