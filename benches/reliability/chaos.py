@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Breaks spanhook at random while it works, and looks whether anything that it answered 2xx is missing in the end.
 
-usage: benches/reliability/chaos.py [--minutes 5] [--seed 1] [--rate 20] [--path serve --path functions] [--keep FOLDER]
+usage: benches/reliability/chaos.py [--minutes 5] [--seed 1] [--rate 20] [--path serve --path functions] [--fault REGEX] [--keep FOLDER]
 
 Deliveries of all providers go to `spanhook serve`, and to the built functions with an SQS server and an event source
 mapping, each with a Collector of its own behind a proxy. The seed says which deliveries are sent and what fails when;
@@ -183,7 +183,7 @@ def torture(name, folder, arguments, samples, kinds):
         log.write(f"{time.strftime('%H:%M:%S')} {processes.stamp(began)} {text}\n")
 
     with PATHS[name](folder, arguments.seed) as path:
-        plan = faults.plan(faults.seeded(arguments.seed, name), path.kinds, seconds)
+        plan = faults.plan(faults.seeded(arguments.seed, name), path.kinds, seconds, arguments.fault)
         first = 0 if name == "serve" else 400_000
         load = Load(
             faults.seeded(arguments.seed, f"load of {name}"), samples, kinds, arguments.rate,
@@ -240,6 +240,7 @@ def main():
     parser.add_argument("--seed", default=str(int(time.time())))
     parser.add_argument("--rate", type=float, default=20, help="deliveries a second to each path")
     parser.add_argument("--path", action="append", choices=PATHS, help="both by default")
+    parser.add_argument("--fault", default="", help="only faults that this regular expression finds; all by default")
     parser.add_argument("--keep", type=pathlib.Path, help="folder for logs and what was written; it must not exist")
     arguments = parser.parse_args()
     folder = arguments.keep or pathlib.Path(tempfile.mkdtemp(prefix="chaos-"))

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import random
+import re
 import signal
 import time
 
@@ -26,8 +27,10 @@ class Fault:
         return f"{self.kind} {self.how}"
 
 
-def plan(rng, kinds, seconds):
+def plan(rng, kinds, seconds, only=""):
     """The faults of a run. Two of the same kind do not overlap; others do."""
+    kinds = {kind: [it for it in hows if re.search(only, f"{kind} {it}")] for kind, hows in kinds.items()}
+    kinds = {kind: hows for kind, hows in kinds.items() if hows}
     at, busy, faults = rng.uniform(0.5, PAUSE), dict.fromkeys(kinds, 0.0), []
     while at < seconds - 1:
         kind = rng.choice(sorted(kinds))
