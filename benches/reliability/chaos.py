@@ -14,9 +14,11 @@ faults of the disk. Ends with 1 when something is missing, unexpected, or does n
 
 import argparse
 import contextlib
+import os
 import pathlib
 import queue
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -252,7 +254,7 @@ def main():
     def run(name):
         results.append(torture(name, folder, arguments, samples, kinds))
 
-    threads = [threading.Thread(target=run, args=(name,)) for name in arguments.path or PATHS]
+    threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in arguments.path or PATHS]
     for it in threads:
         it.start()
     for it in threads:
@@ -276,5 +278,19 @@ def main():
         shutil.rmtree(folder)
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGTERM, interrupted)
+    try:
+        main()
+    except KeyboardInterrupt:
+        # Threads are in the middle of things: whatever they started ends here.
+        processes.Process.over = True
+        for it in processes.Process.all:
+            it.end()
+        for it in machine.Disk.all:
+            it.unmount()
+        os._exit(130)

@@ -34,12 +34,15 @@ class Clock:
 class Disk:
     """A small file system of its own for the queue, which only root may have."""
 
+    all = []  # for whoever is interrupted
+
     def __init__(self, folder, megabytes=64):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "spanhook-chaos", str(self.folder)]
         done = subprocess.run(command, capture_output=True, text=True)
         self.missing = done.stderr.strip() if done.returncode else None
+        Disk.all.append(self)
 
     def fill(self, left):
         """Leaves so many bytes."""
@@ -53,8 +56,8 @@ class Disk:
         (self.folder / "ballast").unlink(missing_ok=True)
 
     def unmount(self):
-        if self.missing is None:
-            subprocess.run(["umount", str(self.folder)], check=True)
+        if self.missing is None and os.path.ismount(self.folder):
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
 
 
 class Power:

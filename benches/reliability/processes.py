@@ -43,13 +43,15 @@ def needed(variable, what):
 class Process:
     """A program that is started again and again, with its log in one file."""
 
+    all, over = [], False  # for whoever is interrupted: nothing is started any more
+
     def __init__(self, name, command, folder, env, ready=lambda: True):
         self.name, self.command, self.env, self.ready = name, [str(it) for it in command], env, ready
         self.log = pathlib.Path(folder) / f"{name}.log"
         self.process = None
-        self.killed = False
         self.crashes = []
         self.lock = threading.RLock()
+        Process.all.append(self)
 
     def __enter__(self):
         self.start()
@@ -63,7 +65,7 @@ class Process:
 
     def start(self):
         with self.lock:
-            if self.process is None:
+            if self.process is None and not Process.over:
                 with open(self.log, "ab") as log:
                     self.process = subprocess.Popen(self.command, env=self.env, stdout=log, stderr=log)
 
