@@ -21,9 +21,7 @@ use spanhook_core::otlp::{
 };
 
 use super::signals::{every_metric, text_value};
-use super::support::{
-    decoded, logs, metrics, raw, request, resource, span, spans, take, taken,
-};
+use super::support::{decoded, logs, metrics, raw, request, resource, span, spans, take, taken};
 
 fn any_value() -> impl Strategy<Value = AnyValue> {
     let value = |it: Any| AnyValue { value: Some(it) };
