@@ -23,8 +23,12 @@ mod rules;
 pub mod seeds;
 mod settings;
 mod signature;
+#[cfg(feature = "service")]
+mod token;
 mod traceparent;
 
+#[cfg(feature = "service")]
+pub use self::token::token;
 pub use self::{
     answer::answer,
     build_events::build_events,
@@ -46,7 +50,7 @@ pub(crate) const NOW: u64 = 1_793_611_800;
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by their names.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: &[(&str, Target)] = &[
     ("answer", answer),
     ("build_events", build_events),
     ("claims", claims),
@@ -57,5 +61,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("rules", rules),
     ("settings", settings),
     ("signature", signature),
+    #[cfg(feature = "service")]
+    ("token", token),
     ("traceparent", traceparent),
 ];

@@ -38,7 +38,10 @@ const TEXTS: [&str; 24] = [
 /// another mutation's turn.
 pub fn json(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> Option<usize> {
     let mut random = Rng::with_seed(seed.into());
-    let at = data[..size].iter().position(|it| matches!(it, b'{' | b'['))?;
+    let begins = |it: &usize| matches!(data[*it], b'{' | b'[');
+    // Behind a token's header, whose JSON is a line of its own.
+    let line = data[..size].iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
+    let at = (line..size).find(begins).or_else(|| (0..size).find(begins))?;
     let mut body: Value = serde_json::from_slice(&data[at..size]).ok()?;
     if random.u8(..4) == 0 {
         return None;
@@ -139,6 +142,9 @@ fn change(target: &mut Value, other: Value, random: &mut Rng) {
         (2, Value::Array(items)) if (1..100).contains(&items.len()) => {
             let item = items[random.usize(..items.len())].clone();
             items.extend(std::iter::repeat_n(item, random.usize(1..60)));
+        }
+        (2, Value::String(text)) if (1..1000).contains(&text.len()) => {
+            *text = text.repeat(random.usize(2..2000).min(20_000 / text.len()));
         }
         (3, Value::String(text)) => {
             let at = (0..=text.len()).rev().find(|it| random.bool() && text.is_char_boundary(*it));

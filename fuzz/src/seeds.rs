@@ -30,6 +30,8 @@ pub fn of(target: &str) -> io::Result<Vec<Vec<u8>>> {
             variables.map(|(at, it)| with(at, of_variable(it.default, it.expected))).collect()
         }
         "claims" => CLAIMS.iter().flat_map(|it| chosen(3, &[it.as_bytes().to_vec()])).collect(),
+        #[cfg(feature = "service")]
+        "token" => tokens(),
         "answer" => ANSWERS.iter().map(|it| it.as_bytes().to_vec()).collect(),
         "rules" => RULES.iter().map(|it| it.as_bytes().to_vec()).collect(),
         "traceparent" => questions(),
@@ -160,6 +162,23 @@ fn message() -> io::Result<Vec<Vec<u8>>> {
         with(4, br#"{"object_kind":"pipeline"}"#),
     ]);
     Ok(seeds)
+}
+
+#[cfg(feature = "service")]
+/// A good token signed by its issuer and by nobody, and the text of one.
+fn tokens() -> Vec<Vec<u8>> {
+    use crate::token::{AUDIENCE, ISSUER};
+    let header = r#"{"alg":"RS256","kid":"one","typ":"JWT"}"#;
+    let claims = serde_json::json!({
+        "iss": ISSUER, "aud": [AUDIENCE, "other"], "iat": NOW - 100, "nbf": NOW - 105, "exp": NOW + 3500,
+        "project_path": "acme/web/shop", "project_id": "278964", "pipeline_id": "2722508965",
+        "job_id": 15_651_125_844_u64, "ref": "main", "sub": "x",
+    });
+    let signed = format!("{header}\n{claims}");
+    let text = "eyJhbGciOiJSUzI1NiIsImtpZCI6Im9uZSJ9.e30.WlpaWg";
+    [(0, text), (1, &*signed), (2, &*signed), (5, &*signed)]
+        .map(|(choice, rest)| with(choice, rest.as_bytes()))
+        .into()
 }
 
 fn questions() -> Vec<Vec<u8>> {

@@ -73,7 +73,9 @@ fn part(bytes: impl AsRef<[u8]>) -> String {
 fn admitted(token: &str) -> bool {
     let Ok(value) = HeaderValue::from_str(&format!("Bearer {token}")) else { return false };
     let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
-    let Ok(caller) = DOOR.runtime.block_on(DOOR.gate.admit(&headers, b"", NOW)) else { return false };
+    let Ok(caller) = DOOR.runtime.block_on(DOOR.gate.admit(&headers, b"", NOW)) else {
+        return false;
+    };
     assert_eq!(caller.by, Proof::Oidc);
     let job = caller.identity.unwrap_or_else(|| panic!("a token names its job"));
     assert!(job.project.is_some() && job.project_id.is_some() && job.host.is_some(), "{job:?}");

@@ -7,7 +7,7 @@ use spanhook_fuzz::{TARGETS, corpus, seeds};
 
 #[test]
 fn every_input_that_is_kept_holds_what_its_target_asserts() {
-    for (name, target) in TARGETS {
+    for &(name, target) in TARGETS {
         let inputs = corpus::read(name).unwrap();
         let taken = inputs.iter().filter(|it| target(it)).count();
         assert!(taken > 0 && taken < inputs.len(), "{name}: {taken} of {} taken", inputs.len());
@@ -16,7 +16,7 @@ fn every_input_that_is_kept_holds_what_its_target_asserts() {
 
 #[test]
 fn what_a_campaign_begins_with_gets_past_the_first_check() {
-    for (name, target) in TARGETS {
+    for &(name, target) in TARGETS {
         let seeds = seeds::of(name).unwrap();
         let taken = seeds.iter().filter(|it| target(it)).count();
         assert!(taken * 4 > seeds.len(), "{name}: {taken} of {} taken", seeds.len());
