@@ -322,6 +322,9 @@ impl Inner {
         for segment in segments.closed() {
             let bytes = self.reader.read_all(segment)?;
             let (mut damaged, mut places) = (0, 0);
+            let begins = |found: &Found<'_>| matches!(found, Found::Record(it) if it.begins);
+            let last = record::scan(&bytes).filter(|(.., it)| begins(it)).last();
+            let last = last.map_or(usize::MAX, |(start, ..)| start);
             for (start, length, found) in record::scan(&bytes) {
                 match found {
                     Found::Record(record) => {
@@ -337,6 +340,12 @@ impl Inner {
                         index.put(&record, place);
                     }
                     Found::Unused => segments.ends_at(segment, start as u64)?,
+                    Found::Damaged(_) if start > last => tracing::info!(
+                        file = self.reader.name(segment),
+                        byte = start,
+                        bytes = length,
+                        "a part of the last write was broken off; it had not been answered yet"
+                    ),
                     Found::CutOff => tracing::info!(
                         file = self.reader.name(segment),
                         byte = start,

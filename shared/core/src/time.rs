@@ -99,9 +99,9 @@ impl Interval {
         let (start, end, repaired) = match (start, end) {
             (Some(start), Some(end)) if start <= end => (start, end, false),
             // Reversed: the start is what other spans are measured against.
-            (Some(start), Some(_)) => (start, start + duration.unwrap_or(0), true),
+            (Some(start), Some(_)) => (start, start.saturating_add(duration.unwrap_or(0)), true),
             (Some(start), None) => {
-                let known = duration.map(|duration| start + duration);
+                let known = duration.map(|duration| start.saturating_add(duration));
                 (start, known.or(fallback).unwrap_or(start).max(start), true)
             }
             (None, Some(end)) => (end.saturating_sub(duration.unwrap_or(0)), end, true),
@@ -179,6 +179,10 @@ mod tests {
         assert_eq!(repair(None, Some(9), Some(20), None), Some((0, 9, true)));
         assert_eq!(repair(None, None, None, Some(4)), Some((4, 4, true)));
         assert_eq!(repair(None, None, Some(3), None), None);
+        // In the year 2554 the clock ends.
+        let last = u64::MAX - 1;
+        assert_eq!(repair(Some(last), None, Some(5), None), Some((last, u64::MAX, true)));
+        assert_eq!(repair(Some(last), Some(1), Some(5), None), Some((last, u64::MAX, true)));
     }
 
     #[test]

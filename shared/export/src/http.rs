@@ -138,8 +138,11 @@ fn retry_after(value: &str, clock: Clock) -> Option<Duration> {
     Some(date.saturating_sub(clock.since_epoch()))
 }
 
+/// What an answer says: its status, its `Retry-After`, its `Content-Type` and its body.
+///
 /// <https://opentelemetry.io/docs/specs/otlp/#failures-1>
-fn judge(status: StatusCode, after: Option<Duration>, kind: &str, body: &[u8]) -> Outcome {
+#[must_use]
+pub fn judge(status: StatusCode, after: Option<Duration>, kind: &str, body: &[u8]) -> Outcome {
     match status.as_u16() {
         200..=299 => taken(status, kind, body),
         429 | 502 | 503 | 504 => Outcome::Retry { after, reason: format!("HTTP {status}") },

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use spanhook_core::settings::Variable;
 use thiserror::Error;
 
-pub use http::client;
+pub use http::{client, judge};
 pub use settings::{Compression, ExportSettings, Protocol, environment, shown};
 pub use spanhook_core::otlp::Signal;
 pub use variables::{ENDPOINT, HEADERS, variables};

@@ -152,7 +152,7 @@ mod tests {
         let traces = vec!["ab".repeat(16)];
         let draft = Draft::new(Kind::Shown, body, &attributes, &traces);
         let mut bytes = Vec::new();
-        record::write(&mut bytes, &draft, 7);
+        record::write(&mut bytes, &draft, 7, true);
         let kept = Kept::read(&record::read(&bytes).unwrap()).unwrap();
         assert_eq!((kept.attributes, kept.traces), (attributes, traces));
         (draft.coding, kept.body.into_owned())
@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn what_an_earlier_version_kept_is_read() {
         let payload = br#"{"body":"KLUv","attributes":{"encoding":"otlp-proto+zstd"}}"#;
-        let record = Record { kind: Kind::Queued, coding: Coding::Json, id: 1, payload };
+        let record =
+            Record { kind: Kind::Queued, coding: Coding::Json, begins: false, id: 1, payload };
         let kept = Kept::read(&record).unwrap();
         assert_eq!(
             (&*kept.body, kept.attributes["encoding"].as_str()),

@@ -1,8 +1,11 @@
 //! What is kept, byte by byte: records one after the other, each with its own checksums.
 //!
 //! ```text
-//! magic 4 | kind 1 | coding 1 | zero 2 | id 8 | length 4 | checksum of the payload 4 | checksum of the header 4 | payload
+//! magic 4 | kind 1 | coding 1 | begins 1 | zero 1 | id 8 | length 4 | checksum of the payload 4 | checksum of the header 4 | payload
 //! ```
+//!
+//! `begins` is 1 in the first record of a write: what is broken after the last of these in a file may be of a
+//! write that was broken off, whose sectors a disk may take in any order.
 //!
 //! Numbers are big-endian, checksums are CRC-32. No record depends on another: what can't be read
 //! is passed over up to the next header, and only that is lost.
@@ -52,10 +55,10 @@ pub(super) fn settled(payload: &[u8]) -> impl Iterator<Item = u64> {
 }
 
 /// Appends a record.
-pub(super) fn write(to: &mut Vec<u8>, draft: &Draft, id: u64) {
+pub(super) fn write(to: &mut Vec<u8>, draft: &Draft, id: u64, begins: bool) {
     let start = to.len();
     to.extend(MAGIC);
-    to.extend([draft.kind as u8, draft.coding as u8, 0, 0]);
+    to.extend([draft.kind as u8, draft.coding as u8, u8::from(begins), 0]);
     to.extend(id.to_be_bytes());
     // A delivery is bounded far below 4 GiB.
     to.extend(u32::try_from(draft.payload.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -70,6 +73,7 @@ pub(super) fn write(to: &mut Vec<u8>, draft: &Draft, id: u64) {
 pub(super) struct Record<'b> {
     pub(super) kind: Kind,
     pub(super) coding: Coding,
+    pub(super) begins: bool,
     pub(super) id: u64,
     pub(super) payload: &'b [u8],
 }
@@ -115,6 +119,7 @@ fn word(header: &[u8], at: usize) -> u32 {
 struct Header {
     kind: Kind,
     coding: Coding,
+    begins: bool,
     id: u64,
     length: usize,
     checksum: u32,
@@ -137,6 +142,7 @@ impl Header {
                 3 => Coding::Text,
                 _ => return None,
             },
+            begins: header[6] == 1,
             id: header[8..].first_chunk().map_or(0, |it| u64::from_be_bytes(*it)),
             length: word(header, 16) as usize,
             checksum: word(header, 20),
@@ -144,7 +150,8 @@ impl Header {
     }
 
     fn record<'b>(&self, payload: &'b [u8]) -> Record<'b> {
-        Record { kind: self.kind, coding: self.coding, id: self.id, payload }
+        let Self { kind, coding, begins, id, .. } = *self;
+        Record { kind, coding, begins, id, payload }
     }
 }
 
@@ -212,7 +219,7 @@ mod tests {
         let starts = (0..3_u64).map(|id| {
             let start = bytes.len();
             let payload = format!("payload {id}").into_bytes();
-            write(&mut bytes, &Draft::of(Kind::Queued, Coding::Plain, payload), id);
+            write(&mut bytes, &Draft::of(Kind::Queued, Coding::Plain, payload), id, false);
             start
         });
         let starts = starts.collect();

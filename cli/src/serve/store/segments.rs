@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::index::Place;
+use super::{index::Place, payload::Draft, record};
 
 /// A segment is closed at this size.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -133,9 +133,8 @@ impl Segments {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        // Only notes of what was delivered may not be on disk yet, and these may be lost.
-        let _ = self.file.sync_data();
         let next = create(&self.folder, self.number + 1, self.segment_bytes)?;
+        self.end();
         // Otherwise what was not used stays until the segment goes, as zeros without blocks.
         let _ = self.file.set_len(self.size());
         self.file = next;
@@ -144,6 +143,19 @@ impl Segments {
         self.spoiled = false;
         self.sizes.insert(self.number, 0);
         Ok(())
+    }
+
+    /// Says at the end of the file that nothing in it is of a write that was broken off. Without, damage
+    /// to the last write is taken for that.
+    pub(super) fn end(&mut self) {
+        let mut end = Vec::new();
+        record::write(&mut end, &Draft::settled(&[]), 0, true);
+        let size = self.size();
+        if self.file.write_all_at(&end, size).is_ok() {
+            self.sizes.insert(self.number, size + end.len() as u64);
+        }
+        // Only notes of what was delivered may not be on disk yet, and these may be lost.
+        let _ = self.file.sync_data();
     }
 
     /// Takes note of where the content of a closed segment ends.

@@ -101,8 +101,9 @@ impl Batch {
     }
 
     fn add(&mut self, id: u64, draft: &Draft) {
+        let begins = self.starts.is_empty();
         self.starts.push(self.bytes.len());
-        record::write(&mut self.bytes, draft, id);
+        record::write(&mut self.bytes, draft, id, begins);
     }
 
     fn add_new(&mut self, drafts: &[Draft]) {
@@ -180,7 +181,10 @@ impl Writer {
             } else {
                 requests.blocking_recv()
             };
-            let Some(first) = first else { return };
+            let Some(first) = first else {
+                self.segments.end();
+                return;
+            };
             let mut bytes = first.write.bytes();
             let mut batch = vec![first];
             while bytes < COMMIT_BYTES {
@@ -354,8 +358,10 @@ impl Writer {
         for (id, _) in of_segment {
             match self.inner.fetch(id) {
                 Fetched::Record(record) => {
-                    moved.push((id, batch.bytes.len(), record.len() - record::HEADER));
-                    batch.bytes.extend(record);
+                    let Some(record) = record::written(&record) else { continue };
+                    let (coding, payload) = (record.coding, record.payload.to_vec());
+                    moved.push((id, batch.bytes.len(), payload.len()));
+                    batch.add(id, &Draft::of(record.kind, coding, payload));
                 }
                 Fetched::Later => return false,
                 Fetched::Gone => {}

@@ -73,9 +73,21 @@ fn clean(json: &Value, most: usize) -> Value {
 /// A text with what is secret in its web addresses blanked: who logs in, and parts of a query with
 /// the name of a secret. <https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1>
 pub(super) fn without_credentials(text: &str) -> Cow<'_, str> {
-    let Some((before, rest)) = text.split_once("://") else { return text.into() };
-    let ends = |it: char| it.is_whitespace() || matches!(it, '"' | '\'' | '<' | '>' | '`');
-    let (address, after) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+    let mut clean = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        let ends = |it: char| it.is_whitespace() || matches!(it, '"' | '\'' | '<' | '>' | '`');
+        let (address, after) = after.split_at(after.find(ends).unwrap_or(after.len()));
+        clean += before;
+        clean += "://";
+        write_address(address, &mut clean);
+        rest = after;
+    }
+    if clean.is_empty() { text.into() } else { (clean + rest).into() }
+}
+
+/// What stands behind the scheme of a web address.
+fn write_address(address: &str, clean: &mut String) {
     let authority = address.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     // What stands in the place of a port and is none is a password with a slash in it.
     let port = |it: &str| it.bytes().all(|it| it.is_ascii_digit());
@@ -83,17 +95,16 @@ pub(super) fn without_credentials(text: &str) -> Cow<'_, str> {
         && authority.split_once(':').is_some_and(|(_, rest)| !port(rest));
     let login = if odd { address.rfind('@') } else { authority.rfind('@') };
     let (login, address) = address.split_at(login.unwrap_or(0));
-    let mut clean = format!("{before}://{}", if login.is_empty() { "" } else { BLANK });
+    *clean += if login.is_empty() { "" } else { BLANK };
     for part in address.split_inclusive(['?', '&', '#', ';']) {
         match part.split_once('=') {
             Some((name, value)) if is_secret(name) => {
                 let end = value.trim_start_matches(|it| !matches!(it, '?' | '&' | '#' | ';'));
-                clean += &format!("{name}={BLANK}{end}");
+                *clean += &format!("{name}={BLANK}{end}");
             }
-            _ => clean += part,
+            _ => *clean += part,
         }
     }
-    (clean + &without_credentials(after)).into()
 }
 
 #[cfg(test)]
@@ -161,6 +172,9 @@ mod tests {
         ] {
             assert_eq!(without_credentials(text), expected, "{text}");
         }
+        // As many as a body holds: each a few bytes, and none a frame of the stack.
+        let many = "\"https://u:p@h\" ".repeat(1_000_000);
+        assert_eq!(without_credentials(&many).len(), "\"https://[blanked]@h\" ".len() * 1_000_000);
         let json = serde_json::json!({ "remotes": ["https://u:p@h/x"] });
         assert_eq!(super::text(&json, 9), r#"{"remotes":["https://[blanked]@h/x"]}"#);
     }

@@ -179,3 +179,23 @@ fn log_records_are_the_same_in_json() {
         assert_eq!(decoded::<ExportLogsServiceRequest>(&taken), expected, "{encoding:?}");
     }
 }
+
+/// A decoder would keep the last of them, and the sender hear that all of them were taken.
+#[test]
+fn a_metric_of_points_of_two_kinds_is_none() {
+    let all = every_metric();
+    let [gauge, sum, ..] = all.as_slice() else { panic!("{all:?}") };
+    let both = [gauge.encode_to_vec(), sum.encode_to_vec()].concat();
+    let field = |number: u32, bytes: &[u8]| {
+        let mut out = Vec::new();
+        prost::encoding::bytes::encode(number, &bytes.to_vec(), &mut out);
+        out
+    };
+    let scope = [field(2, &both), field(2, &gauge.encode_to_vec())].concat();
+    let body = field(1, &field(2, &scope));
+    let of_metrics = request(Signal::Metrics, Encoding::Protobuf);
+    let taken = take(of_metrics, &body, Writer::Trusted).unwrap();
+    assert_eq!((taken.count, taken.rejects.count()), (1, 2));
+    let written: ExportMetricsServiceRequest = decoded(&taken);
+    assert_eq!(written.resource_metrics[0].scope_metrics[0].metrics, std::slice::from_ref(&gauge));
+}

@@ -99,6 +99,34 @@ async fn a_file_cut_anywhere_is_opened_with_the_rest() {
 }
 
 #[tokio::test]
+async fn a_write_that_the_power_cut_in_pieces_is_no_damage() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    store.send(vec![message("answered")]).await.unwrap();
+    store.send((0..9).map(|it| message(&format!("unanswered {it}"))).collect()).await.unwrap();
+    // As the disk has it while the process runs: of the last write some sectors, not the first ones.
+    let cut = copy(folder.path());
+    let file = files(cut.path()).into_iter().find(|it| it.extension().is_some()).unwrap();
+    let bytes = fs::read(&file).unwrap();
+    let at = |text: &[u8]| bytes.windows(text.len()).position(|it| it == text).unwrap();
+    for (from, to) in [("unanswered 0", "unanswered 0"), ("unanswered 2", "unanswered 6")] {
+        let mut torn = bytes.clone();
+        torn[at(from.as_bytes())..=at(to.as_bytes())].fill(0);
+        fs::write(&file, torn).unwrap();
+        for _ in 0..2 {
+            let again = Store::open(cut.path()).unwrap();
+            assert_eq!(again.condition().damaged, 0);
+            let served = take(&again, 100).await;
+            assert!(served.len() < 10 && bodies(&served)[0] == "answered");
+            close(again).await;
+        }
+        for file in files(cut.path()).into_iter().skip(1) {
+            fs::remove_file(file).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_goes_bad_while_it_waits_is_set_aside_and_all_others_are_served() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path()).unwrap();

@@ -245,6 +245,9 @@ impl<'a> Reader<'a> {
         if foreign {
             return Err(Reason::Foreign);
         }
+        if self.signal == Signal::Metrics && kinds(bytes) > 1 {
+            return Err(Reason::Malformed);
+        }
         if resource.rest.len().max(scope.rest.len()) > MAX_ENVELOPE {
             return Err(Reason::TooLarge);
         }
@@ -342,6 +345,13 @@ fn time(message: &[u8], numbers: &[u32]) -> Nanos {
 fn each_point(metric: &[u8]) -> impl Iterator<Item = Raw<'_>> {
     let data = fields(metric).filter(|it| DATA.contains(&it.number) && it.is_nested());
     data.flat_map(|it| fields(it.value)).filter(|it| it.number == 1)
+}
+
+/// Of how many kinds a metric's points are: of more than one every decoder would keep the last only.
+/// <https://protobuf.dev/programming-guides/proto3/#oneof-features>
+fn kinds(metric: &[u8]) -> usize {
+    let is_there = |number: &&u32| fields(metric).any(|it| it.number == **number);
+    DATA.iter().filter(is_there).count()
 }
 
 fn points(metric: &[u8]) -> usize {

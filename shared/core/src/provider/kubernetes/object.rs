@@ -15,6 +15,8 @@ mod pipeline_run;
 mod pod;
 mod task_run;
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -191,18 +193,16 @@ pub(crate) fn at(text: &Text<'_>) -> Option<Nanos> {
 /// is kept once.
 pub(crate) fn collect<'a>(found: impl Iterator<Item = Found<'a>>) -> Vec<Telemetry<'a>> {
     let mut all: Vec<Telemetry<'a>> = Vec::new();
+    // A thousand objects may have a thousand steps each: to look through a list would take minutes.
+    let mut seen = HashSet::new();
     for Found { project, trace, resource, spans } in found {
         let new = || Telemetry { project: project.clone(), ..Telemetry::default() };
         let of_project = entry(&mut all, |it| it.project == project, new);
         let new = || Trace { id: trace, groups: Vec::new() };
-        let trace = entry(&mut of_project.traces, |it| it.id == trace, new);
+        let in_trace = entry(&mut of_project.traces, |it| it.id == trace, new);
         let new = || Group { resource: resource.clone(), spans: Vec::new() };
-        let group = entry(&mut trace.groups, |it| it.resource == resource, new);
-        for span in spans {
-            if group.spans.iter().all(|it| it.id != span.id) {
-                group.spans.push(span);
-            }
-        }
+        let group = entry(&mut in_trace.groups, |it| it.resource == resource, new);
+        group.spans.extend(spans.into_iter().filter(|it| seen.insert((trace, it.id))));
     }
     all
 }
