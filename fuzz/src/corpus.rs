@@ -12,12 +12,17 @@ pub fn read(target: &str) -> io::Result<Vec<Vec<u8>>> {
     fs::read_to_string(path(target))?.lines().map(unescaped).collect()
 }
 
-/// Keeps these inputs of a target, and no others.
+/// What is kept of a target, in bytes.
+const BUDGET: usize = 80 * 1024;
+
+/// Keeps these inputs of a target, and no others. Of more than the budget an even choice by their
+/// lengths: the samples of `events/` are run besides.
 pub fn write(target: &str, mut inputs: Vec<Vec<u8>>) -> io::Result<()> {
     inputs.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
     inputs.dedup();
-    let lines: Result<String, _> = inputs.iter().map(|it| escaped(it)).collect();
-    fs::write(path(target), lines?)
+    let lines = inputs.iter().map(|it| escaped(it)).collect::<io::Result<Vec<_>>>()?;
+    let every = lines.iter().map(String::len).sum::<usize>().div_ceil(BUDGET).max(1);
+    fs::write(path(target), lines.into_iter().step_by(every).collect::<String>())
 }
 
 fn escaped(input: &[u8]) -> io::Result<String> {

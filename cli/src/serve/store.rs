@@ -323,8 +323,8 @@ impl Inner {
             let bytes = self.reader.read_all(segment)?;
             let (mut damaged, mut places) = (0, 0);
             let begins = |found: &Found<'_>| matches!(found, Found::Record(it) if it.begins);
-            let last = record::scan(&bytes).filter(|(.., it)| begins(it)).last();
-            let last = last.map_or(usize::MAX, |(start, ..)| start);
+            let writes = record::scan(&bytes).filter(|(.., it)| begins(it));
+            let newest = writes.last().map_or(usize::MAX, |(start, ..)| start);
             for (start, length, found) in record::scan(&bytes) {
                 match found {
                     Found::Record(record) => {
@@ -340,7 +340,7 @@ impl Inner {
                         index.put(&record, place);
                     }
                     Found::Unused => segments.ends_at(segment, start as u64)?,
-                    Found::Damaged(_) if start > last => tracing::info!(
+                    Found::Damaged(_) if start > newest => tracing::info!(
                         file = self.reader.name(segment),
                         byte = start,
                         bytes = length,

@@ -197,5 +197,8 @@ fn a_metric_of_points_of_two_kinds_is_none() {
     let taken = take(of_metrics, &body, Writer::Trusted).unwrap();
     assert_eq!((taken.count, taken.rejects.count()), (1, 2));
     let written: ExportMetricsServiceRequest = decoded(&taken);
-    assert_eq!(written.resource_metrics[0].scope_metrics[0].metrics, std::slice::from_ref(&gauge));
+    assert_eq!(
+        &written.resource_metrics[0].scope_metrics[0].metrics[..],
+        std::slice::from_ref(gauge)
+    );
 }
