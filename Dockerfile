@@ -9,8 +9,8 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --package spanhook \
- && cp target/release/spanhook / \
+    cargo build --profile serve --locked --package spanhook \
+ && cp target/serve/spanhook / \
  && mkdir /empty
 
 # `docker build --target job --output . .` writes `spanhook` for CI jobs, which runs in any Linux image.

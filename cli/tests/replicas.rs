@@ -210,7 +210,7 @@ async fn what_is_stopped_gives_back_what_it_has_not_sent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs SPANHOOK_PARTS"]
-async fn an_outage_of_the_collector_is_waited_out_with_few_calls() {
+async fn an_outage_of_the_collector_is_waited_out() {
     let here = Deployment::start(&parts_alone(), |number, _| {
         if number <= 4 { Answer::Status(503) } else { Answer::Take }
     })
