@@ -7,12 +7,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # The rooms (a code host that another provider's payload names is no provider), the provider's function, its
-# action and the command that speaks its API, its samples and documents, its entries in the templates; the tests
-# and the runs that break everything,
-# which name whom they test; and what the host of this repository runs.
+# action and the command that speaks its API, its samples and documents, its entries in the templates; the tests,
+# the fuzz targets and the runs that break everything, which name whom they try; and what the host of this repository runs.
 ROOMS = re.compile(
     r"shared/core/src/provider/|functions/github-webhook/|action/|\.github/|cli/src/operate/redeliver|events/|docs/|.*\.md$"
-    r"|template\.yaml$|infra/(terraform|helm)/|(.*/)?(tests?|examples|reliability)/|.*(package-lock\.json|Cargo\.lock|go\.sum)$"
+    r"|template\.yaml$|infra/(terraform|helm)/|(.*/)?(tests?|examples|reliability)/|fuzz/|.*(package-lock\.json|Cargo\.lock|go\.sum)$"
 )
 
 # The code that names it all the same. GitHub is the measure: a provider may be in eight files besides its room.
