@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 # the fuzz targets and the runs that break everything, which name whom they try; and what the host of this repository runs.
 ROOMS = re.compile(
     r"shared/core/src/provider/|functions/github-webhook/|action/|\.github/|cli/src/operate/redeliver|events/|docs/|.*\.md$"
-    r"|template\.yaml$|infra/(terraform|helm)/|(.*/)?(tests?|examples|reliability)/|fuzz/|.*(package-lock\.json|Cargo\.lock|go\.sum)$"
+    r"|template\.yaml$|infra/(terraform|helm)/|(.*/)?(tests?|examples|reliability)/|fuzz/|.*(package-lock\.json|Cargo\.lock|go\.sum|\.snap)$"
 )
 
 # The code that names it all the same. GitHub is the measure: a provider may be in eight files besides its room.
