@@ -106,7 +106,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, Broken> {
     Ok(header.record(payload))
 }
 
-/// The same of bytes that were checked, or have just been made by [`write`].
+/// The same of bytes that were checked, or have just been made by [`write()`].
 pub(super) fn written(bytes: &[u8]) -> Option<Record<'_>> {
     let header = Header::of(bytes.get(..HEADER)?)?;
     Some(header.record(bytes.get(HEADER..HEADER + header.length)?))
