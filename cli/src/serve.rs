@@ -42,10 +42,6 @@ use source::{SharedSource, Source};
 use store::{DATA_LIMIT, LIMIT, Store, parse_bytes};
 use view::page::hosts::Hosts;
 
-/// A delivery is made by one thread and let go of by another.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// How long a request may take, its body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
